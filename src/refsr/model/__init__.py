@@ -1,0 +1,1 @@
+"""The network, in torch: training and export only. Inference runs the exported ONNX file."""

@@ -1,0 +1,210 @@
+"""SSEN: similarity-aware deformable extraction of reference detail (Shim, Park, Kweon, CVPR 2020).
+
+The road through the network, at LR resolution unless it says HR:
+
+    lr -> conv -> shared extractor -> lr_feat
+    aligned reference (HR) -> two stride-2 convs -> shared extractor -> ref_feat
+    3 x [ offset, modulation = estimator(lr_feat, aligned_feat)
+          aligned_feat = aligned_feat + deformable conv(aligned_feat, offset, modulation) ]
+    concat(lr_feat, aligned_feat) -> residual blocks -> + lr_feat -> pixel shuffle x4 -> conv (HR)
+    sr = bicubic(lr) + residual + gate * (reference - bicubic(lr))
+
+Notable choices, each measured in docs/DECISIONS.md:
+- the deformable path is residual, its modulation starts at 0.88 and its offsets at zero: the plain
+  aligned feature always gets through, else the network learns to ignore the reference;
+- where the reference is not valid, the upscaled photo stands in its place (self-similarity), so a
+  blank reference and no reference are the same thing by construction;
+- the reference enters with its difference to the upscaled photo: what disagrees is seen at once;
+- a per-pixel gate hands registered HR detail straight to the output; it is also the map of where
+  each detail came from;
+- the non-local blocks attend in windows aligned to a fixed grid of LR pixels: as far as a training
+  patch reaches (the paper's own is 40 LR pixels), linear in pixels, and tiles cut on the grid give
+  the whole photo's result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from refsr.model.deform import TAPS, DeformConv
+from refsr.resize import contributions
+
+SCALE = 4
+OPEN = 2.0  # the modulation's first bias: sigmoid(2) = 0.88, nearly everything passes
+CLOSED = -2.0  # the gate's first bias: sigmoid(-2) = 0.12, HR detail has to earn its way
+
+
+@dataclass(frozen=True)
+class SSENConfig:
+    """Shape of the network. The paper leaves some of it open; each of those is a switch here."""
+
+    channels: int = 64  # of every feature map
+    feature_blocks: int = 5  # residual blocks of the extractor that LR and reference share
+    reconstruction_blocks: int = 16  # residual blocks after fusion
+    deform_layers: int = 3  # stacked deformable convolutions; the paper finds 3 best
+    deform_groups: int = 1  # channel groups with offsets of their own
+    offset_channels: int = 64  # inside the offset estimator
+    nonlocal_blocks: bool = True  # in the offset estimator
+    modulation: bool = True  # off: plain deformable convolution (DCNv1)
+    skip: Literal["add", "concat"] = "add"  # how the estimator's way up takes its skips
+    attention_window: int = 32  # LR pixels a non-local block sees; 0: everything, as in the paper
+    hr_transfer: bool = True  # the HR gate; off: the reference acts at LR resolution alone
+
+    @property
+    def multiple(self) -> int:
+        """Input height and width must be a multiple of this many LR pixels."""
+        return self.attention_window or 8
+
+
+def conv3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 3, stride, 1)
+
+
+def zeroed(conv: nn.Conv2d) -> nn.Conv2d:
+    nn.init.zeros_(conv.weight)
+    assert conv.bias is not None
+    nn.init.zeros_(conv.bias)
+    return conv
+
+
+class ResBlock(nn.Module):
+    """EDSR's residual block: conv, ReLU, conv, no batch normalisation; starts near identity."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = conv3(channels, channels)
+        self.conv2 = conv3(channels, channels)
+        with torch.no_grad():
+            self.conv2.weight.mul_(0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(F.relu(self.conv1(x)))
+
+
+class NonLocal(nn.Module):
+    """Embedded-Gaussian non-local block (Wang et al.) inside windows of ``window`` pixels a side."""
+
+    def __init__(self, channels: int, window: int) -> None:
+        super().__init__()
+        self.window = window
+        self.qkv = nn.Conv2d(channels, channels // 2 * 3, 1)  # theta, phi and g in one product
+        self.out = zeroed(nn.Conv2d(channels // 2, channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, _, height, width = x.shape
+        wh, ww = (self.window, self.window) if self.window else (height, width)
+        rows, columns = height // wh, width // ww
+        qkv = self.qkv(x).view(batch, 3, -1, rows, wh, columns, ww)
+        theta, phi, g = qkv.permute(1, 0, 3, 5, 4, 6, 2).reshape(3, -1, 1, wh * ww, x.shape[1] // 2)
+        y = F.scaled_dot_product_attention(theta, phi, g)
+        y = y.view(batch, rows, columns, wh, ww, -1).permute(0, 5, 1, 3, 2, 4)
+        return x + self.out(y.reshape(batch, -1, height, width))
+
+
+class OffsetEstimator(nn.Module):
+    """The paper's Dynamic Offset Estimator: down to 1/8, back up, a non-local block a scale."""
+
+    def __init__(self, config: SSENConfig) -> None:
+        super().__init__()
+        c = config.offset_channels
+        self.groups, self.modulated = config.deform_groups, config.modulation
+        self.concat = config.skip == "concat"
+        self.down = nn.ModuleList([conv3(2 * config.channels, c, 2), conv3(c, c, 2), conv3(c, c, 2)])
+        inputs = [c] + [2 * c if self.concat else c] * 2
+        self.attend = nn.ModuleList(
+            NonLocal(width, config.attention_window // step) if config.nonlocal_blocks else nn.Identity()
+            for width, step in zip(inputs, (8, 4, 2), strict=True)
+        )
+        self.up = nn.ModuleList(nn.ConvTranspose2d(width, c, 4, 2, 1) for width in inputs)
+        self.out = zeroed(conv3(c, self.groups * TAPS * 3))
+
+    def forward(self, lr_feat: Tensor, ref_feat: Tensor) -> tuple[Tensor, Tensor]:
+        """Offsets (B, G*18, H, W) in LR pixels and modulation (B, G*9, H, W) in 0..1, float32."""
+        x = torch.cat([lr_feat, ref_feat], 1)
+        skips: list[Tensor] = []
+        for down in self.down:
+            x = F.leaky_relu(down(x), 0.1)
+            skips.append(x)
+        x = skips.pop()
+        for attend, up in zip(self.attend, self.up, strict=True):
+            x = F.leaky_relu(up(attend(x)), 0.1)
+            if skips:
+                skip = skips.pop()
+                x = torch.cat([x, skip], 1) if self.concat else x + skip
+        out = self.out(x).float()
+        offset, logit = out.split([self.groups * TAPS * 2, self.groups * TAPS], 1)
+        modulation = torch.sigmoid(logit + OPEN) if self.modulated else torch.ones_like(logit)
+        return offset, modulation
+
+
+class BicubicX4(nn.Module):
+    """MATLAB's bicubic x4 as one fixed convolution and a pixel shuffle: the same in every runtime."""
+
+    kernel: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        weights, indices = contributions(9, 9 * SCALE, float(SCALE))
+        phases = np.zeros((SCALE, 5))  # the four output phases of one LR pixel over taps -2..2
+        for phase in range(SCALE):
+            np.add.at(phases[phase], indices[4 * SCALE + phase] - 2, weights[4 * SCALE + phase])
+        kernel = np.einsum("py,qx->pqyx", phases, phases).reshape(SCALE * SCALE, 1, 5, 5)
+        self.register_buffer("kernel", torch.tensor(kernel, dtype=torch.float32).repeat(3, 1, 1, 1), False)
+
+    def forward(self, lr: Tensor) -> Tensor:
+        padded = F.pad(lr, (2, 2, 2, 2), mode="replicate")
+        return F.pixel_shuffle(F.conv2d(padded, self.kernel, groups=3), SCALE)
+
+
+class SSEN(nn.Module):
+    """Reference-based super-resolution x4 with a registered, or just any, reference."""
+
+    def __init__(self, config: SSENConfig) -> None:
+        super().__init__()
+        self.config = config
+        c = config.channels
+        self.bicubic = BicubicX4()
+        self.lr_in = conv3(3, c)
+        self.ref_in1 = conv3(7, c // 2, 2)
+        self.ref_in2 = conv3(c // 2, c, 2)
+        self.extract = nn.Sequential(*(ResBlock(c) for _ in range(config.feature_blocks)))
+        self.estimators = nn.ModuleList(OffsetEstimator(config) for _ in range(config.deform_layers))
+        self.deforms = nn.ModuleList(DeformConv(c) for _ in range(config.deform_layers))
+        self.fuse = conv3(2 * c, c)
+        self.reconstruct = nn.Sequential(*(ResBlock(c) for _ in range(config.reconstruction_blocks)))
+        self.shuffle = conv3(c, SCALE * SCALE * (c // 4))
+        self.out = conv3(c // 4, 4)
+        with torch.no_grad():
+            self.out.weight.mul_(0.1)
+
+    def forward(
+        self,
+        lr: Tensor,  # (B, 3, H, W) RGB 0..1; H, W multiples of config.multiple
+        ref: Tensor,  # (B, 3, 4H, 4W) RGB 0..1, in the photo's frame and colours
+        validity: Tensor,  # (B, 1, 4H, 4W) 0..1, where the reference may be trusted to lie right
+    ) -> tuple[Tensor, Tensor]:
+        """Returns the SR photo (B, 3, 4H, 4W) and the gate (B, 1, 4H, 4W): HR detail borrowed."""
+        with torch.autocast(lr.device.type, enabled=False):
+            base = self.bicubic(lr)
+            detail = (ref - base) * validity  # zero where the photo stands in for the reference
+        lr_feat = self.extract(self.lr_in(lr - 0.5))
+        ref_feat = torch.cat([base + detail - 0.5, detail, validity], 1)
+        ref_feat = self.ref_in2(F.leaky_relu(self.ref_in1(ref_feat), 0.1))
+        aligned_feat = self.extract(ref_feat)
+        for estimate, deform in zip(self.estimators, self.deforms, strict=True):
+            offset, modulation = estimate(lr_feat, aligned_feat)
+            aligned_feat = aligned_feat + deform(aligned_feat, offset, modulation)
+        feat = self.fuse(torch.cat([lr_feat, aligned_feat], 1))
+        feat = self.reconstruct(feat) + lr_feat
+        out = self.out(F.leaky_relu(F.pixel_shuffle(self.shuffle(feat), SCALE), 0.1)).float()
+        residual, logit = out.split([3, 1], 1)
+        if not self.config.hr_transfer:
+            return base + residual, torch.zeros_like(logit)
+        gate = torch.sigmoid(logit + CLOSED) * validity
+        return base + residual + gate * detail, gate

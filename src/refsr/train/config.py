@@ -1,0 +1,105 @@
+"""One TOML file describes a training run; every key is a field of a frozen dataclass below."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from refsr.errors import DataError
+from refsr.model.ssen import SSENConfig
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What to train on. Folders are relative to the TOML file's own folder."""
+
+    photos: tuple[str, ...] = ()  # folders of sharp photos, searched recursively
+    pairs: str = ""  # folder of scenes: pairs/<scene>/*.jpg, views of the same thing
+    held_out: str = ""  # text file with one scene a line, never trained on
+    benchmark: str = ""  # folder of photos for the validation without reference (Set5)
+    cache: str = "cache"  # registered pairs are kept here
+    max_side: int = 1000  # HR long side in pixels; larger photos are shrunk to it
+    patch: int = 128  # HR pixels a side of a training patch
+    real: float = 0.5  # share of registered real pairs
+    simulated: float = 0.3  # share of simulated references
+    foreign: float = 0.08  # share of references that show something else; the rest is blank
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train."""
+
+    steps: int = 10_000
+    batch: int = 8
+    learning_rate: float = 4e-4  # at the top of the cosine
+    final_learning_rate: float = 1e-6
+    warmup: int = 200  # steps of linear rise to the learning rate
+    offset_learning_rate: float = 0.25  # of the offset estimators, relative to the rest
+    gradient_clip: float = 1.0  # norm
+    charbonnier_epsilon: float = 1e-3  # on values in 0..1; the paper's 1e-6 is all but L1
+    ema: float = 0.999  # decay of the averaged weights that are validated and kept
+    seed: int = 1
+    threads: int = 2  # of torch
+    bf16: bool = True  # autocast; coordinates and the final sum stay float32
+    validate_every: int = 1000  # steps
+    checkpoint_minutes: float = 5.0
+    start: str = ""  # weights to start from (.safetensors); the schedule starts anew
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A whole run: where it is kept, the network, the data, the schedule."""
+
+    out: str = "runs/ssen"  # checkpoints, curves and sample sheets
+    model: SSENConfig = field(default_factory=SSENConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+def from_dict(kind: type[Any], values: dict[str, Any], where: str) -> Any:
+    """Build a config dataclass from a table; unknown keys and wrong types raise DataError."""
+    hints = get_type_hints(kind)
+    names = [f.name for f in dataclasses.fields(kind)]
+    known: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in names:
+            near = difflib.get_close_matches(key, names, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(names)}"
+            raise DataError(f"Unknown key {key!r} in {where}{hint}")
+        wanted = hints[key]
+        if dataclasses.is_dataclass(wanted):
+            known[key] = from_dict(wanted, value, f"{where} [{key}]")  # pyright: ignore[reportArgumentType]
+        elif wanted is float and type(value) is int:
+            known[key] = float(value)
+        elif wanted in (int, float, str, bool) and type(value) is not wanted:
+            raise DataError(f"{key!r} in {where} must be a {wanted.__name__}, not {value!r}.")
+        else:
+            known[key] = tuple(value) if isinstance(value, list) else value
+    return kind(**known)
+
+
+def load_config(path: Path) -> RunConfig:
+    """Read a run's TOML file; its relative folders are made absolute. Raises DataError."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"Cannot read the configuration {path}: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is not valid TOML: {error}.") from error
+    config: RunConfig = from_dict(RunConfig, values, str(path))
+    base = path.resolve().parent
+
+    def absolute(name: str) -> str:
+        return str((base / name).resolve()) if name else ""
+
+    data = dataclasses.replace(
+        config.data,
+        photos=tuple(absolute(name) for name in config.data.photos),
+        **{key: absolute(getattr(config.data, key)) for key in ("pairs", "held_out", "benchmark", "cache")},
+    )
+    train = dataclasses.replace(config.train, start=absolute(config.train.start))
+    return dataclasses.replace(config, out=absolute(config.out), data=data, train=train)

@@ -1,0 +1,231 @@
+"""Training patches: registered real pairs, simulated, foreign and blank references.
+
+Every sample is a pure function of (seed, step, index), so a resumed run sees what an uninterrupted
+one would have seen, bit for bit, whatever the number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import permutations
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from refsr.errors import DataError, RefsrError
+from refsr.photo import load_photo
+from refsr.registration import aligned_reference, prepare_reference, register
+from refsr.resize import imresize
+from refsr.train.config import DataConfig
+from refsr.train.simulate import MARGIN, Image, simulate_reference
+
+SCALE = 4
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".avif"}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One training example; uint8 throughout, as files hold it."""
+
+    lr: Image  # (h, w, 3) RGB
+    hr: Image  # (4h, 4w, 3) RGB
+    ref: Image  # (4h, 4w, 3) RGB, registered
+    validity: Image  # (4h, 4w) 0..255
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The photos under ``folder``, recursively, sorted. Raises DataError where there are none."""
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not files:
+        raise DataError(f"There are no photos in {folder}.")
+    return files
+
+
+def load_hr(path: Path, max_side: int) -> Image:
+    """A photo as RGB uint8, shrunk to ``max_side`` and cropped to a multiple of the scale."""
+    pixels = load_photo(path).as_uint8()
+    shrink = max_side / max(pixels.shape[:2])
+    if shrink < 1.0:
+        pixels = imresize(pixels, scale=shrink)
+    height, width = (side // SCALE * SCALE for side in pixels.shape[:2])
+    return np.ascontiguousarray(pixels[:height, :width])
+
+
+def blank(lr: Image, hr: Image) -> Sample:
+    """A sample without reference: validity is zero everywhere."""
+    return Sample(lr, hr, np.zeros_like(hr), np.zeros(hr.shape[:2], np.uint8))
+
+
+def register_pair(hr: Image, reference: Image) -> Sample | None:
+    """Register ``reference`` to ``hr`` shrunk by four; None where they do not match."""
+    lr = imresize(hr, scale=1 / SCALE)
+    prepared = prepare_reference(reference)
+    registration = register(lr, prepared)
+    if not registration.matched:
+        return None
+    rows, columns = slice(0, lr.shape[0]), slice(0, lr.shape[1])
+    aligned, validity = aligned_reference(registration, prepared, lr, rows, columns)
+    quantised = [np.clip(np.rint(part * 255.0), 0, 255).astype(np.uint8) for part in (aligned, validity)]
+    return Sample(lr, hr, *quantised)
+
+
+def scenes(config: DataConfig) -> tuple[list[Path], list[Path]]:
+    """The scene folders to train on and the ones held out."""
+    root = Path(config.pairs)
+    held = set(Path(config.held_out).read_text().split()) if config.held_out else set[str]()
+    folders = sorted(path for path in root.iterdir() if path.is_dir())
+    return [f for f in folders if f.name not in held], [f for f in folders if f.name in held]
+
+
+def cached_pairs(folders: list[Path], config: DataConfig) -> list[Sample]:
+    """Every ordered pair of views of every scene, registered; done once and kept on disk.
+
+    A pair that does not register leaves an empty file, so that it is not tried again.
+    """
+    cache = Path(config.cache)
+    cache.mkdir(parents=True, exist_ok=True)
+    samples: list[Sample] = []
+    for folder in tqdm(folders, desc="registered pairs", disable=None):
+        for first, second in permutations(image_files(folder), 2):
+            kept = cache / f"{folder.name}-{first.stem}-{second.stem}-{config.max_side}.npz"
+            if not kept.exists():
+                hr = load_hr(first, config.max_side)
+                sample = register_pair(hr, load_photo(second).as_uint8())
+                partial = kept.with_suffix(".tmp")
+                with partial.open("wb") as file:
+                    if sample is not None:
+                        np.savez(file, **vars(sample))
+                partial.replace(kept)
+            if kept.stat().st_size:
+                with np.load(kept) as arrays:
+                    samples.append(Sample(**{key: arrays[key] for key in arrays.files}))
+    return samples
+
+
+class Patches:
+    """Draws training patches. ``config`` names the folders and the shares of each kind."""
+
+    def __init__(self, config: DataConfig, seed: int) -> None:
+        self.config, self.seed, self.size = config, seed, config.patch
+        files = [file for folder in config.photos for file in image_files(Path(folder))]
+        train_folders = scenes(config)[0] if config.pairs else []
+        files += [file for folder in train_folders for file in image_files(folder)]
+        self.photos: list[tuple[Image, Image]] = []
+        for path in tqdm(files, desc="photos", disable=None):
+            try:
+                hr = load_hr(path, config.max_side)
+            except RefsrError as error:
+                raise DataError(f"A training photo cannot be used: {error}") from error
+            if min(hr.shape[:2]) >= self.size:
+                self.photos.append((imresize(hr, scale=1 / SCALE), hr))
+        if not self.photos:
+            raise DataError(f"No training photo is at least {self.size} pixels a side.")
+        self.pairs = [
+            pair
+            for pair in (cached_pairs(train_folders, config) if config.real > 0 else [])
+            if min(pair.hr.shape[:2]) >= self.size
+        ]
+        areas = np.array([hr.shape[0] * hr.shape[1] for _, hr in self.photos], float)
+        self.by_area = np.cumsum(areas) / areas.sum()  # large photos hold more patches
+
+    def photo(self, rng: np.random.Generator) -> tuple[Image, Image]:
+        return self.photos[int(np.searchsorted(self.by_area, rng.random()))]
+
+    def corner(self, rng: np.random.Generator, hr: Image) -> tuple[int, int]:
+        """The top left LR pixel of a random patch."""
+        steps = self.size // SCALE
+        y = int(rng.integers(0, hr.shape[0] // SCALE - steps + 1))
+        return y, int(rng.integers(0, hr.shape[1] // SCALE - steps + 1))
+
+    def crop(self, lr: Image, hr: Image, y: int, x: int) -> tuple[Image, Image]:
+        steps, size = self.size // SCALE, self.size
+        top, left = y * SCALE, x * SCALE
+        return lr[y : y + steps, x : x + steps], hr[top : top + size, left : left + size]
+
+    def real(self, rng: np.random.Generator) -> Sample:
+        """A patch of a registered pair, from where the reference reaches if four draws find it."""
+        pair = self.pairs[int(rng.integers(len(self.pairs)))]
+        y = x = 0
+        for _ in range(4):
+            y, x = self.corner(rng, pair.hr)
+            window = pair.validity[y * SCALE :, x * SCALE :][: self.size, : self.size]
+            if window.mean() > 96:
+                break
+        lr, hr = self.crop(pair.lr, pair.hr, y, x)
+        _, ref = self.crop(pair.lr, pair.ref, y, x)
+        validity = pair.validity[y * SCALE :, x * SCALE :][: self.size, : self.size]
+        return Sample(lr, hr, ref, validity)
+
+    def simulated(self, rng: np.random.Generator) -> Sample:
+        full_lr, full_hr = self.photo(rng)
+        y, x = self.corner(rng, full_hr)
+        lr, hr = self.crop(full_lr, full_hr, y, x)
+        rows = np.arange(y * SCALE - MARGIN, y * SCALE + self.size + MARGIN)
+        columns = np.arange(x * SCALE - MARGIN, x * SCALE + self.size + MARGIN)
+        around = full_hr[np.clip(rows, 0, full_hr.shape[0] - 1)]
+        around = around[:, np.clip(columns, 0, full_hr.shape[1] - 1)]
+        other = self.photo(rng)[1]
+        oy, ox = self.corner(rng, other)
+        other = other[oy * SCALE :, ox * SCALE :]
+        return Sample(lr, hr, *simulate_reference(rng, around, other, self.size))
+
+    def foreign(self, rng: np.random.Generator) -> Sample:
+        """A reference that shows something else although registration vouches for it."""
+        lr_full, hr_full = self.photo(rng)
+        lr, hr = self.crop(lr_full, hr_full, *self.corner(rng, hr_full))
+        other_lr, other_hr = self.photo(rng)
+        _, ref = self.crop(other_lr, other_hr, *self.corner(rng, other_hr))
+        return Sample(lr, hr, ref, np.full(hr.shape[:2], 255, np.uint8))
+
+    def sample(self, step: int, index: int) -> Sample:
+        """The sample at ``index`` of the batch at ``step``."""
+        rng = np.random.default_rng((self.seed, step, index))
+        kind, config = rng.random(), self.config
+        if kind < config.real and self.pairs:
+            sample = self.real(rng)
+        elif kind < config.real + config.simulated:
+            sample = self.simulated(rng)
+        elif kind < config.real + config.simulated + config.foreign:
+            sample = self.foreign(rng)
+        else:
+            lr, hr = self.photo(rng)
+            sample = blank(*self.crop(lr, hr, *self.corner(rng, hr)))
+        turns, flip = int(rng.integers(4)), bool(rng.integers(2))
+
+        def turn(image: Image) -> Image:
+            image = np.rot90(image, turns)
+            return np.ascontiguousarray(image[:, ::-1] if flip else image)
+
+        return Sample(*(turn(part) for part in vars(sample).values()))
+
+    def batches(self, first: int, last: int, size: int) -> Iterator[list[Sample]]:
+        """The batches of steps ``first`` to ``last``, each made while the one before is used."""
+
+        def make(step: int) -> list[Sample]:
+            return [self.sample(step, index) for index in range(size)]
+
+        with ThreadPoolExecutor(1) as worker:
+            ahead = worker.submit(make, first)
+            for step in range(first, last):
+                batch = ahead.result()
+                ahead = worker.submit(make, step + 1)
+                yield batch
+
+
+def stack(samples: list[Sample]) -> dict[str, NDArray[np.float32]]:
+    """Batch arrays (B, C, H, W) float32 in 0..1, named as the network's inputs and ``hr``."""
+
+    def nchw(images: list[Image]) -> NDArray[np.float32]:
+        batch = np.stack([image if image.ndim == 3 else image[..., None] for image in images])
+        return np.ascontiguousarray(batch.transpose(0, 3, 1, 2), np.float32) / np.float32(255.0)
+
+    return {
+        "lr": nchw([s.lr for s in samples]),
+        "hr": nchw([s.hr for s in samples]),
+        "ref": nchw([s.ref for s in samples]),
+        "validity": nchw([s.validity for s in samples]),
+    }
