@@ -1,0 +1,48 @@
+"""The training-free baseline: bicubic plus the aligned reference's fine detail, where it fits."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from refsr.registration import Reference, Registration, aligned_reference
+from refsr.resize import imresize
+from refsr.warp import BAND_ROWS, FIELD, SCALE, Image, grid, sample, shrink4
+
+LOW, HIGH = 0.75, 0.97  # agreement at which detail begins to be added, and is added in full
+
+
+def detail_transfer(
+    lr: NDArray[np.uint8], registration: Registration, reference: Reference
+) -> NDArray[np.uint8]:
+    """Upscale ``lr`` (h, w, 3) RGB uint8 by four with the reference's high frequencies: uint8.
+
+    What is added is what shrinking by four would take away again, so the result shrunk is still
+    the LR photo; and it is added only as far as the shrunk reference explains the LR photo.
+    """
+    height, width = lr.shape[:2]
+    out = imresize(lr, float(SCALE))
+    if not registration.matched:
+        return out
+    gate = detail_gate(registration)
+    halo = 6  # LR rows that shrinking and enlarging reach beyond a band
+    for start in range(0, height, BAND_ROWS):
+        stop = min(start + BAND_ROWS, height)
+        top, bottom = max(start - halo, 0), min(stop + halo, height)
+        aligned, validity = aligned_reference(
+            registration, reference, lr, slice(top, bottom), slice(0, width)
+        )
+        detail = aligned - imresize(shrink4(aligned), float(SCALE))
+        at_gate = grid(slice(top * SCALE, bottom * SCALE), slice(0, width * SCALE), FIELD / SCALE)
+        detail *= (validity * sample(gate, at_gate))[..., None]
+        inner = slice((start - top) * SCALE, (stop - top) * SCALE)
+        band = out[start * SCALE : stop * SCALE]
+        band[:] = np.clip(band + 255.0 * detail[inner] + 0.5, 0, 255).astype(np.uint8)
+    return out
+
+
+def detail_gate(registration: Registration) -> Image:
+    """How much detail to add: (2h, 2w) 0..1, from the consistency, smoothed over its window."""
+    gate = np.clip((registration.consistency - LOW) / (HIGH - LOW), 0.0, 1.0)
+    return np.clip(cv2.GaussianBlur(gate, (0, 0), float(FIELD)), 0.0, 1.0)

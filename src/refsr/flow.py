@@ -1,0 +1,104 @@
+"""Dense refinement: optical flow between the LR photo and the shrunk warped reference.
+
+Both images are compared at field resolution (2x LR), both having passed through the same shrinking
+and enlarging, and both locally contrast-normalised, so that exposure and haze do not matter.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from refsr.warp import FIELD, Field, Image, area_ratio, compose, grid, sample
+
+NORMALISE_SIGMA = 6.0  # field pixels: the neighbourhood whose mean and contrast are taken out
+CONSISTENCY_WINDOW = 5  # LR pixels
+NOISE = 1.5  # grey levels that rounding, noise and compression put into an LR photo
+
+
+def luma(rgb: NDArray[np.uint8]) -> Image:
+    """BT.601 luma of uint8 HWC RGB: float32 (h, w), 0..255."""
+    return rgb.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+
+
+def enlarge2(image: Image) -> Image:
+    """LR (h, w) to field resolution (2h, 2w)."""
+    return cast(Image, cv2.resize(image, None, fx=FIELD, fy=FIELD, interpolation=cv2.INTER_CUBIC))
+
+
+def normalise(image: Image) -> NDArray[np.uint8]:
+    """Take out local mean and contrast: (2h, 2w) float32 to uint8 with 128 as the middle."""
+    size = (0, 0)
+    mean = cv2.GaussianBlur(image, size, NORMALISE_SIGMA)
+    variance = cv2.GaussianBlur(image * image, size, NORMALISE_SIGMA) - mean * mean
+    contrast = (image - mean) / (np.sqrt(np.maximum(variance, 0.0)) + 2.0 * NOISE)
+    return np.clip(contrast * 42.0 + 128.5, 0, 255).astype(np.uint8)
+
+
+def dis_flow(source: NDArray[np.uint8], target: NDArray[np.uint8]) -> Field:
+    """DIS flow (h, w, 2) float32 pixels: source(x) looks like target(x + flow)."""
+    dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    dis.setFinestScale(0)  # the preset stops at half resolution, where 0.1 px are lost
+    dis.setPatchStride(3)
+    dis.setGradientDescentIterations(25)
+    dis.setVariationalRefinementIterations(8)
+    return cast(Field, dis.calc(source, target, None))  # type: ignore[call-overload]
+
+
+def refine(
+    lr_norm: NDArray[np.uint8],
+    warped_norm: NDArray[np.uint8],
+    field: Field,
+    inside: NDArray[np.bool_],
+) -> tuple[Field, Image]:
+    """One round: the field (2h, 2w, 2) corrected by flow, and the forward-backward error (2h, 2w).
+
+    Where the reference does not reach (``inside`` false) the LR photo stands in for it, so that
+    nothing is torn there. The error is in field pixels.
+    """
+    target = np.where(inside, warped_norm, lr_norm)
+    forward = dis_flow(lr_norm, target)
+    backward = dis_flow(target, lr_norm)
+    here = grid(slice(0, field.shape[0]), slice(0, field.shape[1]))
+    there = here + forward
+    back = sample(backward, there)
+    error = np.sqrt(((forward + back) ** 2).sum(axis=2))
+    return compose(field, there), error.astype(np.float32)
+
+
+def window(image: Image) -> Image:
+    """The mean over the consistency window around each LR pixel."""
+    size = (CONSISTENCY_WINDOW, CONSISTENCY_WINDOW)
+    return cast(Image, cv2.GaussianBlur(image, size, 1.25, borderType=cv2.BORDER_REPLICATE))
+
+
+def agreement(lr: Image, shrunk: Image) -> Image:
+    """How well the shrunk warped reference explains the LR photo locally: (h, w) 0..1.
+
+    A correlation coefficient in 5x5 LR windows, blind to gain and offset. The noise of an LR photo
+    is allowed for, so that nearly flat places count as agreeing rather than as chance.
+    """
+    mean_a, mean_b = window(lr), window(shrunk)
+    var_a = np.maximum(window(lr * lr) - mean_a * mean_a, 0.0)
+    var_b = np.maximum(window(shrunk * shrunk) - mean_b * mean_b, 0.0)
+    covariance = window(lr * shrunk) - mean_a * mean_b
+    floor = NOISE * NOISE
+    ncc = (covariance + floor) / np.sqrt((var_a + floor) * (var_b + floor))
+    return np.clip(ncc, 0.0, 1.0).astype(np.float32)
+
+
+def folding(
+    field: Field, reference_shape: tuple[int, ...]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which field pixels lie inside the reference, and which are torn or folded: (2h, 2w) each."""
+    height, width = reference_shape[:2]
+    x, y = field[..., 0], field[..., 1]
+    inside = (x >= 0) & (y >= 0) & (x <= width - 1) & (y <= height - 1)
+    area = area_ratio(field)
+    usual = float(np.median(area[inside])) if inside.any() else 0.0
+    torn = area * np.sign(usual) < 0.15 * abs(usual)
+    torn |= np.abs(area) > 6.0 * abs(usual)
+    return inside, torn
