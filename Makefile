@@ -1,0 +1,57 @@
+# make demo    a complete first run on a fresh machine (Python 3.11 or newer is all it needs)
+# make test    the tests                make check   ruff and pyright
+# make bench   the numbers of the README, on the validation pairs below DATA
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+DATA ?= ../shared/data
+
+# The first Python of 3.11 or newer on the path that can make a virtual environment.
+PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14 python; do \
+	$$p -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo $$p && break; done)
+
+INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench clean
+
+help:
+	@grep -E '^# make' Makefile | cut -c3-
+
+demo: $(VENV)/.installed-demo
+	$(BIN)/refsr demo -o demo_out
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+bench: $(VENV)/.installed-demo
+	for model in lanczos detail-transfer ssen; do \
+	  for reference in given none shuffled; do \
+	    $(BIN)/refsr evaluate benchmarks/validation.csv --root $(DATA)/pairs \
+	      --model $$model --reference $$reference --json out/bench_$${model}_$$reference.json \
+	      || exit 1; \
+	  done; \
+	done
+
+clean:
+	rm -rf $(VENV) build dist demo_out
+
+# One stamp file for each set of dependencies, so that a second `make` installs nothing again.
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "refsr needs Python 3.11 or newer with venv and ensurepip:" \
+	  "install one, or name it with 'make PYTHON=/path/to/python3'." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed-demo: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) -e '.[demo]'
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) -e '.[train,dev]'
+	@touch $@ $(VENV)/.installed-demo

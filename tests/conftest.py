@@ -1,0 +1,39 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real photos beside the repository; its tests skip where it is absent."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"the folder of real photos is not here ({SHARED_DATA})")
+    return SHARED_DATA
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20200614)
+
+
+@pytest.fixture(scope="session")
+def natural() -> NDArray[np.uint8]:
+    """A photo-like RGB image (HWC uint8, 192x256): smooth colour, edges and fine texture."""
+    rng = np.random.default_rng(7)
+    y, x = np.mgrid[0:192, 0:256].astype(np.float64)
+    image = np.stack([110 + 60 * np.sin(x / 37 + i) * np.cos(y / 53 - i) for i in range(3)], -1)
+    for _ in range(25):
+        left, top = rng.integers(0, 230), rng.integers(0, 170)
+        width, height = rng.integers(6, 70, 2)
+        image[top : top + height, left : left + width] += rng.uniform(-60, 60, 3)
+    image += 18 * np.sin(x * 0.9 + 0.3 * y)[..., None] * (y > 120)[..., None]
+    image += rng.normal(0, 4, image.shape)
+    return np.clip(image, 0, 255).astype(np.uint8)
