@@ -20,16 +20,16 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image as PillowImage
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from refsr.errors import DataError, ModelError
 from refsr.evaluate.metrics import psnr
-from refsr.model.ssen import SCALE, SSEN, SSENConfig
+from refsr.model.checkpoint import load_weights, save_weights
+from refsr.model.ssen import SCALE, SSEN
 from refsr.resize import imresize
-from refsr.train.config import RunConfig, from_dict
+from refsr.train.config import RunConfig
 from refsr.train.data import Patches, Sample, blank, cached_pairs, image_files, load_hr, scenes, stack
 from refsr.train.simulate import MARGIN, simulate_reference
 
@@ -50,29 +50,6 @@ def learning_rate(step: int, config: RunConfig) -> float:
     return t.final_learning_rate + (t.learning_rate - t.final_learning_rate) * 0.5 * (
         1.0 + math.cos(math.pi * min(1.0, done))
     )
-
-
-def save_weights(model: SSEN, path: Path, **about: Any) -> None:
-    """Write the weights as safetensors with the network's configuration beside them, atomically."""
-    about["model"] = dataclasses.asdict(model.config)
-    partial = path.with_suffix(".partial")
-    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    save_file(tensors, partial, {"about": json.dumps(about)})
-    os.replace(partial, path)
-
-
-def load_weights(path: Path) -> SSEN:
-    """Read weights written by ``save_weights``, on the CPU, ready to run. Raises ModelError."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {}).get("about", "{}"))
-        model = SSEN(from_dict(SSENConfig, about["model"], str(path)))
-        model.load_state_dict(load_file(path))
-    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError, DataError) as error:
-        raise ModelError(f"{path} is not a refsr checkpoint: {error}") from error
-    return model.eval()
 
 
 class Validation:
@@ -169,7 +146,7 @@ class Trainer:
         torch.set_num_threads(t.threads)
         self.config, self.step, self.best, self.seconds = config, 0, -math.inf, 0.0
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        model = load_weights(Path(t.start)) if t.start else SSEN(config.model)
+        model = load_weights(Path(t.start))[0] if t.start else SSEN(config.model)
         if model.config != config.model:
             raise ModelError(f"{t.start} holds another network than the configuration describes.")
         self.model = model.to(self.device, memory_format=torch.channels_last).train()
@@ -219,7 +196,7 @@ class Trainer:
         }
         torch.save(state, folder / "state.partial")
         os.replace(folder / "state.partial", folder / "state.pt")
-        save_weights(self.ema, folder / "last.safetensors", **self.about())
+        save_weights(self.ema, folder / "last.safetensors", self.about())
 
     def about(self) -> dict[str, Any]:
         return {"steps": self.step, "hours": round(self.seconds / 3600, 2), "seed": self.config.train.seed}
@@ -297,4 +274,4 @@ def report(
     score = float(np.mean([v for n, v in figures.items() if n.endswith(("given", "blank"))] or [0.0]))
     if score > trainer.best:
         trainer.best = score
-        save_weights(trainer.ema, folder / "best.safetensors", **trainer.about(), **figures)
+        save_weights(trainer.ema, folder / "best.safetensors", {**trainer.about(), **figures})

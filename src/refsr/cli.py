@@ -1,0 +1,330 @@
+"""The command line: parse, call, print. The work is the library's."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import sys
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+from tyro.conf import Positional, UseAppendAction, arg
+
+from refsr import __version__
+from refsr.errors import DataError, RefsrError
+
+if TYPE_CHECKING:
+    from refsr.upscaler import Upscaler
+
+Input = Positional[Path]
+References = Annotated[UseAppendAction[tuple[Path, ...]], arg(name="ref", metavar="PHOTO|FOLDER")]
+Output = Annotated[Path, arg(aliases=["-o"])]
+UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+def parse_memory(text: str) -> int:
+    """Bytes of "2GB", "800MB" or a plain number. Raises DataError."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?B?)\s*", text, re.IGNORECASE)
+    unit = match.group(2).upper() if match else ""
+    unit = unit if unit in UNITS else unit + "B"
+    if not match or unit not in UNITS:
+        raise DataError(f"{text!r} is not an amount of memory; write for example 2GB or 800MB.")
+    return int(float(match.group(1)) * UNITS[unit])
+
+
+@contextlib.contextmanager
+def progress_bar(name: str, quiet: bool) -> Generator[Callable[[float], None]]:
+    """A bar on stderr with the time left; silent where stderr is no terminal."""
+    from tqdm import tqdm
+
+    style = "{desc} {percentage:3.0f}%|{bar}| {elapsed} elapsed, {remaining} left"
+    disable = True if quiet else None
+    with tqdm(total=1.0, desc=name, disable=disable, bar_format=style, leave=False) as bar:
+        yield lambda done: bool(bar.update(done - bar.n))
+
+
+def say(text: str, quiet: bool = False) -> None:
+    if not quiet:
+        print(text, file=sys.stderr)
+
+
+def upscale(
+    photo: Input,
+    out: Output,
+    ref: References = (),
+    model: str = "ssen",
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    runtime: Literal["auto", "onnx"] = "auto",
+    max_memory: str = "1.1GB",
+    max_pixels: int = 200_000_000,
+    threads: int = 0,
+    report: Path | None = None,
+    map: Path | None = None,
+    strip_metadata: bool = False,
+    json: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Make a photo four times larger, with the detail of other photos of the same thing.
+
+    Args:
+        photo: The small photo.
+        out: The result; its ending chooses the format (png, jpg, webp, tif, avif).
+        ref: A sharp photo of the same thing, or a folder of them; may be repeated. Without one the photo serves itself.
+        model: A shipped model (see `refsr info`), detail-transfer, or an exported .onnx file.
+        device: Where the network runs.
+        runtime: What runs it.
+        max_memory: What the program may use, such as 2GB; large photos are worked on in tiles.
+        max_pixels: Photos larger than this are refused before they are decoded.
+        threads: Processor cores to use; 0 for all.
+        report: Write the numbers (JSON): coverage and error of each reference, borrowed detail, time.
+        map: Write a picture of where each detail came from: green borrowed, grey the photo's own.
+        strip_metadata: Leave EXIF (place, camera, date) out of the result; the colour profile stays.
+        json: Print the report as one JSON object on stdout.
+        quiet: No progress, no closing line.
+    """
+    from refsr.photo import Photo, check_output_path, save_photo
+
+    del runtime  # ONNX Runtime is the one there is
+    for path in (out, map):
+        if path is not None:
+            check_output_path(path)
+    if report is not None and not report.resolve().parent.is_dir():
+        raise DataError(f"The folder {report.parent} for the report does not exist.")
+    upscaler = load_upscaler(model, device, threads, max_memory, max_pixels)
+    upscaler.set_reference(list(ref))
+    with progress_bar(photo.name, quiet or json) as progress:
+        result = upscaler.upscale(photo, progress=progress)
+    result.save(out, strip_metadata=strip_metadata)
+    record = {"input": str(photo), "output": str(out), **result.report}
+    if map is not None:
+        save_photo(Photo.of(result.map()), map)
+    if report is not None:
+        write_text(report, dump(record, indent=1))
+    if json:
+        print(dump(record))
+    for note in result.report["notes"]:
+        say(f"note: {note}", quiet)
+    for reference in result.report["references"]:
+        say(f"{reference['reference']}: {reference['verdict']}", quiet)
+    width, height = result.report["output_size"]
+    say(f"{out}: {width} x {height}, {sum(result.report['seconds'].values()):.1f} s", quiet)
+
+
+def check(photo: Input, ref: References, json: bool = False, max_pixels: int = 200_000_000) -> None:
+    """Say whether references match a photo, how much of it, and whether they are worth it.
+
+    Args:
+        photo: The small photo.
+        ref: A sharp photo of the same thing, or a folder of them; may be repeated.
+        json: Print one JSON object on stdout instead of sentences.
+        max_pixels: Photos larger than this are refused before they are decoded.
+    """
+    from refsr.photo import load_photo
+    from refsr.report import describe, verdict
+    from refsr.upscaler import DETAIL_TRANSFER, Upscaler
+
+    upscaler = Upscaler.load(DETAIL_TRANSFER, max_pixels=max_pixels)  # no network is needed
+    upscaler.set_reference(list(ref))
+    composite = upscaler.register(load_photo(photo, max_pixels=max_pixels))
+    if composite is None:
+        raise DataError("Give at least one reference with --ref.")
+    rows = [
+        describe(reference.name, registration) | {"verdict": verdict(registration)}
+        for reference, registration in zip(
+            upscaler.references, composite.registrations, strict=True
+        )
+    ]
+    if json:
+        print(dump({"input": str(photo), "references": rows}))
+    else:
+        for row in rows:
+            print(f"{row['reference']}: {row['verdict']}")
+
+
+def evaluate(
+    target: Positional[str],
+    root: Path,
+    model: str = "ssen",
+    reference: Literal["given", "none", "shuffled", "blank", "self", "upscaled"] = "given",
+    max_side: int | None = None,
+    limit: int | None = None,
+    json: Path | None = None,
+    quiet: bool = False,
+) -> None:
+    """Measure a model: PSNR and SSIM by kind of pair, with the protocol that belongs to them.
+
+    Args:
+        target: A CSV with the columns input, reference, kind, or set5, set14, b100, urban100, cufed5.
+        root: The folder that the CSV's paths, or the benchmark, are in.
+        model: A shipped model, bicubic, lanczos, detail-transfer, or an exported .onnx file.
+        reference: Which reference the model gets. Measure given and none to see what it adds.
+        max_side: Shrink photos to this long side first, in pixels.
+        limit: Only the first so many rows.
+        json: Write every number to this file.
+        quiet: No progress.
+    """
+    from refsr.evaluate.pairs import load_jobs
+    from refsr.evaluate.run import evaluate as measure
+    from refsr.evaluate.run import render_table
+
+    jobs = load_jobs(target, root)[:limit]
+    with progress_bar(f"{model}, {reference}", quiet) as progress:
+        result = measure(jobs, model=model, reference=reference, max_side=max_side, progress=progress)
+    if json is not None:
+        write_text(json, dump(result, indent=1))
+    print(render_table(result))
+
+
+def train(config: Input, resume: Literal["auto", "never"] = "never") -> None:
+    """Train a network as a TOML file says. Needs the extra `train`.
+
+    Args:
+        config: The run: its folder, network, data and schedule; see configs/.
+        resume: auto continues the run in its folder where it stopped.
+    """
+    need_torch()
+    from refsr.train.config import load_config
+    from refsr.train.loop import train as run
+
+    folder = run(load_config(config), resume == "auto")
+    print(f"{folder}: best.safetensors, last.safetensors, log.jsonl")
+
+
+def export(checkpoint: Input, out: Output, note: str = "") -> None:
+    """Turn a checkpoint (.safetensors) into an ONNX model that refsr upscales with.
+
+    Args:
+        checkpoint: Weights written by `refsr train`.
+        out: The .onnx file; its card (.json) is written beside it.
+        note: A sentence for the card: data, hours, what it is good for.
+    """
+    need_torch()
+    from refsr.model.export import export_checkpoint
+
+    error = export_checkpoint(checkpoint, out, note)
+    print(f"{out}: equals torch within {error:.1e}")
+
+
+def info(json: bool = False) -> None:
+    """Show versions, runtimes and models.
+
+    Args:
+        json: Print one JSON object.
+    """
+    import platform
+
+    import cv2
+    import numpy
+    import onnxruntime
+
+    from refsr.weights import find_model, shipped
+
+    facts = {
+        "refsr": __version__,
+        "python": platform.python_version(),
+        "numpy": numpy.__version__,
+        "opencv": cv2.__version__,
+        "onnxruntime": onnxruntime.__version__,
+        "providers": onnxruntime.get_available_providers(),
+        "models": {name: find_model(name).card for name in shipped()},
+    }
+    if json:
+        print(dump(facts))
+        return
+    for key, value in facts.items():
+        if key != "models":
+            print(f"{key:12} {', '.join(value) if isinstance(value, list) else value}")
+    for name, card in facts["models"].items():
+        print(f"model {name:6} x{card['scale']}, {card['parameters'] / 1e6:.2f} M parameters. {card['note']}")
+    print("model detail-transfer, no network: bicubic and the reference's fine detail")
+
+
+def demo(out: Annotated[Path, arg(aliases=["-o"])] = Path("demo_out")) -> None:
+    """Run the whole road once on a photo that comes with a dependency.
+
+    Args:
+        out: Folder for the pictures and numbers; made if missing.
+    """
+    from refsr.demo import run_demo
+
+    print(run_demo(out))
+
+
+def need_torch() -> None:
+    """Raises DataError with what to install where torch is missing."""
+    try:
+        import safetensors  # noqa: F401  # pyright: ignore[reportUnusedImport]
+        import torch  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    except ImportError as error:
+        raise DataError(f"{error.name} is missing; install it with: pip install 'refsr[train]'") from error
+
+
+def load_upscaler(
+    model: str, device: Literal["auto", "cpu", "cuda"], threads: int, max_memory: str, max_pixels: int
+) -> Upscaler:
+    from refsr.upscaler import Upscaler
+
+    return Upscaler.load(
+        model,
+        device=device,
+        threads=threads,
+        max_memory=parse_memory(max_memory),
+        max_pixels=max_pixels,
+    )
+
+
+def dump(value: Any, indent: int | None = None) -> str:
+    return json.dumps(value, indent=indent, ensure_ascii=False)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole text file or none of it. Raises DataError."""
+    from refsr.photo import atomic_write
+
+    atomic_write(path, (text + "\n").encode())
+
+
+COMMANDS = {
+    "upscale": upscale,
+    "check": check,
+    "evaluate": evaluate,
+    "train": train,
+    "export": export,
+    "info": info,
+    "demo": demo,
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code (0 done, 1 failed, 2 usage, 130 interrupted)."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments == ["--version"]:
+        print(f"refsr {__version__}")
+        return 0
+    try:
+        tyro.extras.subcommand_cli_from_dict(
+            COMMANDS,
+            prog="refsr",
+            description="Makes a small photo four times larger with another photo's real detail.",
+            args=arguments,
+            config=(tyro.conf.FlagCreatePairsOff,),
+        )
+    except RefsrError as error:
+        print(f"refsr: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("refsr: interrupted", file=sys.stderr)
+        return 130
+    except MemoryError:
+        print("refsr: Out of memory; a lower --max-memory works in smaller tiles.", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        return 1
+    return 0
+
+
+def entry() -> None:
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""Any number of registered references become one aligned image in the photo's frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from refsr.registration import Reference, Registration, aligned_reference, register
+from refsr.warp import FIELD, SCALE, grid, sample
+
+SEAM = 4.0  # field pixels over which one reference gives way to the next
+HYSTERESIS = 0.02  # a later reference has to be this much better to take over a place
+
+Image = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Composite:
+    """One photo's references, registered, and the share each has in every place.
+
+    ``shares`` are (2h, 2w) float32 fields, one a reference: 0..1, summing to one where any
+    reference is valid. The order in which references are given only breaks ties.
+    """
+
+    lr: NDArray[np.uint8]  # (h, w, 3) RGB
+    references: tuple[Reference, ...]
+    registrations: tuple[Registration, ...]
+    shares: tuple[Image, ...]
+
+    @property
+    def matched(self) -> bool:
+        """Whether any reference shows what the photo shows."""
+        return any(registration.matched for registration in self.registrations)
+
+    def aligned(self, rows: slice, cols: slice) -> tuple[Image, Image]:
+        """The aligned reference (4H, 4W, 3) and its validity (4H, 4W), 0..1, for a tile in LR px."""
+        height, width = (rows.stop - rows.start) * SCALE, (cols.stop - cols.start) * SCALE
+        total = np.zeros((height, width, 3), np.float32)
+        validity = np.zeros((height, width), np.float32)
+        weight = np.zeros((height, width), np.float32)
+        here = grid(
+            slice(rows.start * SCALE, rows.stop * SCALE),
+            slice(cols.start * SCALE, cols.stop * SCALE),
+            FIELD / SCALE,
+        )
+        for reference, registration, share in zip(
+            self.references, self.registrations, self.shares, strict=True
+        ):
+            if not registration.matched:
+                continue
+            part = sample(share, here)
+            if not part.any():
+                continue
+            image, valid = aligned_reference(registration, reference, self.lr, rows, cols)
+            part = part * (valid > 0)
+            total += image * part[..., None]
+            validity += valid * part
+            weight += part
+        total /= np.maximum(weight, 1e-6)[..., None]
+        return np.clip(total, 0, 1), np.clip(validity / np.maximum(weight, 1e-6), 0, 1)
+
+    def similarity(self) -> Image:
+        """How well the references explain each LR pixel of the photo: (h, w) float32 0..1."""
+        height, width = self.lr.shape[:2]
+        total = np.zeros((FIELD * height, FIELD * width), np.float32)
+        for registration, share in zip(self.registrations, self.shares, strict=True):
+            total += share * registration.validity * registration.consistency
+        return total.reshape(height, FIELD, width, FIELD).mean(axis=(1, 3))
+
+    def source(self) -> NDArray[np.int16]:
+        """Which reference serves each LR pixel: (h, w), its index, -1 where none is valid."""
+        height, width = self.lr.shape[:2]
+        if not self.shares:
+            return np.full((height, width), -1, np.int16)
+        shares = np.stack([share[::FIELD, ::FIELD] for share in self.shares])
+        best = shares.argmax(axis=0).astype(np.int16)
+        return np.where(shares.max(axis=0) > 0, best, np.int16(-1))
+
+
+def compose_references(lr: NDArray[np.uint8], references: tuple[Reference, ...]) -> Composite:
+    """Register every reference to ``lr`` (h, w, 3) RGB uint8 and share the photo out among them."""
+    registrations = tuple(register(lr, reference) for reference in references)
+    return Composite(lr, references, registrations, shares_of(registrations))
+
+
+def shares_of(registrations: tuple[Registration, ...]) -> tuple[Image, ...]:
+    """Each place goes to the reference that explains it best, with soft seams: see Composite."""
+    if len(registrations) == 1:
+        return (np.ones_like(registrations[0].validity),)
+    scores: list[Image] = []
+    for index, registration in enumerate(registrations):
+        if not registration.matched:
+            scores.append(np.zeros_like(registration.validity))
+            continue
+        fine = min(1.0, registration.zoom)  # a coarser reference has less to give
+        score = cv2.blur(registration.validity * registration.consistency, (9, 9)) * fine
+        scores.append((score - (HYSTERESIS if index else 0.0)).astype(np.float32))
+    if not scores:
+        return ()
+    best = np.argmax(np.stack(scores), axis=0)
+    shares: list[Image] = []
+    for index, registration in enumerate(registrations):
+        mine = ((best == index) & (registration.validity > 0)).astype(np.float32)
+        shares.append(np.asarray(cv2.GaussianBlur(mine, (0, 0), SEAM), np.float32))
+    total = np.maximum(sum(shares), 1e-6)
+    return tuple((share / total * (total > 1e-3)).astype(np.float32) for share in shares)

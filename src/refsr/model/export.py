@@ -1,0 +1,114 @@
+"""From torch to the ONNX file that the wheel carries: standard operators only, any height and width."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from onnxscript import opset20
+
+from refsr.errors import ModelError
+from refsr.model.ssen import SCALE, SSEN
+from refsr.model.checkpoint import load_weights
+
+OPSET = 20  # has DeformConv (19) and is read by every runtime; Attention (23) is not yet
+
+
+def translate_deform_conv(x: Any, offset: Any, modulation: Any, weight: Any, bias: Any) -> Any:
+    """The exporter's name for ``refsr::deform_conv2d``: ONNX's own DeformConv."""
+    return opset20.DeformConv(
+        x, weight, offset, bias, modulation, kernel_shape=[3, 3], pads=[1, 1, 1, 1]
+    )
+
+
+def example(model: SSEN, rows: int, columns: int) -> tuple[torch.Tensor, ...]:
+    """Random inputs (lr, ref, validity) of rows x columns times the network's grid."""
+    height, width = rows * model.config.multiple, columns * model.config.multiple
+    generator = torch.Generator().manual_seed(rows * 31 + columns)
+    shapes = [(3, 1), (3, SCALE), (1, SCALE)]
+    return tuple(
+        torch.rand(1, channels, height * scale, width * scale, generator=generator)
+        for channels, scale in shapes
+    )
+
+
+def export(model: SSEN, path: Path, card: dict[str, Any]) -> float:
+    """Write ``model`` as ``path`` (.onnx) with its card (.json) beside it.
+
+    The graph takes lr (1, 3, H, W), ref (1, 3, 4H, 4W), validity (1, 1, 4H, 4W), float32 in 0..1,
+    H and W multiples of the card's ``multiple``; it gives sr and gate. Returns the largest
+    difference to torch over two sizes that were not traced; raises ModelError above 1e-4.
+    """
+    model = model.eval().to("cpu", memory_format=torch.contiguous_format)
+    step = model.config.multiple
+    rows, columns = torch.export.Dim("rows", min=1, max=4096), torch.export.Dim("columns", min=1, max=4096)
+    hr = {2: step * SCALE * rows, 3: step * SCALE * columns}
+    program = torch.onnx.export(
+        model,
+        example(model, 2, 3),
+        dynamo=True,
+        opset_version=OPSET,
+        input_names=["lr", "ref", "validity"],
+        output_names=["sr", "gate"],
+        dynamic_shapes={"lr": {2: step * rows, 3: step * columns}, "ref": hr, "validity": hr},
+        custom_translation_table={torch.ops.refsr.deform_conv2d.default: translate_deform_conv},
+        verbose=False,
+    )
+    assert program is not None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(strip(program.model_proto), path)
+    error = difference(model, path)
+    if error > 1e-4:
+        raise ModelError(f"{path} differs from torch by {error:.1e}, more than 1e-4.")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    parameters = sum(value.numel() for value in model.parameters())
+    about = {"name": path.stem, "scale": SCALE, "multiple": step, "parameters": parameters}
+    path.with_suffix(".json").write_text(json.dumps(about | card | {"sha256": digest}, indent=1) + "\n")
+    return error
+
+
+def strip(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Without the exporter's notes: source paths and stack traces are nobody's business."""
+    for node in proto.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in (*proto.graph.value_info, *proto.graph.input, *proto.graph.output):
+        del value.metadata_props[:]
+        value.doc_string = ""
+    for tensor in proto.graph.initializer:
+        del tensor.metadata_props[:]
+    del proto.metadata_props[:], proto.graph.metadata_props[:]
+    return proto
+
+
+def difference(model: SSEN, path: Path) -> float:
+    """The largest absolute difference between ONNX Runtime and torch, over sr and gate."""
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    worst = 0.0
+    for rows, columns in ((1, 1), (3, 2)):
+        inputs = example(model, rows, columns)
+        with torch.no_grad():
+            expected = model(*inputs)
+        names = ("lr", "ref", "validity")
+        feed = {name: value.numpy() for name, value in zip(names, inputs, strict=True)}
+        for ours, theirs in zip(session.run(None, feed), expected, strict=True):
+            worst = max(worst, float(np.abs(np.asarray(ours) - theirs.numpy()).max()))
+    return worst
+
+
+def export_checkpoint(checkpoint: Path, path: Path, note: str = "") -> float:
+    """Export weights written by training; the card takes over what they know of themselves.
+
+    Returns the difference to torch. Raises ModelError for a broken checkpoint or a path that does
+    not end in .onnx.
+    """
+    if path.suffix != ".onnx":
+        raise ModelError(f"An exported model's name ends in .onnx; {path} does not.")
+    model, about = load_weights(checkpoint)
+    return export(model, path, {"note": note, "training": about})

@@ -1,0 +1,80 @@
+"""Running the network: one tile in, one tile out, whatever executes it."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refsr.errors import ModelError
+from refsr.weights import Model
+
+SCALE = 4
+Device = Literal["auto", "cpu", "cuda"]
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+Image = NDArray[np.float32]
+
+
+def pick_provider(device: Device) -> str:
+    """The ONNX Runtime provider for ``device``. Raises ModelError where it is not installed."""
+    import onnxruntime
+
+    installed = cast("list[str]", onnxruntime.get_available_providers())
+    if device == "auto":
+        return next(p for p in (PROVIDERS["cuda"], PROVIDERS["cpu"]) if p in installed)
+    if PROVIDERS[device] not in installed:
+        raise ModelError(
+            f"ONNX Runtime has no {device} support here; install onnxruntime-gpu or use --device cpu."
+        )
+    return PROVIDERS[device]
+
+
+class Network:
+    """A loaded model. ``run`` may be called from several threads."""
+
+    def __init__(self, model: Model, device: Device = "auto", threads: int = 0) -> None:
+        """``threads``: of the processor, 0 for all. Raises ModelError where loading fails."""
+        import onnxruntime
+
+        self.model, self.provider = model, pick_provider(device)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self.session: Any = onnxruntime.InferenceSession(
+                str(model.path), options, providers=[self.provider]
+            )
+        except Exception as error:  # onnxruntime's own exceptions share no base
+            raise ModelError(f"The model {model.path} cannot be loaded: {error}") from error
+
+    def run(
+        self,
+        lr: Image,  # (h, w, 3) RGB 0..1
+        ref: Image,  # (4h, 4w, 3) RGB 0..1, aligned
+        validity: Image,  # (4h, 4w) 0..1
+    ) -> tuple[Image, Image]:
+        """SR (4h, 4w, 3), about 0..1, and the share of borrowed HR detail (4h, 4w) in 0..1.
+
+        Sizes are padded to the network's grid by repeating the border. Raises MemoryError.
+        """
+        height, width = lr.shape[:2]
+        down, right = -height % self.model.multiple, -width % self.model.multiple
+
+        def nchw(image: Image, scale: int) -> Image:
+            image = image if image.ndim == 3 else image[..., None]
+            image = np.pad(image, ((0, down * scale), (0, right * scale), (0, 0)), "edge")
+            return np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32)
+
+        feed = {"lr": nchw(lr, 1), "ref": nchw(ref, SCALE), "validity": nchw(validity, SCALE)}
+        try:
+            sr, gate = self.session.run(["sr", "gate"], feed)
+        except Exception as error:
+            if "alloc" in str(error).lower():
+                raise MemoryError(str(error)) from error
+            raise ModelError(f"The model {self.model.name} failed: {error}") from error
+        rows, columns = slice(0, height * SCALE), slice(0, width * SCALE)
+        return sr[0, :, rows, columns].transpose(1, 2, 0), gate[0, 0, rows, columns]

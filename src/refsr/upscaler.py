@@ -1,0 +1,234 @@
+"""THE ROAD: a small photo and its references in, a photo four times larger out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+
+from refsr.composite import Composite, compose_references
+from refsr.detail_transfer import detail_transfer
+from refsr.errors import ModelError, PhotoError
+from refsr.photo import SUFFIXES, Photo, Source, load_photo, save_photo, to_colours_of
+from refsr.registration import Reference, prepare_reference
+from refsr.report import build_report, provenance_map
+from refsr.resize import imresize
+from refsr.runtime import Device, Network
+from refsr.tiling import cut
+from refsr.warp import SCALE
+from refsr.weights import DEFAULT, find_model
+
+DETAIL_TRANSFER = "detail-transfer"  # the model that is no network
+HALO = 32  # LR pixels around a tile; a multiple of every shipped model's grid
+BYTES_PER_PIXEL = 8_000  # memory of the network per LR pixel of a tile, measured
+FIXED_BYTES = 250_000_000  # the program itself
+DEFAULT_MEMORY = 1_100_000_000
+BACK_PROJECTIONS = 1  # more gains nothing measurable
+
+Image = NDArray[np.float32]
+Progress = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished job."""
+
+    photo: Photo  # the result with the input's metadata
+    image: NDArray[Any] | PIL.Image.Image  # the same: an array (HWC RGB), PIL if the input was
+    similarity: Image  # (h, w) 0..1: how well the references explain each LR pixel
+    provenance: Image  # (h, w) 0..1: share of the HR detail that was borrowed
+    report: dict[str, Any]
+
+    def save(self, path: str | Path, **options: Any) -> None:
+        """Write the result with its metadata; options as in ``save_photo``. Raises PhotoError."""
+        save_photo(self.photo, path, **options)
+
+    def map(self) -> NDArray[np.uint8]:
+        """A picture of where each detail came from: (4h, 4w, 3) uint8."""
+        return provenance_map(self.photo.as_uint8(), self.provenance)
+
+
+@dataclass(frozen=True)
+class LoadedReference:
+    """A reference as set: its name, photo and, in its own colours, its features."""
+
+    name: str
+    photo: Photo
+    prepared: Reference
+
+
+class Upscaler:
+    """Makes photos four times larger, with the detail of references that show the same thing."""
+
+    def __init__(self, network: Network | None, tile_pixels: int, max_pixels: int) -> None:
+        """Use ``Upscaler.load``. ``network`` None is the training-free detail transfer."""
+        self.network, self.tile_pixels, self.max_pixels = network, tile_pixels, max_pixels
+        self.references: tuple[LoadedReference, ...] = ()
+
+    @classmethod
+    def load(
+        cls,
+        model: str = DEFAULT,
+        *,
+        device: Device = "auto",
+        threads: int = 0,
+        max_memory: int = DEFAULT_MEMORY,
+        max_pixels: int = 200_000_000,
+    ) -> Upscaler:
+        """Load a model once, for many photos.
+
+        ``model``: a shipped name, "detail-transfer", or an ONNX file. ``threads``: 0 for all cores.
+        ``max_memory``: bytes the whole program should keep to. ``max_pixels``: the largest photo
+        that is opened. Raises ModelError.
+        """
+        network = None if model == DETAIL_TRANSFER else Network(find_model(model), device, threads)
+        budget = max(0, max_memory - FIXED_BYTES) // BYTES_PER_PIXEL
+        return cls(network, budget, max_pixels)
+
+    def set_reference(self, references: Source | Sequence[Source] | None) -> None:
+        """Set the references of the photos to come: one, several, a folder of them, or None.
+
+        Their features are found here, once. Raises PhotoError where one cannot be read.
+        """
+        self.references = tuple(self.load_reference(s) for s in expand(references))
+
+    def load_reference(self, source: Source) -> LoadedReference:
+        photo = load_photo(source, max_pixels=self.max_pixels)
+        name = Path(source).name if isinstance(source, str | Path) else "reference"
+        return LoadedReference(name, photo, prepare_reference(photo.as_uint8()))
+
+    def register(self, photo: Photo) -> Composite | None:
+        """Where each part of the photo lies in the references; None without references."""
+        if not self.references:
+            return None
+        prepared: list[Reference] = []
+        for reference in self.references:
+            if reference.photo.icc == photo.icc:
+                prepared.append(reference.prepared)
+            else:  # other colours: converted to the photo's own before they are compared
+                prepared.append(prepare_reference(to_colours_of(reference.photo, photo)))
+        return compose_references(photo.as_uint8(), tuple(prepared))
+
+    def upscale(self, source: Source, *, progress: Progress | None = None) -> Result:
+        """Upscale one photo: a path, file bytes, a PIL image or an array.
+
+        ``progress`` is called with the finished share, 0..1; what it raises ends the job.
+        Raises PhotoError for a photo that cannot be used.
+        """
+        started = time.perf_counter()
+        photo = load_photo(source, max_pixels=self.max_pixels)
+        loaded = time.perf_counter()
+        composite = self.register(photo)
+        registered = time.perf_counter()
+        pixels, provenance, lr_error = self.render(photo, composite, progress)
+        result = photo.replaced(pixels, upscale_alpha(photo.alpha))
+        finished = time.perf_counter()
+        report = build_report(
+            composite=composite,
+            names=[reference.name for reference in self.references],
+            provenance=provenance,
+            seconds={
+                "load": loaded - started,
+                "registration": registered - loaded,
+                "network": finished - registered,
+            },
+            lr_error=lr_error,
+            facts={
+                "input_size": [photo.width, photo.height],
+                "output_size": [result.width, result.height],
+                "model": self.network.model.name if self.network else DETAIL_TRANSFER,
+                "runtime": self.network.provider if self.network else None,
+                "notes": list(photo.notes),
+            },
+        )
+        similarity = composite.similarity() if composite else np.zeros_like(provenance)
+        image = as_pil(result) if isinstance(source, PIL.Image.Image) else result.pixels
+        return Result(result, image, similarity, provenance, report)
+
+    def render(
+        self, photo: Photo, composite: Composite | None, progress: Progress | None
+    ) -> tuple[NDArray[Any], Image, float]:
+        """The result's pixels (4h, 4w, 3), provenance (h, w) and the error when shrunk again."""
+        if self.network is None:
+            return self.transfer(photo, composite)
+        levels = float(np.iinfo(photo.pixels.dtype).max)
+        height, width = photo.height, photo.width
+        out = np.empty((height * SCALE, width * SCALE, 3), photo.pixels.dtype)
+        provenance = np.empty((height, width), np.float32)
+        error = 0.0
+        tiles = cut(height, width, HALO, self.network.model.multiple, self.tile_pixels)
+        for index, tile in enumerate(tiles):
+            lr = photo.pixels[tile.rows, tile.cols].astype(np.float32) / np.float32(levels)
+            if composite is not None and composite.matched:
+                ref, validity = composite.aligned(tile.rows, tile.cols)
+            else:
+                ref = np.zeros((lr.shape[0] * SCALE, lr.shape[1] * SCALE, 3), np.float32)
+                validity = np.zeros(ref.shape[:2], np.float32)
+            sr, gate = self.network.run(lr, ref, validity)
+            sr = np.clip(back_project(sr, lr), 0, 1)
+            inner, inner_lr = tile.core(SCALE), tile.core(1)
+            core = tile.core_rows, tile.core_cols
+            area = tuple(slice(s.start * SCALE, s.stop * SCALE) for s in core)
+            out[area] = np.rint(sr[inner] * levels)
+            shrunk = np.asarray(cv2.resize(gate, lr.shape[1::-1], interpolation=cv2.INTER_AREA))
+            provenance[core] = shrunk.reshape(lr.shape[:2])[inner_lr]
+            again = imresize(sr, scale=1 / SCALE)[inner_lr]
+            error += float(np.abs(again - lr[inner_lr]).sum()) * 255 / 3
+            if progress:
+                progress((index + 1) / len(tiles))
+        return out, provenance, error / (height * width)
+
+    def transfer(
+        self, photo: Photo, composite: Composite | None
+    ) -> tuple[NDArray[Any], Image, float]:
+        """What ``render`` gives, by the training-free detail transfer of the best reference."""
+        lr = photo.as_uint8()
+        out = imresize(lr, scale=float(SCALE))
+        provenance = np.zeros(lr.shape[:2], np.float32)
+        if composite is not None and composite.matched:
+            best = int(np.argmax([r.coverage for r in composite.registrations]))
+            out = detail_transfer(lr, composite.registrations[best], composite.references[best])
+            provenance = composite.similarity()
+        again = imresize(out, scale=1 / SCALE).astype(np.float32)
+        return out, provenance, float(np.abs(again - lr).mean())
+
+
+def back_project(sr: Image, lr: Image) -> Image:
+    """Correct ``sr`` (4h, 4w, 3) so that, shrunk again, it is ``lr`` (h, w, 3): colours stay."""
+    for _ in range(BACK_PROJECTIONS):
+        sr = sr + imresize(lr - imresize(sr, scale=1 / SCALE), scale=float(SCALE))
+    return sr
+
+
+def upscale_alpha(alpha: NDArray[Any] | None) -> NDArray[Any] | None:
+    return None if alpha is None else imresize(alpha, scale=float(SCALE))
+
+
+def as_pil(photo: Photo) -> PIL.Image.Image:
+    """8-bit PIL image of a result, with its alpha."""
+    image = PIL.Image.fromarray(photo.as_uint8())
+    if photo.alpha is not None:
+        alpha = photo.alpha if photo.alpha.dtype == np.uint8 else (photo.alpha >> 8).astype(np.uint8)
+        image.putalpha(PIL.Image.fromarray(alpha))
+    return image.convert("L") if photo.grey and photo.alpha is None else image
+
+
+def expand(references: Source | Sequence[Source] | None) -> list[Source]:
+    """One reference, several, or the photos of a folder, as a list. Raises PhotoError if empty."""
+    if references is None:
+        return []
+    if isinstance(references, list | tuple):
+        return [one for reference in references for one in expand(reference)]
+    if isinstance(references, str | Path) and Path(references).is_dir():
+        files = sorted(p for p in Path(references).iterdir() if p.suffix.lower() in SUFFIXES)
+        if not files:
+            raise PhotoError(f"The folder {references} holds no photos.")
+        return list(files)
+    return [references]  # type: ignore[list-item]
