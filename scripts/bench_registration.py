@@ -3,8 +3,8 @@
     PYTHONPATH=src python scripts/bench_registration.py [--pairs 30] [--split validation]
 
 Protocol: HR truth = a view shrunk to a long side of at most 900 and cropped to a multiple of 4;
-LR = MATLAB bicubic / 4, 8 bit; reference = another view of the scene, long side at most 1200. PSNR on
-BT.601 luma, 8 bit, 4 px border cropped.
+LR = MATLAB bicubic / 4, 8 bit; reference = another view of the scene, long side at most 1200.
+PSNR on BT.601 luma, 8 bit, 4 px border cropped.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from refsr.registration import Reference, Registration, aligned_reference
 from refsr.resize import imresize
 from refsr.warp import BAND_ROWS, FIELD, SCALE, Image, grid, sample, shrink4
 
-LOW, HIGH = 0.75, 0.97  # agreement at which detail begins to be added, and is added in full
+LOW, HIGH = 0.85, 1.0  # agreement at which detail begins to be added, and is added in full
 
 
 def detail_transfer(

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from refsr import flow, matching
 from refsr.matching import Features, Points
+from refsr.resize import cubic
 from refsr.warp import (
     FIELD,
     SCALE,
@@ -49,6 +50,30 @@ class Reference:
     features: Features  # in reference pixels
     grays: list[NDArray[np.uint8]] = field(repr=False)  # luma, each half the size of the one before
     levels: list[NDArray[np.uint8]] = field(repr=False)  # RGB, likewise; levels[0] is pixels
+    filtered: dict[float, NDArray[np.uint8]] = field(default_factory=dict, repr=False)
+
+    def prefiltered(self, zoom: float) -> tuple[NDArray[np.uint8], int]:
+        """RGB to sample at ``zoom`` reference pixels per output pixel, and its pyramid level.
+
+        The rest of the zoom that halving leaves over (up to 2) is filtered with the cubic kernel of
+        ``imresize``, stretched by it and not subsampled. Kept for the next input.
+        """
+        zoom = max(1.0, 2.0 ** (round(8 * np.log2(max(zoom, 1.0))) / 8))
+        level = min(int(np.log2(zoom) + 1e-6), len(self.levels) - 1)
+        stretch = zoom / 2**level
+        if stretch <= 1.0:
+            return self.levels[level], level
+        if zoom not in self.filtered:
+            half = int(np.ceil(2 * stretch))
+            kernel = cubic(np.arange(-half, half + 1) / stretch).astype(np.float32)
+            kernel /= kernel.sum()
+            self.filtered[zoom] = cast(
+                NDArray[np.uint8],
+                cv2.sepFilter2D(
+                    self.levels[level], -1, kernel, kernel, borderType=cv2.BORDER_REPLICATE
+                ),
+            )
+        return self.filtered[zoom], level
 
 
 @dataclass(frozen=True)
@@ -86,9 +111,9 @@ def prepare_reference(pixels: NDArray[np.uint8]) -> Reference:
 
 
 def halve(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Half the size, antialiased; an odd last row or column is dropped, so ratios stay exactly 2."""
+    """Half the size, antialiased; an odd last row or column is dropped: the ratio stays 2."""
     height, width = image.shape[0] // 2 * 2, image.shape[1] // 2 * 2
-    kernel = np.array([-3, -9, 29, 111, 111, 29, -9, -3], np.float32) / 256  # MATLAB's, shrink by 2
+    kernel = np.array([-3, -9, 29, 111, 111, 29, -9, -3], np.float32) / 256  # MATLAB's
     padded = cv2.copyMakeBorder(image[:height, :width], 3, 4, 3, 4, cv2.BORDER_REPLICATE)
     blurred = cv2.sepFilter2D(padded, -1, kernel, kernel, anchor=(0, 0))
     return cast(NDArray[np.uint8], np.ascontiguousarray(blurred[:height:2, :width:2]))
@@ -300,8 +325,8 @@ def judge(
     trust = np.exp(-((doubt / 0.5) ** 2)) * (inside & ~torn)
     validity = np.clip(cv2.GaussianBlur(trust.astype(np.float32), (0, 0), 1.0), 0, 1) * inside
     zoom = zoom_of(xy_ref)
-    level = pyramid_level(zoom, len(reference.levels))
-    shrunk = shrunk_warp(reference.levels[level], at_level(xy_ref, level))
+    pixels, level = reference.prefiltered(zoom)
+    shrunk = shrunk_warp(pixels, at_level(xy_ref, level))
     local = flow.agreement(flow.luma(lr), shrunk @ np.array([0.299, 0.587, 0.114], np.float32))
     size = (FIELD * width, FIELD * height)
     consistency = np.clip(cv2.resize(local, size, interpolation=cv2.INTER_LINEAR), 0, 1)
@@ -391,8 +416,8 @@ def aligned_reference(
     """
     height, width = lr.shape[:2]
     xy_ref = read_field(registration.xy_ref, rows, cols)
-    level = pyramid_level(registration.zoom, len(reference.levels))
-    warped = render(reference.levels[level], at_level(xy_ref, level), cv2.INTER_LANCZOS4)
+    pixels, level = reference.prefiltered(registration.zoom)
+    warped = render(pixels, at_level(xy_ref, level), cv2.INTER_LANCZOS4)
     hr_rows = slice(rows.start * SCALE, rows.stop * SCALE)
     hr_cols = slice(cols.start * SCALE, cols.stop * SCALE)
     nodes = registration.colour

@@ -104,7 +104,8 @@ def compose(outer: Field, inner: Field) -> Field:
 
 
 def area_ratio(field: Field) -> Image:
-    """Signed area, in pixels of the target, of each field pixel: (2h, 2w); negative where folded."""
+    """Signed area of each field pixel, in pixels of the target: (2h, 2w); it changes its sign
+    where the field folds."""
     dx = np.gradient(field, axis=1) if field.shape[1] > 1 else np.zeros_like(field)
     dy = np.gradient(field, axis=0) if field.shape[0] > 1 else np.zeros_like(field)
     return (dx[..., 0] * dy[..., 1] - dx[..., 1] * dy[..., 0]).astype(np.float32)
