@@ -106,7 +106,10 @@ def homography_of(a: Points, b: Points, threshold: float) -> NDArray[np.float64]
     """The homography a -> b that most of the points agree with (MAGSAC), or None."""
     if len(a) < 4:
         return None
-    found, _ = cv2.findHomography(a, b, cv2.USAC_MAGSAC, threshold, None, 5000, 0.9999)
+    try:
+        found, _ = cv2.findHomography(a, b, cv2.USAC_MAGSAC, threshold, None, 5000, 0.9999)
+    except cv2.error:  # OpenCV 5.0 asserts on some point sets that fit no model at all
+        return None
     found = cast(NDArray[np.float64] | None, found)
     if found is None or not np.isfinite(found).all() or abs(np.linalg.det(found[:2, :2])) < 1e-6:
         return None
@@ -117,7 +120,10 @@ def fundamental_of(a: Points, b: Points, threshold: float) -> NDArray[np.float64
     """The fundamental matrix that most of the points agree with (MAGSAC), or None."""
     if len(a) < 12:
         return None
-    found, _ = cv2.findFundamentalMat(a, b, cv2.USAC_MAGSAC, threshold, 0.9999, 5000)
+    try:
+        found, _ = cv2.findFundamentalMat(a, b, cv2.USAC_MAGSAC, threshold, 0.9999, 5000)
+    except cv2.error:  # as above: "!model.empty() in function 'setModelParameters'"
+        return None
     found = cast(NDArray[np.float64] | None, found)
     if found is None or found.shape != (3, 3) or not np.isfinite(found).all():
         return None
