@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from refsr.composite import Composite, compose_references
 from refsr.detail_transfer import detail_transfer
 from refsr.errors import ModelError, PhotoError
-from refsr.photo import SUFFIXES, Photo, Source, load_photo, save_photo, to_colours_of
+from refsr.photo import SUFFIXES, Photo, Source, load_photo, save_photo, to_8_bits, to_colours_of
 from refsr.registration import Reference, prepare_reference
 from refsr.report import build_report, provenance_map
 from refsr.resize import imresize
@@ -215,8 +215,7 @@ def as_pil(photo: Photo) -> PIL.Image.Image:
     """8-bit PIL image of a result, with its alpha."""
     image = PIL.Image.fromarray(photo.as_uint8())
     if photo.alpha is not None:
-        alpha = photo.alpha if photo.alpha.dtype == np.uint8 else (photo.alpha >> 8).astype(np.uint8)
-        image.putalpha(PIL.Image.fromarray(alpha))
+        image.putalpha(PIL.Image.fromarray(to_8_bits(photo.alpha)))
     return image.convert("L") if photo.grey and photo.alpha is None else image
 
 

@@ -1,0 +1,26 @@
+"""Tiles cover the photo once, stay on the grid and within the budget."""
+
+import numpy as np
+import pytest
+
+from refsr.tiling import cut
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (3, 500), (31, 33), (225, 300), (750, 1000)])
+@pytest.mark.parametrize("budget", [0, 10_000, 100_000])
+def test_cores_cover_every_pixel_once(height: int, width: int, budget: int) -> None:
+    seen = np.zeros((height, width), int)
+    for tile in cut(height, width, 32, 32, budget):
+        seen[tile.core_rows, tile.core_cols] += 1
+        assert tile.rows.start % 32 == 0 and tile.cols.start % 32 == 0
+        assert tile.core_rows.start == 0 or tile.core_rows.start - tile.rows.start == 32
+        assert tile.rows.stop == min(height, tile.core_rows.stop + 32)
+        area = np.arange(height * width).reshape(height, width)[tile.rows, tile.cols]
+        core = np.arange(height * width).reshape(height, width)[tile.core_rows, tile.core_cols]
+        assert (area[tile.core(1)] == core).all()
+        assert area.size <= max(budget, 96 * 96)
+    assert (seen == 1).all()
+
+
+def test_a_photo_within_the_budget_is_one_tile() -> None:
+    assert len(cut(225, 300, 32, 32, 256 * 320)) == 1
