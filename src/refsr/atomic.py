@@ -1,0 +1,98 @@
+"""Files that are written whole or not at all, and the check before a long job."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from refsr.errors import PhotoError
+
+REASONS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file would be larger than allowed",
+    errno.EROFS: "the disk is read-only",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+    errno.ENOENT: "no such folder",
+    errno.ENOTDIR: "no such folder",
+    errno.ENAMETOOLONG: "the name is too long",
+    errno.ELOOP: "the link points to itself",
+}
+
+
+def reason(error: OSError) -> str:
+    """Why the operating system refused, in a few plain words."""
+    return REASONS.get(error.errno or 0, error.strerror or "the system refused")
+
+
+def _why(error: OSError | RuntimeError | ValueError) -> str:
+    if isinstance(error, OSError):
+        return reason(error)
+    return "the name is not possible"  # pathlib's answers to a zero byte and to a loop of links
+
+
+def atomic_write(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write ``data`` so that ``path`` holds either all of it or what it held before.
+
+    The bytes go to a temporary file ``.refsr-*.tmp`` in the same folder, reach the disk (fsync) and
+    then take the place of ``path`` in one step; a link is followed, not replaced. On any error the
+    temporary file is removed; only a killed process can leave one behind.
+
+    Raises PhotoError where the folder is missing, may not be written or is full.
+    """
+    try:
+        target = Path(path).resolve()
+        temporary, handle = _create_beside(target)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            with suppress(OSError):  # keep the permissions of the file that is replaced
+                temporary.chmod(target.stat().st_mode & 0o777)
+            temporary.replace(target)
+        except BaseException:  # an interrupt, too, must leave nothing behind
+            temporary.unlink(missing_ok=True)
+            raise
+    except (OSError, RuntimeError, ValueError) as error:
+        raise PhotoError(f"{os.fspath(path)} cannot be written: {_why(error)}.") from error
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Make sure that a file can be written at ``path``, by making an empty one beside it.
+
+    Trying is the one test that also holds on network drives, for root and with access lists.
+
+    Raises PhotoError where ``path`` is a folder or device, is write-protected, or its folder is
+    missing or cannot be written.
+    """
+    name = os.fspath(path)
+    try:
+        target = Path(path).resolve()
+        if not target.parent.is_dir():
+            raise PhotoError(f"The folder {target.parent} does not exist; make it first.")
+        with suppress(FileNotFoundError):
+            mode = target.stat().st_mode
+            if stat.S_ISDIR(mode):
+                raise PhotoError(f"{name} is a folder; give the name of a file to write.")
+            if not stat.S_ISREG(mode):  # a device would be replaced by a file
+                raise PhotoError(f"{name} is no ordinary file; give the name of a file to write.")
+            if not os.access(target, os.W_OK):
+                raise PhotoError(f"{name} exists and is write-protected.")
+        temporary, handle = _create_beside(target)
+        os.close(handle)
+        temporary.unlink()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise PhotoError(f"{name} cannot be written: {_why(error)}.") from error
+
+
+def _create_beside(target: Path) -> tuple[Path, int]:
+    """A new file in the folder of ``target``, with the permissions that the user's umask gives."""
+    temporary = target.parent / f".refsr-{secrets.token_hex(8)}.tmp"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    return temporary, os.open(temporary, flags, 0o666)

@@ -1,0 +1,90 @@
+"""Colour spaces: what a photo's ICC profile means, and converting between two of them."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
+
+INTENT = ImageCms.Intent.RELATIVE_COLORIMETRIC
+FLAGS = ImageCms.Flags.BLACKPOINTCOMPENSATION
+MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "LAB": "LAB"}
+
+
+def space_of(icc: bytes) -> str | None:
+    """The kind of pixels a profile describes, "RGB", "GRAY" or "CMYK"; None if it is damaged."""
+    try:
+        profile: Any = ImageCms.ImageCmsProfile(io.BytesIO(icc)).profile
+        return str(profile.xcolor_space).strip()
+    except (OSError, ImageCms.PyCMSError, ValueError, TypeError):
+        return None
+
+
+def to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
+    """An image in any mode with a profile ("CMYK", "LAB", "L") as 8-bit sRGB.
+
+    Without a usable profile the conversion is the plain arithmetic one.
+    """
+    try:
+        if image.mode == "LAB":
+            source = ImageCms.createProfile("LAB")
+        elif icc is not None and MODES.get(space_of(icc) or "") == image.mode:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+        else:
+            return image.convert("RGB")
+        transform = ImageCms.buildTransform(
+            source, ImageCms.createProfile("sRGB"), image.mode, "RGB", INTENT, FLAGS
+        )
+        return ImageCms.applyTransform(image, transform) or image
+    except ImageCms.PyCMSError:
+        return image.convert("RGB")
+
+
+def converted(
+    pixels: NDArray[np.uint8], source_icc: bytes | None, target_icc: bytes | None
+) -> NDArray[np.uint8]:
+    """Pixels (HWC uint8 RGB) from one profile's colours to another's; None stands for sRGB.
+
+    A grey profile on either side is applied to grey pixels, whose three channels are equal. The
+    pixels come back as they are where the two spaces agree to one level, or where a profile cannot
+    be used.
+    """
+    if source_icc == target_icc:
+        return pixels
+    try:
+        source, source_mode = _profile(source_icc)
+        target, target_mode = _profile(target_icc)
+        transform = ImageCms.buildTransform(source, target, source_mode, target_mode, INTENT, FLAGS)
+    except (OSError, ImageCms.PyCMSError, ValueError, TypeError):
+        return pixels
+
+    def apply(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        image = Image.fromarray(values).convert(source_mode)
+        out = ImageCms.applyTransform(image, transform)
+        assert out is not None  # only None when done in place
+        return np.array(out.convert("RGB"))
+
+    cube = _colour_cube()
+    if source_mode == target_mode == "RGB":
+        difference = np.abs(apply(cube).astype(np.int16) - cube)
+        if int(difference.max()) <= 1:  # two makers' versions of the same space
+            return pixels
+    return apply(pixels)
+
+
+def _profile(icc: bytes | None) -> tuple[ImageCms.ImageCmsProfile, str]:
+    """A profile and the Pillow mode of its pixels."""
+    if icc is None:
+        return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")), "RGB"
+    mode = "L" if space_of(icc) == "GRAY" else "RGB"
+    return ImageCms.ImageCmsProfile(io.BytesIO(icc)), mode
+
+
+def _colour_cube() -> NDArray[np.uint8]:
+    """All of 17 levels a channel: (17, 289, 3) uint8."""
+    levels = np.linspace(0, 255, 17).astype(np.uint8)
+    cube = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1)
+    return cube.reshape(17, 289, 3)
