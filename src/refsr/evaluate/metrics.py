@@ -65,7 +65,8 @@ def _local_mean(plane: NDArray[np.float64]) -> NDArray[np.float64]:
     """Gaussian-weighted mean around every pixel (HW) whose whole window lies inside the plane."""
     kernel = cv2.getGaussianKernel(SSIM_WINDOW, SSIM_SIGMA, cv2.CV_64F)
     half = SSIM_WINDOW // 2
-    return cv2.sepFilter2D(plane, cv2.CV_64F, kernel, kernel)[half:-half, half:-half]
+    blurred = np.asarray(cv2.sepFilter2D(plane, cv2.CV_64F, kernel, kernel), np.float64)
+    return blurred[half:-half, half:-half]
 
 
 def _ssim_plane(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:

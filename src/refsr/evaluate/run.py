@@ -1,0 +1,267 @@
+"""The evaluation: shrink the truth, upscale it, compare; every choice is named with the numbers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from refsr.errors import DataError
+from refsr.evaluate.metrics import SSIM_WINDOW, psnr, ssim
+from refsr.evaluate.pairs import Job, scene_of
+from refsr.resize import imresize
+
+SCALE = 4
+BORDER = SCALE  # the field's convention: as many pixels as the scale
+SMALLEST = SSIM_WINDOW + 2 * BORDER + 1  # the least multiple of SCALE in which an SSIM window fits
+EQUAL = 100.0  # dB that count for an exact copy, whose PSNR is infinite, so that means stay finite
+GREY = 128  # a blank reference: the middle of 8 bits
+IRRELEVANT = "irrelevant"  # the kind of a pair that shows two different things
+
+ReferenceMode = Literal["given", "none", "shuffled", "blank", "self", "upscaled"]
+MODE_SENTENCES: dict[str, str] = {
+    "given": "the references that the list names",
+    "none": "no reference",
+    "shuffled": "the references of another row, of which none shows the input's scene",
+    "blank": f"one image of grey level {GREY}, as large as the given reference (else as the truth)",
+    "self": "the shrunk photo itself",
+    "upscaled": "the shrunk photo, upscaled by bicubic",
+}
+METRICS = ("psnr", "ssim", "bicubic_psnr", "bicubic_ssim", "seconds")
+
+Pixels = NDArray[np.uint8]  # HWC RGB
+Method = Callable[[Pixels, list[Pixels]], Pixels]
+
+
+def evaluate(
+    jobs: Sequence[Job],
+    *,
+    model: str = "ssen",
+    reference: ReferenceMode = "given",
+    max_side: int | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> dict[str, Any]:
+    """Upscale every job's shrunk photo and compare the result with the photo.
+
+    ``model``: bicubic, lanczos, or what ``Upscaler.load`` takes. ``reference``: what the model gets
+    beside the photo. ``max_side``: photos and references are first shrunk to this long side (px).
+    ``progress`` is called with the finished share, 0..1.
+
+    Returns {"protocol", "model", "reference", "rows", "mean"}: a row for each job with input,
+    reference, kind and METRICS; the mean by kind, of "all", and of the "matching" rows where some
+    rows are irrelevant. It is ready for JSON.
+
+    Raises DataError for jobs that cannot be run as asked, PhotoError for a photo that cannot be
+    read, ModelError for a model that cannot be loaded.
+    """
+    if not jobs:
+        raise DataError("There are no pairs to evaluate.")
+    if reference not in get_args(ReferenceMode):
+        modes = ", ".join(get_args(ReferenceMode))
+        raise DataError(f"There is no reference mode {reference!r}; there are: {modes}.")
+    if max_side is not None and max_side < SMALLEST:
+        raise DataError(f"Photos of {max_side} px are too small to measure; {SMALLEST} px will do.")
+    given = shuffled(jobs) if reference == "shuffled" else [job.references for job in jobs]
+    method = load_method(model)
+    rows: list[dict[str, Any]] = []
+    for index, (job, paths) in enumerate(zip(jobs, given, strict=True)):
+        hr = load_truth(job.input, max_side)
+        lr = imresize(hr, scale=1 / SCALE)
+        bicubic = imresize(lr, scale=float(SCALE))
+        references = reference_pixels(reference, paths, hr, lr, max_side)
+        started = time.perf_counter()
+        sr = method(lr, references)
+        seconds = time.perf_counter() - started
+        used = [job.shown(path) for path in paths] if reference in ("given", "shuffled") else []
+        rows.append(
+            {
+                "input": job.shown(job.input),
+                "reference": ";".join(used),
+                "kind": job.kind,
+                "psnr": min(psnr(sr, hr, BORDER), EQUAL),
+                "ssim": ssim(sr, hr, BORDER),
+                "bicubic_psnr": min(psnr(bicubic, hr, BORDER), EQUAL),
+                "bicubic_ssim": ssim(bicubic, hr, BORDER),
+                "seconds": seconds,
+            }
+        )
+        if progress:
+            progress((index + 1) / len(jobs))
+    return {
+        "protocol": describe_protocol(max_side, reference),
+        "model": model,
+        "reference": reference,
+        "rows": rows,
+        "mean": mean_by_kind(rows),
+    }
+
+
+def describe_protocol(max_side: int | None, reference: ReferenceMode) -> dict[str, Any]:
+    """Every choice on which the numbers depend."""
+    from refsr import __version__
+
+    return {
+        "scale": SCALE,
+        "truth": "8-bit RGB, upright, no alpha; bottom and right cropped to a multiple of 4",
+        "max_side": max_side,
+        "lr": "MATLAB-compatible antialiased bicubic (a = -0.5) of the truth, rounded to 8 bits",
+        "bicubic": "the same kernel upwards, rounded to 8 bits",
+        "lanczos": "Pillow's Lanczos (a = 3) of the LR, rounded to 8 bits",
+        "channel": "BT.601 luma (16 to 235, not rounded) of the 8-bit result",
+        "border": BORDER,
+        "psnr": f"peak 255; an exact copy counts {EQUAL:g} dB",
+        "ssim": "11x11 Gaussian of sigma 1.5, windows wholly inside, K1 0.01, K2 0.03, L 255",
+        "mean": "of the rows' values",
+        "references": MODE_SENTENCES[reference],
+        "reference_size": "as it is" if max_side is None else f"long side at most {max_side} px",
+        "seconds": "preparing the references and upscaling; reading the files is not counted",
+        "refsr": __version__,
+    }
+
+
+def load_pixels(path: Path, max_side: int | None) -> Pixels:
+    """A photo as 8-bit RGB (HWC), shrunk to ``max_side`` px if it is larger. Raises PhotoError."""
+    from refsr.photo import load_photo
+
+    pixels = load_photo(path).as_uint8()
+    height, width = pixels.shape[:2]
+    if max_side is None or max(height, width) <= max_side:
+        return pixels
+    shrink = max_side / max(height, width)
+    return imresize(pixels, size=(max(1, round(height * shrink)), max(1, round(width * shrink))))
+
+
+def load_truth(path: Path, max_side: int | None) -> Pixels:
+    """The true photo (HWC, uint8), its sides multiples of SCALE. Raises PhotoError, DataError."""
+    pixels = load_pixels(path, max_side)
+    height, width = (side // SCALE * SCALE for side in pixels.shape[:2])
+    if min(height, width) < SMALLEST:
+        raise DataError(
+            f"{path} is too small to measure ({pixels.shape[1]} x {pixels.shape[0]} pixels); "
+            f"each side needs {SMALLEST}."
+        )
+    return np.ascontiguousarray(pixels[:height, :width])
+
+
+def shuffled(jobs: Sequence[Job]) -> list[tuple[Path, ...]]:
+    """For every job the references of another, of which none shows the job's scene.
+
+    Deterministic: the search starts half the list away, so that neighbours do not swap.
+    Raises DataError where no such job exists.
+    """
+    if not any(job.references for job in jobs):
+        raise DataError("These jobs have no references to shuffle; use the mode none.")
+    out: list[tuple[Path, ...]] = []
+    for index, job in enumerate(jobs):
+        scene = scene_of(job.input)
+        for step in range(len(jobs)):
+            other = jobs[(index + len(jobs) // 2 + step) % len(jobs)].references
+            if other and all(scene_of(path) != scene for path in other):
+                out.append(other)
+                break
+        else:
+            raise DataError(
+                f"No other scene's reference can be given to {job.shown(job.input)}: "
+                "shuffling needs rows of two scenes at least."
+            )
+    return out
+
+
+def reference_pixels(
+    mode: ReferenceMode, paths: Sequence[Path], hr: Pixels, lr: Pixels, max_side: int | None
+) -> list[Pixels]:
+    """What the model gets beside the photo: RGB images (HWC, uint8). Raises PhotoError."""
+    if mode == "none":
+        return []
+    if mode == "self":
+        return [lr]
+    if mode == "upscaled":
+        return [imresize(lr, scale=float(SCALE))]
+    references = [load_pixels(path, max_side) for path in paths]
+    if mode == "blank":
+        return [np.full_like(references[0] if references else hr, GREY)]
+    return references
+
+
+def lanczos(lr: Pixels) -> Pixels:
+    """Pillow's Lanczos (a = 3), four times larger: HWC uint8."""
+    height, width = lr.shape[:2]
+    size = (width * SCALE, height * SCALE)
+    return np.asarray(Image.fromarray(lr).resize(size, Image.Resampling.LANCZOS))
+
+
+def load_method(model: str) -> Method:
+    """A function from (LR photo, references) to the photo four times larger. Raises ModelError."""
+    if model == "bicubic":
+        return lambda lr, references: imresize(lr, scale=float(SCALE))
+    if model == "lanczos":
+        return lambda lr, references: lanczos(lr)
+    from refsr.upscaler import Upscaler
+
+    upscaler = Upscaler.load(model)
+
+    def method(lr: Pixels, references: list[Pixels]) -> Pixels:
+        upscaler.set_reference(references or None)
+        return np.asarray(upscaler.upscale(lr).image)
+
+    return method
+
+
+def mean_by_kind(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """The mean of every metric, and of the gain over bicubic, by kind and of all rows."""
+    kinds = list(dict.fromkeys(row["kind"] for row in rows))
+    groups = {kind: [row for row in rows if row["kind"] == kind] for kind in kinds}
+    if IRRELEVANT in groups and len(groups) > 1:
+        groups["matching"] = [row for row in rows if row["kind"] != IRRELEVANT]
+    groups["all"] = list(rows)
+    mean: dict[str, dict[str, float]] = {}
+    for name, group in groups.items():
+        values = {metric: float(np.mean([row[metric] for row in group])) for metric in METRICS}
+        gain = {
+            "gain_psnr": values["psnr"] - values["bicubic_psnr"],
+            "gain_ssim": values["ssim"] - values["bicubic_ssim"],
+        }
+        mean[name] = {"pairs": len(group), **values, **gain}
+    return mean
+
+
+def render_table(result: dict[str, Any]) -> str:
+    """The means of an evaluation as an aligned plain-text table, its protocol in the last lines."""
+    head = ("kind", "pairs", "bicubic", "PSNR", "gain dB", "SSIM", "gain", "s/pair")
+    lines = [
+        (
+            kind,
+            f"{mean['pairs']}",
+            f"{mean['bicubic_psnr']:.2f}",
+            f"{mean['psnr']:.2f}",
+            f"{mean['gain_psnr']:+.2f}",
+            f"{mean['ssim']:.4f}",
+            f"{mean['gain_ssim']:+.4f}",
+            f"{mean['seconds']:.2f}",
+        )
+        for kind, mean in result["mean"].items()
+    ]
+    widths = [max(len(line[i]) for line in (head, *lines)) for i in range(len(head))]
+    table = [
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in (head, *lines)
+    ]
+    protocol = result["protocol"]
+    side = protocol["max_side"] or "any"
+    return "\n".join(
+        [
+            f"model {result['model']}, reference {result['reference']}: {protocol['references']}",
+            *table,
+            f"x{protocol['scale']}, {protocol['channel']}; border {protocol['border']} px; "
+            f"long side {side}",
+            f"LR: {protocol['lr']}",
+        ]
+    )
