@@ -47,7 +47,8 @@ def test_the_core_is_light() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     core = {re.split(r"[<>=\[ ]", name)[0] for name in project["dependencies"]}
     assert core == {"numpy", "onnxruntime", "opencv-python-headless", "pillow", "tqdm", "tyro"}
-    assert "torchvision" not in str(project["optional-dependencies"])  # it does not import beside a CPU torch
+    # It does not import beside a CPU torch.
+    assert "torchvision" not in str(project["optional-dependencies"])
 
 
 @pytest.fixture(scope="module")
