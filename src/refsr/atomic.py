@@ -43,10 +43,11 @@ def atomic_write(path: str | os.PathLike[str], data: bytes) -> None:
     then take the place of ``path`` in one step; a link is followed, not replaced. On any error the
     temporary file is removed; only a killed process can leave one behind.
 
-    Raises PhotoError where the folder is missing, may not be written or is full.
+    Raises PhotoError where ``path`` is a folder, device or write-protected, or its folder is
+    missing, may not be written or is full.
     """
     try:
-        target = Path(path).resolve()
+        target = _target(path)
         temporary, handle = _create_beside(target)
         try:
             with os.fdopen(handle, "wb") as file:
@@ -71,24 +72,28 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     Raises PhotoError where ``path`` is a folder or device, is write-protected, or its folder is
     missing or cannot be written.
     """
-    name = os.fspath(path)
     try:
-        target = Path(path).resolve()
-        if not target.parent.is_dir():
-            raise PhotoError(f"The folder {target.parent} does not exist; make it first.")
-        with suppress(FileNotFoundError):
-            mode = target.stat().st_mode
-            if stat.S_ISDIR(mode):
-                raise PhotoError(f"{name} is a folder; give the name of a file to write.")
-            if not stat.S_ISREG(mode):  # a device would be replaced by a file
-                raise PhotoError(f"{name} is no ordinary file; give the name of a file to write.")
-            if not os.access(target, os.W_OK):
-                raise PhotoError(f"{name} exists and is write-protected.")
-        temporary, handle = _create_beside(target)
+        temporary, handle = _create_beside(_target(path))
         os.close(handle)
         temporary.unlink()
     except (OSError, RuntimeError, ValueError) as error:
-        raise PhotoError(f"{name} cannot be written: {_why(error)}.") from error
+        raise PhotoError(f"{os.fspath(path)} cannot be written: {_why(error)}.") from error
+
+
+def _target(path: str | os.PathLike[str]) -> Path:
+    """What ``path`` leads to, once it is clear that a file may take its place."""
+    name, target = os.fspath(path), Path(path).resolve()
+    if not target.parent.is_dir():
+        raise PhotoError(f"The folder {target.parent} does not exist; make it first.")
+    with suppress(FileNotFoundError):
+        mode = target.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise PhotoError(f"{name} is a folder; give the name of a file to write.")
+        if not stat.S_ISREG(mode):  # for root, /dev/null itself would become a file
+            raise PhotoError(f"{name} is no ordinary file; give the name of a file to write.")
+        if not os.access(target, os.W_OK):
+            raise PhotoError(f"{name} exists and is write-protected.")
+    return target
 
 
 def _create_beside(target: Path) -> tuple[Path, int]:
