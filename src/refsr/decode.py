@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import io
 import struct
 import threading
 import zlib
@@ -101,6 +102,8 @@ def decode(image: Image.Image, file: BinaryIO | None, name: str) -> Decoded:
     if file is not None and image.format != "MPO" and getattr(image, "is_animated", False):
         several_pages = "file of several pages: first page used"
         notes.append(several_pages if image.format == "TIFF" else "animated file: first frame used")
+    if file is not None and image.format == "PNG":
+        file = io.BytesIO(_bare_png(_whole(file)))  # Pillow would not notice a wrong checksum
     tags = _tiff_tags(image)
     if tags.get(PLANAR) == 2 and 16 in _as_tuple(tags.get(BITS_PER_SAMPLE)):
         raise PhotoError(
@@ -202,10 +205,8 @@ def _raw_args(image: Image.Image) -> tuple[Any, ...]:
 
 
 def _decode_16_bit_colour(image: Image.Image, file: BinaryIO, tags: dict[int, Any]) -> Decoded:
-    file.seek(0)
-    data = file.read()
     is_png = image.format == "PNG"
-    array = _read_with_opencv(_bare_png(data) if is_png else data)
+    array = _read_with_opencv(_whole(file))
     height, width = array.shape[:2]
     sizes = {(width, height)} if is_png else {(width, height), (height, width)}
     if image.size not in sizes or array.dtype != np.uint16 or array.ndim != 3:
@@ -235,6 +236,11 @@ def _read_with_opencv(data: bytes) -> NDArray[Any]:
     if array is None:
         raise ValueError("OpenCV cannot decode the file")
     return array
+
+
+def _whole(file: BinaryIO) -> bytes:
+    file.seek(0)
+    return file.read()
 
 
 def _bare_png(data: bytes) -> bytes:

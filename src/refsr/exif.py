@@ -26,7 +26,7 @@ DESCRIPTIVE = frozenset(
 
 
 def read_exif(image: Image.Image) -> bytes | None:
-    """The EXIF of an image whose pixels are not yet loaded; None where it has none.
+    """The EXIF of an image, which for a TIFF must not have been loaded yet; None without any.
 
     The orientation is set to 1 (the pixels are turned by the reader) and the thumbnail is left
     out. May raise anything where the EXIF is damaged.

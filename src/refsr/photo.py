@@ -225,12 +225,12 @@ def _from_image(image: PIL.Image.Image, file: Any, name: str, max_pixels: int) -
     """A photo from an opened image; ``file`` is what it was opened from, None for a user's."""
     decode.check_size(image, name, max_pixels)
     with decode.plain_errors(name):
-        exif, notes = None, list[str]()
-        try:  # before the pixels: Pillow drops parts of a TIFF's EXIF once it has loaded them
-            exif = read_exif(image)
-        except Exception:  # EXIF is no reason to refuse a photo
-            notes.append("damaged EXIF left out")
-        decoded = decode.decode(image, file, name)
+        if image.format == "TIFF":  # Pillow drops parts of its EXIF when it loads the pixels
+            exif, notes = _exif_of(image)
+            decoded = decode.decode(image, file, name)
+        else:  # Pillow loads the pixels to find a PNG's EXIF, which may stand behind them
+            decoded = decode.decode(image, file, name)
+            exif, notes = _exif_of(image)
         icc = None if decoded.srgb else image.info.get("icc_profile") or None
         grey = decoded.pixels.ndim == 2
         if icc is not None and colour.space_of(icc) not in (("GRAY", "RGB") if grey else ("RGB",)):
@@ -244,6 +244,16 @@ def _from_image(image: PIL.Image.Image, file: Any, name: str, max_pixels: int) -
         alpha = None if decoded.alpha is None else decode.upright(decoded.alpha, orientation)
         format = "JPEG" if image.format == "MPO" else image.format
         return Photo(pixels, alpha, grey, icc, exif, format, tuple(decoded.notes + notes))
+
+
+def _exif_of(image: PIL.Image.Image) -> tuple[bytes | None, list[str]]:
+    """The EXIF, and a note where it is damaged, which is no reason to refuse a photo."""
+    try:
+        exif = read_exif(image)
+    except Exception:
+        return None, ["damaged EXIF left out"]
+    lost = exif is None and image.info.get("exif")
+    return exif, ["damaged EXIF left out"] if lost else []
 
 
 def _from_array(array: NDArray[Any]) -> Photo:

@@ -1,0 +1,531 @@
+"""Photos in and out, held against Pillow, OpenCV, tifffile and numpy."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
+from PIL.ExifTags import IFD, Base
+
+from refsr.errors import PhotoError
+from refsr.exif import tags_of
+from refsr.photo import Photo, load_photo, save_photo, to_colours_of
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*:UserWarning")
+
+# D50-adapted primaries of the two wide spaces that cameras and telephones write
+DISPLAY_P3 = [
+    [0.51512, 0.24120, -0.00105],
+    [0.29198, 0.69225, 0.04189],
+    [0.15710, 0.06657, 0.78407],
+]
+ADOBE_RGB = [[0.60974, 0.31111, 0.01947], [0.20528, 0.62567, 0.06087], [0.14919, 0.06322, 0.74457]]
+SRGB = [[0.43607, 0.22249, 0.01392], [0.38515, 0.71687, 0.09708], [0.14307, 0.06061, 0.71410]]
+ADOBE_GAMMA = 2.19921875
+
+
+def icc_profile(kind: bytes, space: bytes, pcs: bytes, tags: dict[bytes, bytes]) -> bytes:
+    """An ICC version 2 profile from raw tags."""
+    d50 = struct.pack(">3i", *(round(v * 65536) for v in (0.9642, 1.0, 0.8249)))
+    text = b"made for a test\0"
+    tags = tags | {
+        b"desc": b"desc" + bytes(4) + struct.pack(">I", len(text)) + text + bytes(78),
+        b"cprt": b"text" + bytes(4) + b"none\0",
+        b"wtpt": b"XYZ " + bytes(4) + d50,
+    }
+    table, body, at = b"", b"", 128 + 4 + 12 * len(tags)
+    for name, data in tags.items():
+        table += name + struct.pack(">2I", at + len(body), len(data))
+        body += data + bytes(-len(data) % 4)
+    head = struct.pack(">I4sI4s4s4s", at + len(body), bytes(4), 0x02400000, kind, space, pcs)
+    head = (head + bytes(12) + b"acsp").ljust(68, b"\0") + d50
+    return head.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + body
+
+
+def rgb_profile(primaries: list[list[float]], gamma: float) -> bytes:
+    curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256))
+    tags = dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve)
+    for name, xyz in zip((b"rXYZ", b"gXYZ", b"bXYZ"), primaries, strict=True):
+        tags[name] = b"XYZ " + bytes(4) + struct.pack(">3i", *(round(v * 65536) for v in xyz))
+    return icc_profile(b"mntr", b"RGB ", b"XYZ ", tags)
+
+
+def grey_profile(gamma: float) -> bytes:
+    curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256))
+    return icc_profile(b"mntr", b"GRAY", b"XYZ ", {b"kTRC": curve})
+
+
+def cmyk_profile() -> bytes:
+    """A strange press: its only ink that shows is cyan, and that is a middle grey (L* = 50)."""
+    linear = bytes(range(256))
+    grid = bytes(v for corner in range(16) for v in (128 if corner & 8 else 255, 128, 128))
+    identity = struct.pack(">9i", *(65536 * v for v in (1, 0, 0, 0, 1, 0, 0, 0, 1)))
+    table = b"mft1" + bytes(4) + bytes([4, 3, 2, 0]) + identity + linear * 4 + grid + linear * 3
+    return icc_profile(b"prtr", b"CMYK", b"Lab ", {b"A2B0": table})
+
+
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+
+def raw_png(array: NDArray[Any], colour_type: int, bits: int, *chunks: bytes) -> bytes:
+    """A PNG laid out by hand, rows unfiltered; what no library writes."""
+    header = struct.pack(">IIBBBBB", array.shape[1], array.shape[0], bits, colour_type, 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(f">u{bits // 8}").tobytes() for row in array)
+    parts = [png_chunk(b"IHDR", header), *chunks, png_chunk(b"IDAT", zlib.compress(rows))]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts) + png_chunk(b"IEND", b"")
+
+
+def saved(array: Any, format: str, **options: Any) -> bytes:
+    out = io.BytesIO()
+    image = array if isinstance(array, Image.Image) else Image.fromarray(array)
+    image.save(out, format, **options)
+    return out.getvalue()
+
+
+def tiff(array: NDArray[Any], **options: Any) -> bytes:
+    out = io.BytesIO()
+    tifffile.imwrite(out, array, **options)
+    return out.getvalue()
+
+
+def some_exif(orientation: int = 1) -> bytes:
+    exif = Image.Exif()
+    exif[Base.Make], exif[Base.Orientation] = "Acme", orientation
+    exif[IFD.Exif] = {Base.ExifImageWidth: 9, Base.ExifImageHeight: 7, Base.LensModel: "50mm"}
+    exif[IFD.GPSInfo] = {1: "N", 2: (48.0, 12.0, 30.0)}
+    return exif.tobytes()
+
+
+def picture(natural: NDArray[np.uint8], channels: int, dtype: Any) -> NDArray[Any]:
+    """A small photo-like array; its 16-bit version uses the low bits."""
+    image = np.concatenate([natural, natural[::-1, :, :1]], axis=2)[:61, :47]
+    image = image[..., {1: [0], 2: [0, 3], 3: [0, 1, 2], 4: [0, 1, 2, 3]}[channels]]
+    return image if dtype == np.uint8 else image.astype(np.uint16) * 256 + image[::-1]
+
+
+# What comes in
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "BMP", "PPM"])
+def test_8_bit_colour_is_what_pillow_reads(natural: NDArray[np.uint8], format: str) -> None:
+    data = saved(natural, format)
+    photo = load_photo(data)
+    np.testing.assert_array_equal(photo.pixels, np.array(Image.open(io.BytesIO(data))))
+    assert (photo.format, photo.bits, photo.grey, photo.alpha) == (format, 8, False, None)
+    assert (photo.height, photo.width, photo.notes) == (192, 256, ())
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("kind", ["png", "tiff", "tiff, lzw", "tiff, tiles"])
+def test_16_bits_of_other_libraries(natural: NDArray[np.uint8], channels: int, kind: str) -> None:
+    image = picture(natural, channels, np.uint16)
+    if kind in ("png", "tiff, lzw"):
+        swapped = image[..., [2, 1, 0, 3][:channels]] if channels > 1 else image
+        ok, data = cv2.imencode(".png" if kind == "png" else ".tif", swapped)
+        assert ok
+        source = data.tobytes()
+    else:
+        options = {"tile": (16, 16), "compression": "zlib"} if kind == "tiff, tiles" else {}
+        if channels == 4:
+            options["extrasamples"] = ["unassalpha"]
+        source = tiff(image, photometric="rgb" if channels > 1 else "minisblack", **options)
+    photo = load_photo(source)
+    assert (photo.bits, photo.grey) == (16, channels == 1)
+    np.testing.assert_array_equal(photo.pixels, np.broadcast_to(image[..., :3], (61, 47, 3)))
+    if channels == 4 and kind != "tiff, lzw":  # OpenCV does not say that its fourth one is alpha
+        np.testing.assert_array_equal(photo.alpha, image[..., 3])
+
+
+def test_kinds_of_pixels(natural: NDArray[np.uint8]) -> None:
+    grey, rgb = natural[..., 0], Image.fromarray(natural)
+    palette = rgb.quantize(16)
+    see_through = saved(palette, "PNG", transparency=3)
+    expected = np.array(Image.open(io.BytesIO(see_through)).convert("RGBA"))
+    photo = load_photo(see_through)
+    np.testing.assert_array_equal(photo.pixels, expected[..., :3])
+    assert photo.alpha is not None
+    np.testing.assert_array_equal(photo.alpha, expected[..., 3])
+    assert set(np.unique(photo.alpha)) == {0, 255}
+
+    assert load_photo(saved(palette, "PNG")).alpha is None
+    one_bit = load_photo(saved(rgb.convert("1"), "PNG"))
+    assert one_bit.grey
+    assert set(np.unique(one_bit.pixels)) == {0, 255}
+
+    key = png_chunk(b"tRNS", natural[0, 0].astype(">u2").tobytes())
+    keyed = load_photo(raw_png(natural, 2, 8, key))
+    assert keyed.alpha is not None
+    np.testing.assert_array_equal(keyed.alpha == 0, (natural == natural[0, 0]).all(-1))
+
+    deep = grey.astype(np.uint16) * 257
+    key = png_chunk(b"tRNS", deep[0, :1].astype(">u2").tobytes())
+    keyed = load_photo(raw_png(deep, 0, 16, key))
+    assert keyed.alpha is not None
+    np.testing.assert_array_equal(keyed.alpha == 0, deep == deep[0, 0])
+    two = np.stack([deep, deep[::-1]], axis=-1)
+    photo = load_photo(raw_png(two, 4, 16))
+    assert photo.grey
+    assert photo.alpha is not None
+    np.testing.assert_array_equal(photo.pixels[..., 1], deep)
+    np.testing.assert_array_equal(photo.alpha, deep[::-1])
+
+
+def test_kinds_of_tiff(natural: NDArray[np.uint8]) -> None:
+    grey = natural[..., 0]
+    deep = grey.astype(np.uint16) * 257
+    for stored in (grey, deep):
+        inverted = load_photo(tiff(np.invert(stored), photometric="miniswhite"))
+        np.testing.assert_array_equal(inverted.pixels[..., 0], stored)
+
+    as_float = load_photo(tiff((deep / 65535).astype(np.float32)))
+    assert as_float.notes == ("floating-point values stored with 16 bits",)
+    np.testing.assert_array_equal(as_float.pixels[..., 0], deep)
+    with pytest.raises(PhotoError, match=r"not all in 0\.\.1"):
+        load_photo(tiff(deep.astype(np.float32)))
+    with pytest.raises(PhotoError, match="32-bit values"):
+        load_photo(tiff(deep.astype(np.int32) + 70000))
+    with pytest.raises(PhotoError, match="TIFF of an unusual kind"):
+        load_photo(tiff(natural.astype(np.float32), photometric="rgb"))
+    planes = np.ascontiguousarray(np.moveaxis(picture(natural, 3, np.uint16), 2, 0))
+    with pytest.raises(PhotoError, match="separate planes"):
+        load_photo(tiff(planes, photometric="rgb", planarconfig="separate"))
+
+    image = picture(natural, 4, np.uint16)
+    alpha = image[..., 3:].astype(np.uint32)
+    premultiplied = (image[..., :3] * alpha / 65535).round().astype(np.uint16)
+    both = np.concatenate([premultiplied, image[..., 3:]], axis=2)
+    photo = load_photo(tiff(both, photometric="rgb", extrasamples=["assocalpha"]))
+    error = np.abs(photo.pixels.astype(int) - image[..., :3])[image[..., 3] > 8000]
+    assert error.max() <= 4  # half a level, divided by an alpha of an eighth
+
+
+def test_first_frame_with_a_note(natural: NDArray[np.uint8]) -> None:
+    first, second = Image.fromarray(natural), Image.fromarray(natural[::-1])
+    for format in ("GIF", "WEBP", "PNG", "AVIF"):
+        data = saved(first, format, save_all=True, append_images=[second])
+        photo = load_photo(data)
+        assert photo.notes == ("animated file: first frame used",), format
+        error = np.abs(photo.pixels.astype(int) - natural).mean()
+        assert error < (12 if format == "GIF" else 6), format
+    pages = load_photo(saved(first, "TIFF", save_all=True, append_images=[second]))
+    assert pages.notes == ("file of several pages: first page used",)
+    np.testing.assert_array_equal(pages.pixels, natural)
+    multi_picture = saved(first, "MPO", save_all=True, append_images=[second])  # telephones' JPEG
+    assert (load_photo(multi_picture).format, load_photo(multi_picture).notes) == ("JPEG", ())
+
+
+def test_cmyk_goes_through_its_profile() -> None:
+    inks = np.zeros((32, 32, 4), np.uint8)
+    inks[:, 16:, 0] = 255
+    for format in ("JPEG", "TIFF"):
+        image = Image.fromarray(inks, "CMYK")
+        photo = load_photo(saved(image, format, icc_profile=cmyk_profile(), quality=100))
+        assert photo.notes == ("CMYK converted to sRGB",)
+        assert photo.icc is None
+        np.testing.assert_allclose(photo.pixels[4, 4], 255, atol=2)
+        np.testing.assert_allclose(photo.pixels[4, 28], 119, atol=2)  # L* = 50 in sRGB
+        plain = load_photo(saved(image, format))
+        np.testing.assert_allclose(plain.pixels[4, 28], [0, 255, 255], atol=3)
+
+
+def test_lab_becomes_srgb() -> None:
+    lab = Image.merge("LAB", [Image.new("L", (8, 8), v) for v in (128, 128, 128)])
+    photo = load_photo(saved(lab, "TIFF"))
+    assert photo.notes == ("LAB converted to sRGB",)
+    np.testing.assert_allclose(photo.pixels, 119, atol=3)
+
+
+UPRIGHT = {
+    1: lambda a: a,
+    2: np.fliplr,
+    3: lambda a: np.rot90(a, 2),
+    4: np.flipud,
+    5: lambda a: np.swapaxes(a, 0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: np.rot90(np.swapaxes(a, 0, 1), 2),
+    8: lambda a: np.rot90(a, 1),
+}
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation(natural: NDArray[np.uint8], orientation: int) -> None:
+    exif, turned = some_exif(orientation), UPRIGHT[orientation]
+    image, deep = picture(natural, 4, np.uint8), picture(natural, 4, np.uint16)
+    turn_tag = {"extratags": [(274, 3, 1, orientation, True)], "extrasamples": ["unassalpha"]}
+    sources: list[tuple[bytes, NDArray[Any]]] = [
+        (saved(image, "PNG", exif=exif), image),
+        (saved(image, "WEBP", exif=exif, lossless=True, exact=True), image),
+        (saved(image, "TIFF", exif=exif), image),
+        (tiff(image, photometric="rgb", compression="zlib", **turn_tag), image),
+        (raw_png(deep, 6, 16, png_chunk(b"eXIf", exif[6:])), deep),
+        (tiff(deep, photometric="rgb", **turn_tag), deep),
+        (tiff(deep[..., 0], extratags=turn_tag["extratags"]), deep[..., :1]),
+    ]
+    for data, stored in sources:
+        photo = load_photo(data)
+        expected = turned(stored)
+        np.testing.assert_array_equal(
+            photo.pixels, np.broadcast_to(expected[..., :3], (*expected.shape[:2], 3))
+        )
+        if stored.shape[2] == 4:
+            np.testing.assert_array_equal(photo.alpha, expected[..., 3])
+        assert photo.exif is not None
+        assert tags_of(photo.exif)[Base.Orientation] == 1
+    for format in ("JPEG", "AVIF"):
+        photo = load_photo(saved(natural, format, exif=exif, quality=95))
+        assert np.abs(photo.pixels.astype(int) - turned(natural)).mean() < 6, format
+
+
+def test_arrays(rng: np.random.Generator) -> None:
+    rgba = rng.integers(0, 256, (5, 7, 4), dtype=np.uint8)
+    photo = load_photo(rgba)
+    np.testing.assert_array_equal(photo.pixels, rgba[..., :3])
+    np.testing.assert_array_equal(photo.alpha, rgba[..., 3])
+    for grey in (rgba[..., 0], rgba[..., :1], rgba[..., :2]):
+        photo = load_photo(grey)
+        assert photo.grey
+        np.testing.assert_array_equal(photo.pixels, np.repeat(rgba[..., :1], 3, axis=2))
+        assert (photo.alpha is None) == (grey.shape[2:] != (2,))
+    source = rgba[..., :3].copy()
+    photo = load_photo(source)
+    source[:] = 0
+    np.testing.assert_array_equal(photo.pixels, rgba[..., :3])  # copied
+
+    exact = rng.integers(0, 65536, (5, 7, 3), dtype=np.uint16)
+    for dtype in (np.float32, np.float64):
+        np.testing.assert_array_equal(Photo.of((exact / 65535).astype(dtype)).pixels, exact)
+    np.testing.assert_array_equal(Photo.of(exact.astype(">u2")).pixels, exact)
+    np.testing.assert_array_equal(Photo.of(exact).as_uint8(), np.rint(exact / 257))
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (np.zeros((0, 5, 3), np.uint8), "holds no pixels"),
+        (np.zeros((3, 20, 20), np.uint8), "shape"),
+        (np.zeros(5, np.uint8), "shape"),
+        (np.full((4, 4), 200.0), r"not all in 0\.\.1"),
+        (np.full((4, 4), np.nan), r"not all in 0\.\.1"),
+        (np.zeros((4, 4), np.int64), "int64"),
+        (np.zeros((4, 4), bool), "bool"),
+        (np.zeros((4, 4), object), "object"),
+    ],
+)
+def test_arrays_refused(array: NDArray[Any], words: str) -> None:
+    with pytest.raises(PhotoError, match=words):
+        load_photo(array)
+
+
+def test_pil_images(natural: NDArray[np.uint8], tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(saved(natural, "PNG", exif=some_exif(6), icc_profile=grey_profile(2.2)))
+    with Image.open(path) as image:
+        photo = load_photo(image)
+        assert image.size == (256, 192)  # the caller's image is left as it was
+    np.testing.assert_array_equal(photo.pixels, np.rot90(natural, -1))
+    assert photo.notes == ("colour profile that does not fit the photo left out",)
+    hsv = Image.fromarray(natural).convert("HSV")
+    np.testing.assert_array_equal(load_photo(hsv).pixels, np.array(hsv.convert("RGB")))
+    with pytest.raises(PhotoError, match="--max-pixels"):
+        load_photo(Image.new("RGB", (100, 100)), max_pixels=9999)
+    with pytest.raises(PhotoError):
+        load_photo(Image.new("RGB", (0, 5)))
+
+
+# What goes out
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg", ".webp", ".avif"])
+def test_round_trip(
+    natural: NDArray[np.uint8], tmp_path: Path, channels: int, dtype: Any, suffix: str
+) -> None:
+    image = picture(natural, channels, dtype)
+    icc = grey_profile(2.2) if channels < 3 else rgb_profile(DISPLAY_P3, 2.2)
+    photo = dataclasses.replace(Photo.of(image), icc=icc, exif=some_exif())
+    save_photo(photo, tmp_path / f"x{suffix}")
+    again = load_photo(tmp_path / f"x{suffix}")
+    colour_only = suffix == ".webp" or (channels == 2 and suffix == ".avif")
+    colour_only |= suffix == ".tif" and channels == 2 and dtype == np.uint16
+    assert again.grey == (channels < 3 and not colour_only)
+    assert again.icc == (None if channels < 3 and colour_only else icc)
+    assert again.exif is not None
+    assert tags_of(again.exif)[IFD.GPSInfo] == {1: "N", 2: (48.0, 12.0, 30.0)}
+    assert tags_of(again.exif)[Base.Make] == "Acme"
+    if suffix in (".png", ".tif"):
+        assert again.bits == photo.bits
+        np.testing.assert_array_equal(again.pixels, photo.pixels)
+        assert (again.alpha is None) == (photo.alpha is None)
+        if photo.alpha is not None:
+            np.testing.assert_array_equal(again.alpha, photo.alpha)
+        return
+    assert again.bits == 8
+    expected = photo.as_uint8().astype(float)
+    if channels in (2, 4):
+        alpha = np.rint(image[..., -1:] / (1 if dtype == np.uint8 else 257))
+        if suffix == ".jpg":
+            assert again.alpha is None
+            expected = (expected * alpha + 255 * (255 - alpha)) / 255
+        else:
+            assert again.alpha is not None
+            assert np.abs(again.alpha - alpha[..., 0]).mean() < 3
+    assert np.abs(again.pixels - expected).mean() < 6
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_other_libraries_read_what_is_written(
+    natural: NDArray[np.uint8], tmp_path: Path, dtype: Any
+) -> None:
+    icc = rgb_profile(DISPLAY_P3, 2.2)
+    for channels in (1, 3, 4):
+        image = picture(natural, channels, dtype)
+        photo = dataclasses.replace(Photo.of(image), icc=None if channels == 1 else icc)
+        for suffix in (".tif", ".png"):
+            save_photo(photo, tmp_path / f"x{suffix}")
+            if suffix == ".tif" and channels == 4 and dtype == np.uint8:
+                continue  # OpenCV premultiplies it
+            with_opencv = cv2.imread(str(tmp_path / f"x{suffix}"), cv2.IMREAD_UNCHANGED)
+            assert with_opencv is not None
+            swapped = image[..., [2, 1, 0, 3][:channels]] if channels > 1 else image[..., 0]
+            np.testing.assert_array_equal(with_opencv, swapped)
+        with tifffile.TiffFile(tmp_path / "x.tif") as file:
+            page = file.pages.first
+            np.testing.assert_array_equal(page.asarray().reshape(image.shape), image)
+            assert page.iccprofile == photo.icc
+        with Image.open(tmp_path / "x.png") as file:
+            assert file.info.get("icc_profile") == photo.icc
+            file.verify()
+
+
+@pytest.mark.parametrize(("primaries", "gamma"), [(DISPLAY_P3, 2.2), (ADOBE_RGB, ADOBE_GAMMA)])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp", ".avif"])
+def test_wide_colours_come_back(
+    natural: NDArray[np.uint8],
+    tmp_path: Path,
+    primaries: list[list[float]],
+    gamma: float,
+    suffix: str,
+) -> None:
+    """A colour managed reader sees the same colours in the photo and in the saved one."""
+    icc = rgb_profile(primaries, gamma)
+    original = saved(natural, "JPEG", icc_profile=icc, quality=95)
+    save_photo(load_photo(original), tmp_path / f"x{suffix}")
+
+    def as_seen(file: Any) -> NDArray[np.float64]:
+        with Image.open(file) as image:
+            profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
+            seen = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"))
+            return np.array(seen, float)
+
+    difference = np.abs(as_seen(io.BytesIO(original)) - as_seen(tmp_path / f"x{suffix}"))
+    assert difference.mean() < (0.01 if suffix in (".png", ".tif") else 3)
+
+
+def test_exif_is_kept_true(natural: NDArray[np.uint8], tmp_path: Path) -> None:
+    photo = load_photo(saved(natural[:48, :64], "JPEG", exif=some_exif(6)))
+    assert (photo.height, photo.width) == (64, 48)
+    bigger = photo.replaced(np.repeat(np.repeat(photo.pixels, 4, 0), 4, 1), None)
+    for suffix in (".jpg", ".png", ".tif", ".webp", ".avif"):
+        save_photo(bigger, tmp_path / f"x{suffix}")
+        with Image.open(tmp_path / f"x{suffix}") as image:
+            exif = image.getexif()
+            assert image.size == (192, 256)
+            assert exif.get(Base.Orientation, 1) == 1
+            assert exif[Base.Make] == "Acme"
+            details = exif.get_ifd(IFD.Exif)
+            sides = details[Base.ExifImageWidth], details[Base.ExifImageHeight]
+            assert (sides, details[Base.LensModel]) == ((192, 256), "50mm")
+            assert exif.get_ifd(IFD.GPSInfo)[2] == (48.0, 12.0, 30.0)
+        save_photo(bigger, tmp_path / f"x{suffix}", strip_metadata=True)
+        assert load_photo(tmp_path / f"x{suffix}").exif is None
+
+
+def test_thumbnail_and_damaged_exif_are_left_out(natural: NDArray[np.uint8]) -> None:
+    thumbnail = saved(natural[:20, :20], "JPEG")
+    first = struct.pack("<HHHI4sI", 1, 0x010F, 2, 4, b"Acm\0", 26)
+    second = struct.pack("<HHHIIHHIII", 2, 0x0201, 4, 1, 56, 0x0202, 4, 1, len(thumbnail), 0)
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + first + second + thumbnail
+    photo = load_photo(saved(natural, "JPEG", exif=exif))
+    assert photo.exif is not None
+    assert tags_of(photo.exif)[Base.Make] == "Acm"
+    assert b"\xff\xd8" not in photo.exif
+    damaged = load_photo(saved(natural, "JPEG", exif=b"Exif\0\0XX not a directory at all"))
+    assert damaged.exif is None
+    assert damaged.notes == ("damaged EXIF left out",)
+
+
+def test_exif_too_long_for_jpeg(natural: NDArray[np.uint8], tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[Base.Make] = "Acme"
+    exif[IFD.Exif] = {Base.MakerNote: bytes(70_000), Base.LensModel: "50mm"}
+    photo = load_photo(saved(natural, "PNG", exif=exif.tobytes()))
+    save_photo(photo, tmp_path / "x.jpg")
+    with Image.open(tmp_path / "x.jpg") as image:
+        assert image.getexif().get_ifd(IFD.Exif) == {Base.LensModel: "50mm"}
+
+
+def test_grey_with_unequal_channels_is_saved_as_luma(
+    natural: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    save_photo(dataclasses.replace(Photo.of(natural), grey=True), tmp_path / "x.png")
+    with Image.open(tmp_path / "x.png") as image:
+        assert image.mode == "L"
+        luma = natural @ np.array([0.299, 0.587, 0.114])
+        assert np.abs(np.array(image) - luma).max() <= 1
+
+
+# Colour spaces
+
+
+def test_reference_in_the_photos_colours(natural: NDArray[np.uint8]) -> None:
+    """From AdobeRGB to Display-P3, against the matrices in float64."""
+    muted = (natural // 2 + 64).astype(np.uint8)  # inside both gamuts
+    reference = dataclasses.replace(Photo.of(muted), icc=rgb_profile(ADOBE_RGB, ADOBE_GAMMA))
+    photo = dataclasses.replace(Photo.of(natural), icc=rgb_profile(DISPLAY_P3, 2.2))
+    xyz = (muted / 255) ** ADOBE_GAMMA @ np.array(ADOBE_RGB)
+    linear = np.clip(xyz @ np.linalg.inv(DISPLAY_P3), 0, 1)
+    expected = 255 * linear ** (1 / 2.2)
+    assert np.abs(to_colours_of(reference, photo) - expected).max() < 1.5
+    assert np.abs(muted - expected).max() > 5  # the test would notice if nothing was done
+
+
+def test_equal_spaces_are_left_alone(natural: NDArray[np.uint8]) -> None:
+    plain = Photo.of(natural)
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    p3, almost_p3 = rgb_profile(DISPLAY_P3, 2.2), rgb_profile(DISPLAY_P3, 2.203)
+    for icc, other in ((None, None), (None, srgb), (srgb, None), (p3, p3), (p3, almost_p3)):
+        reference = dataclasses.replace(plain, icc=icc)
+        photo = dataclasses.replace(plain, icc=other)
+        assert to_colours_of(reference, photo) is reference.pixels
+    wide = dataclasses.replace(plain, icc=p3)
+    assert to_colours_of(plain, wide) is not plain.pixels
+
+
+def test_grey_photos_get_grey_references(natural: NDArray[np.uint8]) -> None:
+    for icc in (None, grey_profile(1.8)):
+        grey = dataclasses.replace(Photo.of(natural[..., 0]), icc=icc)
+        result = to_colours_of(Photo.of(natural), grey)
+        assert result.shape == natural.shape
+        np.testing.assert_array_equal(result[..., 0], result[..., 1])
+        np.testing.assert_array_equal(result[..., 0], result[..., 2])
+    level = np.full((4, 4, 3), 119, np.uint8)  # sRGB of L* = 50, luminance 0.184
+    grey = dataclasses.replace(Photo.of(level[..., 0]), icc=grey_profile(1.8))
+    expected = 255 * 0.184 ** (1 / 1.8)
+    np.testing.assert_allclose(to_colours_of(Photo.of(level), grey), expected, atol=1.5)
+    np.testing.assert_allclose(
+        to_colours_of(dataclasses.replace(grey, pixels=level), Photo.of(level)),
+        255 * (1.055 * ((119 / 255) ** 1.8) ** (1 / 2.4) - 0.055),
+        atol=1.5,
+    )
