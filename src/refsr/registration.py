@@ -37,6 +37,8 @@ REFERENCE_FEATURES = 12000
 INPUT_FEATURES = 4000
 MIN_INLIERS = 10  # fewer agree by chance in unrelated photos
 NODE = 8  # LR pixels between the nodes of the smooth field
+NEIGHBOURS = 40  # inliers that each node of the smooth field is fitted to
+SOFTEN = 1.15  # filter a little below the output's resolution: aliasing costs more than softness
 RATIO = 0.85
 GUIDED_RATIO = 0.92  # a guided match has few rivals
 COLOUR_NODES = 16  # colour matching: nodes along the long side
@@ -58,7 +60,7 @@ class Reference:
         The rest of the zoom that halving leaves over (up to 2) is filtered with the cubic kernel of
         ``imresize``, stretched by it and not subsampled. Kept for the next input.
         """
-        zoom = max(1.0, 2.0 ** (round(8 * np.log2(max(zoom, 1.0))) / 8))
+        zoom = max(1.0, 2.0 ** (round(8 * np.log2(max(SOFTEN * zoom, 1.0))) / 8))
         level = min(int(np.log2(zoom) + 1e-6), len(self.levels) - 1)
         stretch = zoom / 2**level
         if stretch <= 1.0:
@@ -165,6 +167,16 @@ def register(lr: NDArray[np.uint8], reference: Reference) -> Registration:
     geometry = first_geometry(features, reference.features, pairs)
     if geometry is None:
         return unmatched(lr, reference, len(pairs))
+    geometry, xy_ref = rematch(gray, features, enlarge, geometry, reference)
+    xy_ref, doubt = dense(gray, xy_ref, reference)
+    return judge(lr, reference, xy_ref, doubt, geometry, len(pairs))
+
+
+def rematch(
+    gray: Image, features: Features, enlarge: float, geometry: Geometry, reference: Reference
+) -> tuple[Geometry, Field]:
+    """Two guided rounds of matching: a better sparse geometry, and its smooth field."""
+    height, width = gray.shape
     xy_ref = smooth_field(geometry, height, width)
     for _ in range(2):
         second = guided_geometry(gray, features, enlarge, xy_ref, reference, geometry)
@@ -172,8 +184,7 @@ def register(lr: NDArray[np.uint8], reference: Reference) -> Registration:
             break
         geometry = second
         xy_ref = smooth_field(geometry, height, width)
-    xy_ref, doubt = dense(gray, xy_ref, reference)
-    return judge(lr, reference, xy_ref, doubt, geometry, len(pairs))
+    return geometry, xy_ref
 
 
 def enlargement(height: int, width: int) -> float:
@@ -230,7 +241,7 @@ def agree(xy_lr: Points, xy_ref: Points, zoom: float, threshold: float) -> Geome
     )
 
 
-def smooth_field(geometry: Geometry, height: int, width: int, count: int = 16) -> Field:
+def smooth_field(geometry: Geometry, height: int, width: int) -> Field:
     """The field (2h, 2w, 2) of a sparse solution: homography plus local affine corrections."""
     rows, cols = max(2, -(-height // NODE)), max(2, -(-width // NODE))
     step_y, step_x = height / rows, width / cols
@@ -240,10 +251,13 @@ def smooth_field(geometry: Geometry, height: int, width: int, count: int = 16) -
     weight = np.ones(len(residual))
     tolerance = 0.5 * geometry.zoom
     for _ in range(3):
-        fitted = matching.local_affine(geometry.xy_lr, geometry.xy_lr, residual, weight, count)
+        fitted = matching.local_affine(geometry.xy_lr, geometry.xy_lr, residual, weight, NEIGHBOURS)
         weight = 1.0 / (1.0 + ((fitted - residual) ** 2).sum(axis=1) / tolerance**2)
     correction = np.concatenate(
-        [matching.local_affine(row, geometry.xy_lr, residual, weight, count)[None] for row in nodes]
+        [
+            matching.local_affine(row, geometry.xy_lr, residual, weight, NEIGHBOURS)[None]
+            for row in nodes
+        ]
     ).astype(np.float32)
     here = grid(slice(0, FIELD * height), slice(0, FIELD * width), 1 / FIELD)
     at_nodes = (here + 0.5) / np.array([step_x, step_y], np.float32) - np.float32(0.5)
@@ -257,9 +271,10 @@ def warped_gray(xy_ref: Field, reference: Reference) -> Image:
     return shrunk_warp(reference.grays[level], at_level(xy_ref, level))
 
 
-def zoom_of(xy_ref: Field) -> float:
-    """Median reference pixels per HR pixel."""
-    area = float(np.median(np.abs(area_ratio(xy_ref))))
+def zoom_of(xy_ref: Field, where: NDArray[np.bool_] | None = None) -> float:
+    """Median reference pixels per HR pixel, over the pixels ``where`` if there are any."""
+    areas = np.abs(area_ratio(xy_ref))
+    area = float(np.median(areas[where] if where is not None and where.any() else areas))
     return max(area, 1e-6) ** 0.5 * FIELD / SCALE
 
 
@@ -324,7 +339,7 @@ def judge(
     inside, torn = flow.folding(xy_ref, reference.pixels.shape)
     trust = np.exp(-((doubt / 0.5) ** 2)) * (inside & ~torn)
     validity = np.clip(cv2.GaussianBlur(trust.astype(np.float32), (0, 0), 1.0), 0, 1) * inside
-    zoom = zoom_of(xy_ref)
+    zoom = zoom_of(xy_ref, trust > 0.5)
     pixels, level = reference.prefiltered(zoom)
     shrunk = shrunk_warp(pixels, at_level(xy_ref, level))
     local = flow.agreement(flow.luma(lr), shrunk @ np.array([0.299, 0.587, 0.114], np.float32))
