@@ -55,20 +55,24 @@ def refine(
     warped_norm: NDArray[np.uint8],
     field: Field,
     inside: NDArray[np.bool_],
-) -> tuple[Field, Image]:
-    """One round: the field (2h, 2w, 2) corrected by flow, and the forward-backward error (2h, 2w).
+) -> tuple[Field, NDArray[np.uint8], Field]:
+    """One round: the field (2h, 2w, 2) corrected by flow; the target and the flow used.
 
     Where the reference does not reach (``inside`` false) the LR photo stands in for it, so that
-    nothing is torn there. The error is in field pixels.
+    nothing is torn there.
     """
     target = np.where(inside, warped_norm, lr_norm)
     forward = dis_flow(lr_norm, target)
-    backward = dis_flow(target, lr_norm)
     here = grid(slice(0, field.shape[0]), slice(0, field.shape[1]))
-    there = here + forward
-    back = sample(backward, there)
-    error = np.sqrt(((forward + back) ** 2).sum(axis=2))
-    return compose(field, there), error.astype(np.float32)
+    return compose(field, here + forward), target, forward
+
+
+def round_trip(lr_norm: NDArray[np.uint8], target: NDArray[np.uint8], forward: Field) -> Image:
+    """How far from its start a pixel ends that follows the flow there and back: (2h, 2w) px."""
+    backward = dis_flow(target, lr_norm)
+    there = forward + grid(slice(0, forward.shape[0]), slice(0, forward.shape[1]))
+    gap = forward + sample(backward, there)
+    return np.hypot(gap[..., 0], gap[..., 1])
 
 
 def window(image: Image) -> Image:

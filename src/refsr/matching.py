@@ -102,6 +102,19 @@ def project(homography: NDArray[np.float64], xy: NDArray[Any]) -> Points:
     return (row[:2] / depth).T.reshape(xy.shape)
 
 
+def keeps_size(homography: NDArray[np.float64], xy: Points) -> bool:
+    """Whether a homography maps surroundings of the points (N, 2) to about their size, unmirrored.
+
+    Between unrelated photos the best homography is often one that crushes everything to a line or
+    a point; features of a true match have the size that the geometry says.
+    """
+    centre = project(homography, xy)
+    step_x = project(homography, xy + np.array([1.0, 0.0])) - centre
+    step_y = project(homography, xy + np.array([0.0, 1.0])) - centre
+    area = step_x[:, 0] * step_y[:, 1] - step_x[:, 1] * step_y[:, 0]
+    return bool(0.3 < np.median(area) < 3.3)  # a factor of 1.8 in length
+
+
 def homography_of(a: Points, b: Points, threshold: float) -> NDArray[np.float64] | None:
     """The homography a -> b that most of the points agree with (MAGSAC), or None."""
     if len(a) < 4:
@@ -141,9 +154,9 @@ def epipolar_error(fundamental: NDArray[np.float64], a: Points, b: Points) -> ND
 
 def nearest(query: Points, points: Points, count: int) -> NDArray[np.intp]:
     """(Q, count) indices of the points nearest to each query, in no particular order."""
-    distance = ((query[:, None] - points[None]) ** 2).sum(axis=2)
     if count >= len(points):
         return np.tile(np.arange(len(points)), (len(query), 1))
+    distance = (points**2).sum(axis=1) - 2.0 * query @ points.T  # the query's own square is common
     return np.argpartition(distance, count, axis=1)[:, :count]
 
 

@@ -20,6 +20,7 @@ from refsr import flow, matching
 from refsr.matching import Features, Points
 from refsr.resize import cubic
 from refsr.warp import (
+    BAND_ROWS,
     FIELD,
     SCALE,
     Field,
@@ -36,7 +37,10 @@ WORKING_SIDE = 1600  # features are found at most at this size: a larger referen
 REFERENCE_FEATURES = 12000
 INPUT_FEATURES = 4000
 MIN_INLIERS = 10  # fewer agree by chance in unrelated photos
+MIN_COVERAGE = 0.01  # what flow makes up between unrelated photos stays below this
+CONSISTENT = 0.8  # agreement above which a place counts as explained
 NODE = 8  # LR pixels between the nodes of the smooth field
+FLOW_ROUNDS = 3  # one loses coverage, five follow the noise
 NEIGHBOURS = 40  # inliers that each node of the smooth field is fitted to
 SOFTEN = 1.15  # filter a little below the output's resolution: aliasing costs more than softness
 RATIO = 0.85
@@ -223,8 +227,9 @@ def agree(xy_lr: Points, xy_ref: Points, zoom: float, threshold: float) -> Geome
     if homography is None:
         return None
     residual = scaled - matching.project(homography, xy_lr)
-    planar = np.sqrt((residual**2).sum(axis=1)) < 2.0 * threshold
-    keep = planar.copy()
+    keep = np.sqrt((residual**2).sum(axis=1)) < 2.0 * threshold
+    if not keep.any() or not matching.keeps_size(homography, xy_lr[keep]):
+        return None
     fundamental = matching.fundamental_of(xy_lr, scaled, threshold)
     if fundamental is not None:
         keep |= matching.epipolar_error(fundamental, xy_lr, scaled) < 1.5 * threshold
@@ -259,10 +264,14 @@ def smooth_field(geometry: Geometry, height: int, width: int) -> Field:
             for row in nodes
         ]
     ).astype(np.float32)
-    here = grid(slice(0, FIELD * height), slice(0, FIELD * width), 1 / FIELD)
-    at_nodes = (here + 0.5) / np.array([step_x, step_y], np.float32) - np.float32(0.5)
-    plane = matching.project(geometry.homography, here).astype(np.float32)
-    return plane + sample(correction, at_nodes)
+    bands: list[Field] = []
+    for start in range(0, FIELD * height, BAND_ROWS):
+        rows = slice(start, min(start + BAND_ROWS, FIELD * height))
+        here = grid(rows, slice(0, FIELD * width), 1 / FIELD)
+        at_nodes = (here + 0.5) / np.array([step_x, step_y], np.float32) - np.float32(0.5)
+        plane = matching.project(geometry.homography, here).astype(np.float32)
+        bands.append(plane + sample(correction, at_nodes))
+    return np.concatenate(bands)
 
 
 def warped_gray(xy_ref: Field, reference: Reference) -> Image:
@@ -311,18 +320,19 @@ def guided_geometry(
     return agree(xy_lr, xy, coarse.zoom, 0.5)
 
 
-def dense(gray: Image, xy_ref: Field, reference: Reference, rounds: int = 3) -> tuple[Field, Image]:
+def dense(gray: Image, xy_ref: Field, reference: Reference) -> tuple[Field, Image]:
     """Optical flow on top of the smooth field: the field, and its doubt in LR px (2h, 2w)."""
     height, width = gray.shape
+    doubt = np.zeros((FIELD * height, FIELD * width), np.float32)
     if min(height, width) < 8:  # DIS needs a few patches
-        return xy_ref, np.zeros((FIELD * height, FIELD * width), np.float32)
+        return xy_ref, doubt
     lr_norm = flow.normalise(flow.enlarge2(gray))
-    doubt = np.zeros(lr_norm.shape, np.float32)
-    for _ in range(rounds):
-        shrunk = warped_gray(xy_ref, reference)
+    for step in range(FLOW_ROUNDS):
+        warped = flow.normalise(flow.enlarge2(warped_gray(xy_ref, reference)))
         inside, _ = flow.folding(xy_ref, reference.pixels.shape)
-        xy_ref, error = flow.refine(lr_norm, flow.normalise(flow.enlarge2(shrunk)), xy_ref, inside)
-        doubt = error / FIELD
+        xy_ref, target, forward = flow.refine(lr_norm, warped, xy_ref, inside)
+        if step == FLOW_ROUNDS - 1:
+            doubt = flow.round_trip(lr_norm, target, forward) / np.float32(FIELD)
     return xy_ref, doubt
 
 
@@ -346,7 +356,7 @@ def judge(
     size = (FIELD * width, FIELD * height)
     consistency = np.clip(cv2.resize(local, size, interpolation=cv2.INTER_LINEAR), 0, 1)
     both = validity * consistency
-    coverage = float((both > 0.5).mean())
+    coverage = float((both > CONSISTENT).mean())
     found = Registration(
         xy_ref=xy_ref,
         validity=validity.astype(np.float32),
@@ -356,7 +366,7 @@ def judge(
         matches=matches,
         inliers=len(geometry.xy_lr),
         median_error=geometry.error,
-        matched=coverage > 0.01,
+        matched=coverage > MIN_COVERAGE,
         colour=colour_match(lr, shrunk, both),
     )
     return found if found.matched else replace(found, validity=np.zeros_like(found.validity))

@@ -55,8 +55,9 @@ def render(pixels: NDArray[np.uint8], xy: Field, interpolation: int = cv2.INTER_
     height, width = pixels.shape[:2]
     xy = np.clip(xy, np.float32(-1), np.array([width, height], np.float32))
     margin = 5  # Lanczos4 reads four pixels to each side
-    low = np.maximum(np.floor(xy.min(axis=(0, 1))).astype(int) - margin, 0)
-    high = np.ceil(xy.max(axis=(0, 1))).astype(int) + margin + 1
+    x, y = xy[..., 0], xy[..., 1]
+    low = np.maximum(np.floor([x.min(), y.min()]).astype(int) - margin, 0)
+    high = np.ceil([x.max(), y.max()]).astype(int) + margin + 1
     crop = pixels[low[1] : high[1], low[0] : high[0]].astype(np.float32)
     return sample(crop, xy - low.astype(np.float32), interpolation)
 
