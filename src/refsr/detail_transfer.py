@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -45,4 +47,4 @@ def detail_transfer(
 def detail_gate(registration: Registration) -> Image:
     """How much detail to add: (2h, 2w) 0..1, from the consistency, smoothed over its window."""
     gate = np.clip((registration.consistency - LOW) / (HIGH - LOW), 0.0, 1.0)
-    return np.clip(cv2.GaussianBlur(gate, (0, 0), float(FIELD)), 0.0, 1.0)
+    return np.clip(cast(Image, cv2.GaussianBlur(gate, (0, 0), float(FIELD))), 0.0, 1.0)

@@ -19,8 +19,8 @@ CONSISTENCY_WINDOW = 5  # LR pixels
 NOISE = 1.5  # grey levels that rounding, noise and compression put into an LR photo
 
 
-def luma(rgb: NDArray[np.uint8]) -> Image:
-    """BT.601 luma of uint8 HWC RGB: float32 (h, w), 0..255."""
+def luma(rgb: NDArray[np.uint8] | Image) -> Image:
+    """BT.601 luma of HWC RGB, 0..255: float32 (h, w)."""
     return rgb.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -40,7 +40,7 @@ def normalise(image: Image) -> NDArray[np.uint8]:
 
 def dis_flow(source: NDArray[np.uint8], target: NDArray[np.uint8]) -> Field:
     """DIS flow (h, w, 2) float32 pixels: source(x) looks like target(x + flow)."""
-    dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     dis.setFinestScale(0)  # the preset stops at half resolution, where 0.1 px are lost
     dis.setPatchStride(3)
     dis.setGradientDescentIterations(25)

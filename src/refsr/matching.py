@@ -27,16 +27,18 @@ class Features:
     descriptor: NDArray[np.float32]  # (N, 128) RootSIFT, unit length
 
 
+NO_FEATURES = Features(*(np.zeros(shape, np.float32) for shape in ((0, 2), (0,), (0,), (0, 128))))
+
+
 def detect(gray: NDArray[np.uint8], ratio: float, limit: int) -> Features:
     """Features of ``gray`` (HW), given in the pixels of an image ``ratio`` times as large."""
-    sift = cv2.SIFT_create(limit, 3, CONTRAST, 10.0, 1.6, True)
+    sift = cv2.SIFT.create(limit, 3, CONTRAST, 10.0, 1.6, True)
     keypoints, raw = cast(
         tuple[list[cv2.KeyPoint], NDArray[np.float32] | None],
         sift.detectAndCompute(gray, None) if min(gray.shape) >= 8 else ([], None),  # type: ignore[call-overload]
     )
     if raw is None or not keypoints:
-        empty = np.zeros(0, np.float32)
-        return Features(np.zeros((0, 2), np.float32), empty, empty, np.zeros((0, 128), np.float32))
+        return NO_FEATURES
     xy = np.array([keypoint.pt for keypoint in keypoints], np.float32)
     size = np.array([keypoint.size for keypoint in keypoints], np.float32)
     angle = np.deg2rad(np.array([keypoint.angle for keypoint in keypoints], np.float32))
@@ -213,8 +215,4 @@ def at(field: Field | Image, xy: NDArray[Any]) -> NDArray[np.float32]:
     """Read a field or image at a list of places (N, 2): (N[, C])."""
     if len(xy) == 0:
         return np.zeros((0, *field.shape[2:]), np.float32)
-    columns = [  # remap takes at most 32767 rows
-        sample(field, xy[None, start : start + 30000].astype(np.float32))[0]
-        for start in range(0, len(xy), 30000)
-    ]
-    return np.concatenate(columns)
+    return sample(field, xy[None].astype(np.float32))[0]

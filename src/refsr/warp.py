@@ -8,7 +8,7 @@ holds, for each pixel of the field grid, the place in another image that shows t
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -19,6 +19,7 @@ from refsr.resize import contributions
 SCALE = 4  # HR pixels per LR pixel
 FIELD = 2  # field pixels per LR pixel
 BAND_ROWS = 64  # LR rows rendered at a time: bounds memory whatever the size of the input
+REMAP_SIDE = 32000  # OpenCV's remap takes at most 32767 pixels a side
 
 Image = NDArray[np.float32]
 Field = NDArray[np.float32]
@@ -33,10 +34,25 @@ def grid(rows: slice, cols: slice, ratio: float = 1.0) -> Field:
 
 def sample(image: NDArray[np.float32], xy: Field, interpolation: int = cv2.INTER_LINEAR) -> Image:
     """Read ``image`` (HW or HWC float32) at the places ``xy`` (H, W, 2); the border repeats."""
-    return cast(
-        Image,
-        cv2.remap(image, xy, None, interpolation, borderMode=cv2.BORDER_REPLICATE),  # type: ignore[call-overload]
-    )
+    height, width = xy.shape[:2]
+    if max(height, width) > REMAP_SIDE:
+        axis, half = (0, height // 2) if height > width else (1, width // 2)
+        parts = (xy[:half], xy[half:]) if axis == 0 else (xy[:, :half], xy[:, half:])
+        return np.concatenate([sample(image, part, interpolation) for part in parts], axis=axis)
+    if max(image.shape[:2]) > REMAP_SIDE:
+        image, xy = cut(image, xy)
+    return cast(Image, cv2.remap(image, xy, None, interpolation, borderMode=cv2.BORDER_REPLICATE))  # type: ignore[call-overload]
+
+
+def cut(image: NDArray[Any], xy: Field) -> tuple[NDArray[Any], Field]:
+    """The part of an image that ``xy`` looks at, and ``xy`` in that part: nothing else changes."""
+    size = np.array([image.shape[1], image.shape[0]])
+    margin = 5  # Lanczos4 reads four pixels to each side
+    xy = np.clip(xy, np.float32(-1), size.astype(np.float32))
+    x, y = xy[..., 0], xy[..., 1]
+    low = np.clip(np.floor([x.min(), y.min()]).astype(int) - margin, 0, size - 1)
+    high = np.ceil([x.max(), y.max()]).astype(int) + margin + 1
+    return image[low[1] : high[1], low[0] : high[0]], xy - low.astype(np.float32)
 
 
 def read_field(field: Field, rows: slice, cols: slice) -> Field:
@@ -52,14 +68,8 @@ def render(pixels: NDArray[np.uint8], xy: Field, interpolation: int = cv2.INTER_
     Only the part of the image that is looked at is converted to float, so a large reference costs
     no more than the tile that is drawn from it.
     """
-    height, width = pixels.shape[:2]
-    xy = np.clip(xy, np.float32(-1), np.array([width, height], np.float32))
-    margin = 5  # Lanczos4 reads four pixels to each side
-    x, y = xy[..., 0], xy[..., 1]
-    low = np.maximum(np.floor([x.min(), y.min()]).astype(int) - margin, 0)
-    high = np.ceil([x.max(), y.max()]).astype(int) + margin + 1
-    crop = pixels[low[1] : high[1], low[0] : high[0]].astype(np.float32)
-    return sample(crop, xy - low.astype(np.float32), interpolation)
+    part, xy_part = cut(pixels, xy)
+    return sample(part.astype(np.float32), xy_part, interpolation)
 
 
 def shrink4(hr: Image) -> Image:

@@ -1,0 +1,124 @@
+"""A reference photo with what can be computed before any input is known; kept for many inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from refsr import matching
+from refsr.matching import Features
+from refsr.resize import cubic
+from refsr.warp import FIELD, SCALE, Field, Image, area_ratio, shrunk_warp
+
+WORKING_SIDE = 1600  # features are found at most at this size: a larger reference costs no more
+MAX_FEATURES = 12000
+SMALLEST = 16  # pixels: below this side there is nothing that a feature could hold on to
+SOFTEN = 1.15  # filter a little below the output's resolution: aliasing costs more than softness
+KEPT = 4  # prefiltered copies that are kept, each at most as large as the reference
+
+
+@dataclass
+class Reference:
+    """A reference photo with what can be computed before any input is known."""
+
+    pixels: NDArray[np.uint8]  # HWC RGB
+    features: Features  # in reference pixels
+    grays: list[NDArray[np.uint8]] = field(repr=False)  # luma, each half the size of the one before
+    levels: list[NDArray[np.uint8]] = field(repr=False)  # RGB, likewise; levels[0] is pixels
+    filtered: dict[float, NDArray[np.uint8]] = field(default_factory=dict, repr=False)
+
+    def prefiltered(self, zoom: float) -> tuple[NDArray[np.uint8], int]:
+        """RGB to sample at ``zoom`` reference pixels per output pixel, and its pyramid level.
+
+        The rest of the zoom that halving leaves over (up to 2) is filtered with the cubic kernel of
+        ``imresize``, stretched by it and not subsampled. Kept for the next input.
+        """
+        zoom = max(1.0, 2.0 ** (round(8 * np.log2(max(SOFTEN * zoom, 1.0))) / 8))
+        level = min(int(np.log2(zoom) + 1e-6), len(self.levels) - 1)
+        stretch = zoom / 2**level
+        if stretch <= 1.0:
+            return self.levels[level], level
+        found = self.filtered.get(zoom)
+        if found is None:
+            if len(self.filtered) >= KEPT:
+                self.filtered.clear()
+            half = int(np.ceil(2 * stretch))
+            kernel = cubic(np.arange(-half, half + 1) / stretch).astype(np.float32)
+            kernel /= kernel.sum()
+            filtered = cv2.sepFilter2D(
+                self.levels[level], -1, kernel, kernel, borderType=cv2.BORDER_REPLICATE
+            )
+            found = self.filtered[zoom] = cast(NDArray[np.uint8], filtered)
+        return found, level
+
+
+def prepare_reference(pixels: NDArray[np.uint8]) -> Reference:
+    """Find the features of a reference (HWC RGB uint8, any size) and build its pyramid."""
+    pixels = np.ascontiguousarray(pixels)
+    levels = [pixels]
+    while max(levels[-1].shape[:2]) >= 256 and min(levels[-1].shape[:2]) >= 4:
+        levels.append(halve(levels[-1]))
+    grays = [cast(NDArray[np.uint8], cv2.cvtColor(level, cv2.COLOR_RGB2GRAY)) for level in levels]
+    if min(pixels.shape[:2]) >= SMALLEST:
+        ratio = max(1.0, max(pixels.shape[:2]) / WORKING_SIDE)
+        features = matching.detect(shrunk_by(grays, ratio), ratio, MAX_FEATURES)
+    else:
+        features = matching.NO_FEATURES
+    return Reference(pixels, features, grays, levels)
+
+
+def halve(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Half the size, antialiased; an odd last row or column is dropped: the ratio stays 2."""
+    height, width = image.shape[0] // 2 * 2, image.shape[1] // 2 * 2
+    kernel = np.array([-3, -9, 29, 111, 111, 29, -9, -3], np.float32) / 256  # MATLAB's
+    padded = cv2.copyMakeBorder(image[:height, :width], 3, 4, 3, 4, cv2.BORDER_REPLICATE)
+    blurred = cv2.sepFilter2D(padded, -1, kernel, kernel, anchor=(0, 0))
+    return cast(NDArray[np.uint8], np.ascontiguousarray(blurred[:height:2, :width:2]))
+
+
+def shrunk_by(grays: list[NDArray[np.uint8]], ratio: float) -> NDArray[np.uint8]:
+    """The first image of a pyramid shrunk by ``ratio`` >= 1, from the nearest finer level."""
+    level = min(int(np.log2(ratio)), len(grays) - 1)
+    rest = ratio / 2**level
+    if rest <= 1.0:
+        return grays[level]
+    gray = cv2.GaussianBlur(grays[level], (0, 0), 0.5 * rest)
+    height, width = gray.shape
+    matrix = np.array([[rest, 0, rest / 2 - 0.5], [0, rest, rest / 2 - 0.5]])
+    return cast(
+        NDArray[np.uint8],
+        cv2.warpAffine(
+            gray,
+            matrix,
+            (max(1, int(width / rest)), max(1, int(height / rest))),
+            flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REPLICATE,
+        ),
+    )
+
+
+def warped_gray(xy_ref: Field, reference: Reference) -> Image:
+    """The reference's luma as the LR camera would see it: (h, w) float32 0..255."""
+    level = pyramid_level(zoom_of(xy_ref), len(reference.grays))
+    return shrunk_warp(reference.grays[level], at_level(xy_ref, level))
+
+
+def zoom_of(xy_ref: Field, where: NDArray[np.bool_] | None = None) -> float:
+    """Median reference pixels per HR pixel, over the pixels ``where`` if there are any."""
+    areas = np.abs(area_ratio(xy_ref))
+    area = float(np.median(areas[where] if where is not None and where.any() else areas))
+    return max(area, 1e-6) ** 0.5 * FIELD / SCALE
+
+
+def pyramid_level(zoom: float, count: int) -> int:
+    """The coarsest level that still has about one pixel or more per HR pixel."""
+    return int(np.clip(np.floor(np.log2(max(zoom, 1e-6)) + 0.25), 0, count - 1))
+
+
+def at_level(xy_ref: Field, level: int) -> Field:
+    """Reference coordinates in the pixels of a pyramid level."""
+    return (xy_ref + np.float32(0.5)) / np.float32(2**level) - np.float32(0.5)

@@ -1,0 +1,177 @@
+"""The parts of registration, each against an oracle of its own."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from refsr import flow, matching, warp
+from refsr.colour_match import colour_match
+from refsr.geometry import agree
+from refsr.matching import Features
+from refsr.reference import halve, shrunk_by
+from refsr.resize import imresize
+
+
+@pytest.mark.parametrize("size", [(4, 4), (40, 64), (64, 4)])
+def test_shrink4_is_imresize(rng: np.random.Generator, size: tuple[int, int]) -> None:
+    image = rng.uniform(0, 255, (*size, 3)).astype(np.float32)
+    np.testing.assert_allclose(warp.shrink4(image), imresize(image, 0.25), atol=1e-3)
+
+
+def test_halve_is_imresize(rng: np.random.Generator) -> None:
+    image = rng.integers(0, 256, (40, 64, 3), np.uint8)
+    assert np.abs(halve(image).astype(int) - imresize(image, 0.5).astype(int)).max() <= 1
+
+
+def test_rendering_the_identity_gives_the_image_back(natural: NDArray[np.uint8]) -> None:
+    here = warp.grid(slice(0, 192), slice(0, 256))
+    for interpolation in (cv2.INTER_CUBIC, cv2.INTER_LANCZOS4):
+        np.testing.assert_allclose(warp.render(natural, here, interpolation), natural, atol=1e-2)
+
+
+def test_shrunk_warp_does_not_depend_on_its_bands(
+    natural: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    field = warp.grid(slice(0, 96), slice(0, 128), 2.0) + np.float32(0.3)
+    whole = warp.shrunk_warp(natural, field)
+    monkeypatch.setattr(warp, "BAND_ROWS", 7)
+    np.testing.assert_allclose(warp.shrunk_warp(natural, field), whole, atol=1e-3)
+
+
+def test_compose_of_affine_fields_is_exact_also_outside() -> None:
+    here = warp.grid(slice(0, 30), slice(0, 40)).astype(np.float64)
+    matrix = np.array([[1.2, -0.3], [0.4, 0.9]])
+    outer = (here @ matrix.T + 5.0).astype(np.float32)
+    inner = (here + np.array([2.5, -3.25])).astype(np.float32)
+    expected = inner @ matrix.T + 5.0
+    np.testing.assert_allclose(warp.compose(outer, inner), expected, atol=1e-3)
+
+
+def test_sample_beyond_the_limit_of_remap(rng: np.random.Generator) -> None:
+    line = rng.uniform(0, 1, (1, 70000)).astype(np.float32)
+    xy = np.zeros((1, 70000, 2), np.float32)
+    xy[0, :, 0] = np.arange(70000)
+    np.testing.assert_allclose(warp.sample(line, xy), line, atol=1e-6)
+
+
+def test_shrunk_by_keeps_places() -> None:
+    """The shrunk image's pixel (x, y) shows the place (x + 0.5) * ratio - 0.5."""
+    ramp = np.tile(np.linspace(0, 250, 600) + 0.5, (300, 1)).astype(np.uint8)
+    small = shrunk_by([ramp, halve(ramp)], 2.6)
+    x = (np.arange(small.shape[1]) + 0.5) * 2.6 - 0.5
+    np.testing.assert_allclose(small[50, 5:-5], (x * 250 / 599)[5:-5], atol=1.2)
+
+
+def features(xy: NDArray[np.float64], descriptor: NDArray[np.float64]) -> Features:
+    unit = descriptor / np.linalg.norm(descriptor, axis=1, keepdims=True)
+    ones = np.ones(len(xy), np.float32)
+    return Features(xy.astype(np.float32), ones, ones, unit.astype(np.float32))
+
+
+def test_match_equals_opencvs_ratio_test(rng: np.random.Generator) -> None:
+    a = features(rng.uniform(0, 99, (70, 2)), rng.uniform(0, 1, (70, 128)))
+    noisy = a.descriptor[::-1] + rng.normal(0, 0.05, (70, 128))
+    b = features(rng.uniform(0, 99, (70, 2)), noisy)
+    expected = [
+        (m.queryIdx, m.trainIdx)
+        for m, n in cv2.BFMatcher().knnMatch(a.descriptor, b.descriptor, 2)
+        if m.distance < 0.9 * n.distance
+    ]
+    assert len(expected) > 10
+    assert [tuple(pair) for pair in matching.match(a, b, 0.9)] == expected
+
+
+def test_guided_match_looks_only_where_it_is_told(rng: np.random.Generator) -> None:
+    """Two equal things, one near and one far: only the guide can tell them apart."""
+    descriptor = rng.uniform(0, 1, (1, 128))
+    a = features(np.array([[10.0, 10.0]]), descriptor)
+    b = features(
+        np.array([[80.0, 80.0], [11.0, 10.0], [12.0, 12.0]]),
+        np.concatenate([descriptor, descriptor, rng.uniform(0, 1, (1, 128))]),
+    )
+    assert len(matching.match(a, b, 0.85)) == 0
+    assert matching.match(a, b, 0.85, a.xy, 5.0).tolist() == [[0, 1]]
+
+
+def test_epipolar_error_is_the_distance_in_pixels() -> None:
+    """Sideways stereo: the error is the vertical offset, shared by both points."""
+    fundamental = np.array([[0.0, 0, 0], [0, 0, -1], [0, 1, 0]])
+    a = np.array([[10.0, 20.0], [40.0, 50.0]])
+    b = np.array([[3.0, 20.0], [31.0, 54.0]])
+    np.testing.assert_allclose(
+        matching.epipolar_error(fundamental, a, b), [0.0, 4 / np.sqrt(2)], atol=1e-9
+    )
+
+
+def test_agree_finds_the_plane_among_outliers(rng: np.random.Generator) -> None:
+    truth = np.array([[1.5, 0.2, 30.0], [-0.1, 1.4, 12.0], [1e-4, -2e-4, 1.0]])
+    xy_lr = rng.uniform(0, 200, (120, 2))
+    xy_ref = matching.project(truth, xy_lr) + rng.normal(0, 0.05, (120, 2))
+    xy_ref[:70] = rng.uniform(0, 300, (70, 2))
+    found = agree(xy_lr, xy_ref, 1.45, 0.6)
+    assert found is not None
+    assert len(found.xy_lr) >= 45
+    wanted = matching.project(truth, xy_lr)
+    assert np.abs(matching.project(found.homography, xy_lr) - wanted).max() < 1.0
+
+
+def test_agree_refuses_chance(rng: np.random.Generator) -> None:
+    for _ in range(20):
+        a, b = rng.uniform(0, 200, (60, 2)), rng.uniform(0, 300, (60, 2))
+        assert agree(a, b, 1.5, 0.6) is None
+
+
+def test_local_affine_is_exact_on_affine_data(rng: np.random.Generator) -> None:
+    points = rng.uniform(0, 100, (200, 2))
+    values = points @ np.array([[0.01, 0.02], [-0.03, 0.01]]) + 3.0
+    query = rng.uniform(20, 80, (9, 2))
+    fitted = matching.local_affine(query, points, values, np.ones(200), 30)
+    expected = query @ np.array([[0.01, 0.02], [-0.03, 0.01]]) + 3.0
+    np.testing.assert_allclose(fitted, expected, atol=0.02)
+
+
+def test_a_lone_wrong_match_is_told_from_its_neighbours(rng: np.random.Generator) -> None:
+    points = rng.uniform(0, 100, (80, 2))
+    residual = 0.05 * points
+    residual[7] += 9.0
+    near, _ = matching.consistent_neighbours(points, residual, 1.0)
+    assert not near[7]
+    assert near.sum() == 79
+
+
+def test_agreement_is_blind_to_exposure_and_sees_displacement(
+    natural: NDArray[np.uint8],
+) -> None:
+    lr = flow.luma(natural)
+    assert flow.agreement(lr, 0.6 * lr + 40).min() > 0.9
+    shifted = np.roll(lr, 2, axis=1)
+    textured = flow.window(lr * lr) - flow.window(lr) ** 2 > 100
+    assert np.median(flow.agreement(lr, shifted)[textured]) < 0.75
+
+
+def test_folding_finds_the_fold_and_the_outside() -> None:
+    field = warp.grid(slice(0, 40), slice(0, 40))
+    field[10:20, 10:20, 0] = 30 - field[10:20, 10:20, 0]  # mirrored
+    inside, torn = flow.folding(field, (40, 30))
+    assert torn[12:18, 12:18].all()
+    assert not torn[25:, 25:].any()
+    assert inside[:, :30].all()
+    assert not inside[25:, 30:].any()
+
+
+def test_colour_match_recovers_gain_and_offset(natural: NDArray[np.uint8]) -> None:
+    shrunk = natural.astype(np.float32)
+    lr = np.clip(shrunk * (0.7, 0.8, 0.9) + (20, 10, 5), 0, 255).astype(np.uint8)
+    colour = colour_match(lr, shrunk, np.ones((384, 512), np.float32))
+    np.testing.assert_allclose(np.median(colour[..., :3], (0, 1)), (0.7, 0.8, 0.9), atol=0.03)
+    np.testing.assert_allclose(np.median(colour[..., 3:], (0, 1)) * 255, (20, 10, 5), atol=4.0)
+
+
+def test_colour_match_without_any_trusted_place_changes_nothing(
+    natural: NDArray[np.uint8],
+) -> None:
+    colour = colour_match(natural, natural.astype(np.float32), np.zeros((384, 512), np.float32))
+    assert colour.tolist() == [[[1, 1, 1, 0, 0, 0]]]
