@@ -8,7 +8,9 @@ from torch import Tensor
 from refsr.model.deform import deform_conv2d
 
 
-def by_grid_sample(x: Tensor, offset: Tensor, modulation: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def by_grid_sample(
+    x: Tensor, offset: Tensor, modulation: Tensor, weight: Tensor, bias: Tensor
+) -> Tensor:
     """The definition, tap by tap: sample with zeros outside, modulate, convolve."""
     batch, channels, height, width = x.shape
     groups = modulation.shape[1] // 9
@@ -49,7 +51,9 @@ def test_forward_and_gradients_equal_the_definition(groups: int) -> None:
     direction = torch.randn(expected.shape, generator=torch.Generator().manual_seed(3))
     (got * direction).sum().backward()
     (expected * direction).sum().backward()
-    for name, a, b in zip(("x", "offset", "modulation", "weight", "bias"), ours, theirs, strict=True):
+    for name, a, b in zip(
+        ("x", "offset", "modulation", "weight", "bias"), ours, theirs, strict=True
+    ):
         assert a.grad is not None and b.grad is not None
         scale = float(b.grad.abs().max())
         assert float((a.grad.double() - b.grad).abs().max()) < 1e-4 * scale, name
@@ -75,6 +79,10 @@ def test_bfloat16_keeps_subpixel_positions() -> None:
     weight[..., 1, 1] = 1
     plain = deform_conv2d(ramp, offset, torch.ones(1, 9, 4, 256), weight, torch.zeros(1))
     half = deform_conv2d(
-        ramp.bfloat16(), offset, torch.ones(1, 9, 4, 256), weight.bfloat16(), torch.zeros(1).bfloat16()
+        ramp.bfloat16(),
+        offset,
+        torch.ones(1, 9, 4, 256),
+        weight.bfloat16(),
+        torch.zeros(1).bfloat16(),
     )
     assert float((plain - half.float())[..., 1:3, :250].abs().max()) < 1 / 256

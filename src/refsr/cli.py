@@ -172,7 +172,9 @@ def evaluate(
 
     jobs = load_jobs(target, root)[:limit]
     with progress_bar(f"{model}, {reference}", quiet) as progress:
-        result = measure(jobs, model=model, reference=reference, max_side=max_side, progress=progress)
+        result = measure(
+            jobs, model=model, reference=reference, max_side=max_side, progress=progress
+        )
     if json is not None:
         write_text(json, dump(result, indent=1))
     print(render_table(result))
@@ -238,7 +240,9 @@ def info(json: bool = False) -> None:
         if key != "models":
             print(f"{key:12} {', '.join(value) if isinstance(value, list) else value}")
     for name, card in facts["models"].items():
-        print(f"model {name:6} x{card['scale']}, {card['parameters'] / 1e6:.2f} M parameters. {card['note']}")
+        print(
+            f"model {name:6} x{card['scale']}, {card['parameters'] / 1e6:.2f} M parameters. {card['note']}"
+        )
     print("model detail-transfer, no network: bicubic and the reference's fine detail")
 
 
@@ -259,11 +263,17 @@ def need_torch() -> None:
         import safetensors  # noqa: F401  # pyright: ignore[reportUnusedImport]
         import torch  # noqa: F401  # pyright: ignore[reportUnusedImport]
     except ImportError as error:
-        raise DataError(f"{error.name} is missing; install it with: pip install 'refsr[train]'") from error
+        raise DataError(
+            f"{error.name} is missing; install it with: pip install 'refsr[train]'"
+        ) from error
 
 
 def load_upscaler(
-    model: str, device: Literal["auto", "cpu", "cuda"], threads: int, max_memory: str, max_pixels: int
+    model: str,
+    device: Literal["auto", "cpu", "cuda"],
+    threads: int,
+    max_memory: str,
+    max_pixels: int,
 ) -> Upscaler:
     from refsr.upscaler import Upscaler
 

@@ -82,7 +82,10 @@ def run_demo(folder: Path) -> str:
         "with reference": borrowed.photo.as_uint8(),
     }
     numbers = {
-        name: {"psnr": round(psnr(image, truth, border=SCALE), 2), "ssim": round(ssim(image, truth), 4)}
+        name: {
+            "psnr": round(psnr(image, truth, border=SCALE), 2),
+            "ssim": round(ssim(image, truth), 4),
+        }
         for name, image in images.items()
     }
     pictures = {
@@ -97,7 +100,10 @@ def run_demo(folder: Path) -> str:
         save_photo(Photo.of(pixels), folder / name)
     record = {"protocol": "BT.601 luma, 4 px border", "numbers": numbers, "report": borrowed.report}
     (folder / "numbers.json").write_text(json.dumps(record, indent=1) + "\n")
-    lines = [f"{name:18} {value['psnr']:6.2f} dB   SSIM {value['ssim']:.4f}" for name, value in numbers.items()]
+    lines = [
+        f"{name:18} {value['psnr']:6.2f} dB   SSIM {value['ssim']:.4f}"
+        for name, value in numbers.items()
+    ]
     return "\n".join([*lines, f"Look at {folder / 'side_by_side.png'} and {folder / 'map.png'}."])
 
 
@@ -108,5 +114,8 @@ def side_by_side(
     height, width = truth.shape[:2]
     top, left = round(height * 0.35), round(width * 0.4)
     area = slice(top, top + 240), slice(left, left + 280)
-    columns = [labelled(image[area], f"{name}: {numbers[name]['psnr']:.2f} dB") for name, image in images.items()]
+    columns = [
+        labelled(image[area], f"{name}: {numbers[name]['psnr']:.2f} dB")
+        for name, image in images.items()
+    ]
     return np.hstack([*columns, labelled(truth[area], "truth")])

@@ -43,9 +43,7 @@ def verdict(registration: Registration) -> str:
     return f"It matches {percent} % of your photo: use it."
 
 
-def provenance_map(
-    sr: NDArray[np.uint8], provenance: NDArray[np.float32]
-) -> NDArray[np.uint8]:
+def provenance_map(sr: NDArray[np.uint8], provenance: NDArray[np.float32]) -> NDArray[np.uint8]:
     """The result in grey, tinted green where its detail is the reference's: (4h, 4w, 3) uint8.
 
     ``sr`` (4h, 4w, 3) RGB; ``provenance`` (h, w) 0..1, share of borrowed detail.

@@ -43,7 +43,9 @@ def best_steps(height: int, width: int, halo: int, multiple: int, budget: int) -
     def choices(length: int) -> list[tuple[int, int, int]]:
         out: list[tuple[int, int, int]] = []
         for step in range(multiple, length + multiple, multiple):
-            sizes = [-(-(c.stop - c.start) // multiple) * multiple for c, _ in spans(length, step, halo)]
+            sizes = [
+                -(-(c.stop - c.start) // multiple) * multiple for c, _ in spans(length, step, halo)
+            ]
             out.append((step, sum(sizes), max(sizes)))
         return out
 

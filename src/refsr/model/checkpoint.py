@@ -20,7 +20,9 @@ def save_weights(model: SSEN, path: Path, about: dict[str, Any]) -> None:
     """Write the weights and what is known ``about`` them, whole or not at all."""
     header = {**about, "model": dataclasses.asdict(model.config)}
     partial = path.with_suffix(".partial")
-    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    tensors = {
+        name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
+    }
     save_file(tensors, partial, {"about": json.dumps(header)})
     os.replace(partial, path)
 

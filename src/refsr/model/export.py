@@ -47,7 +47,10 @@ def export(model: SSEN, path: Path, card: dict[str, Any]) -> float:
     """
     model = model.eval().to("cpu", memory_format=torch.contiguous_format)
     step = model.config.multiple
-    rows, columns = torch.export.Dim("rows", min=1, max=4096), torch.export.Dim("columns", min=1, max=4096)
+    rows, columns = (
+        torch.export.Dim("rows", min=1, max=4096),
+        torch.export.Dim("columns", min=1, max=4096),
+    )
     hr = {2: step * SCALE * rows, 3: step * SCALE * columns}
     program = torch.onnx.export(
         model,
@@ -69,7 +72,9 @@ def export(model: SSEN, path: Path, card: dict[str, Any]) -> float:
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     parameters = sum(value.numel() for value in model.parameters())
     about = {"name": path.stem, "scale": SCALE, "multiple": step, "parameters": parameters}
-    path.with_suffix(".json").write_text(json.dumps(about | card | {"sha256": digest}, indent=1) + "\n")
+    path.with_suffix(".json").write_text(
+        json.dumps(about | card | {"sha256": digest}, indent=1) + "\n"
+    )
     return error
 
 

@@ -115,10 +115,14 @@ class OffsetEstimator(nn.Module):
         c = config.offset_channels
         self.groups, self.modulated = config.deform_groups, config.modulation
         self.concat = config.skip == "concat"
-        self.down = nn.ModuleList([conv3(2 * config.channels, c, 2), conv3(c, c, 2), conv3(c, c, 2)])
+        self.down = nn.ModuleList(
+            [conv3(2 * config.channels, c, 2), conv3(c, c, 2), conv3(c, c, 2)]
+        )
         inputs = [c] + [2 * c if self.concat else c] * 2
         self.attend = nn.ModuleList(
-            NonLocal(width, config.attention_window // step) if config.nonlocal_blocks else nn.Identity()
+            NonLocal(width, config.attention_window // step)
+            if config.nonlocal_blocks
+            else nn.Identity()
             for width, step in zip(inputs, (8, 4, 2), strict=True)
         )
         self.up = nn.ModuleList(nn.ConvTranspose2d(width, c, 4, 2, 1) for width in inputs)
@@ -155,7 +159,9 @@ class BicubicX4(nn.Module):
         for phase in range(SCALE):
             np.add.at(phases[phase], indices[4 * SCALE + phase] - 2, weights[4 * SCALE + phase])
         kernel = np.einsum("py,qx->pqyx", phases, phases).reshape(SCALE * SCALE, 1, 5, 5)
-        self.register_buffer("kernel", torch.tensor(kernel, dtype=torch.float32).repeat(3, 1, 1, 1), False)
+        self.register_buffer(
+            "kernel", torch.tensor(kernel, dtype=torch.float32).repeat(3, 1, 1, 1), False
+        )
 
     def forward(self, lr: Tensor) -> Tensor:
         padded = F.pad(lr, (2, 2, 2, 2), mode="replicate")
@@ -174,10 +180,14 @@ class SSEN(nn.Module):
         self.ref_in1 = conv3(7, c // 2, 2)
         self.ref_in2 = conv3(c // 2, c, 2)
         self.extract = nn.Sequential(*(ResBlock(c) for _ in range(config.feature_blocks)))
-        self.estimators = nn.ModuleList(OffsetEstimator(config) for _ in range(config.deform_layers))
+        self.estimators = nn.ModuleList(
+            OffsetEstimator(config) for _ in range(config.deform_layers)
+        )
         self.deforms = nn.ModuleList(DeformConv(c) for _ in range(config.deform_layers))
         self.fuse = conv3(2 * c, c)
-        self.reconstruct = nn.Sequential(*(ResBlock(c) for _ in range(config.reconstruction_blocks)))
+        self.reconstruct = nn.Sequential(
+            *(ResBlock(c) for _ in range(config.reconstruction_blocks))
+        )
         self.shuffle = conv3(c, SCALE * SCALE * (c // 4))
         self.out = conv3(c // 4, 4)
         with torch.no_grad():

@@ -99,7 +99,10 @@ def load_config(path: Path) -> RunConfig:
     data = dataclasses.replace(
         config.data,
         photos=tuple(absolute(name) for name in config.data.photos),
-        **{key: absolute(getattr(config.data, key)) for key in ("pairs", "held_out", "benchmark", "cache")},
+        **{
+            key: absolute(getattr(config.data, key))
+            for key in ("pairs", "held_out", "benchmark", "cache")
+        },
     )
     train = dataclasses.replace(config.train, start=absolute(config.train.start))
     return dataclasses.replace(config, out=absolute(config.out), data=data, train=train)

@@ -69,7 +69,9 @@ def register_pair(hr: Image, reference: Image) -> Sample | None:
         return None
     rows, columns = slice(0, lr.shape[0]), slice(0, lr.shape[1])
     aligned, validity = aligned_reference(registration, prepared, lr, rows, columns)
-    quantised = [np.clip(np.rint(part * 255.0), 0, 255).astype(np.uint8) for part in (aligned, validity)]
+    quantised = [
+        np.clip(np.rint(part * 255.0), 0, 255).astype(np.uint8) for part in (aligned, validity)
+    ]
     return Sample(lr, hr, *quantised)
 
 

@@ -30,7 +30,16 @@ from refsr.model.checkpoint import load_weights, save_weights
 from refsr.model.ssen import SCALE, SSEN
 from refsr.resize import imresize
 from refsr.train.config import RunConfig
-from refsr.train.data import Patches, Sample, blank, cached_pairs, image_files, load_hr, scenes, stack
+from refsr.train.data import (
+    Patches,
+    Sample,
+    blank,
+    cached_pairs,
+    image_files,
+    load_hr,
+    scenes,
+    stack,
+)
 from refsr.train.simulate import MARGIN, simulate_reference
 
 CROP = 384  # HR pixels a side of a validation crop: a few seconds in all
@@ -77,11 +86,18 @@ class Validation:
             values: dict[str, list[float]] = {kind: [] for kind in kinds}
             for index, sample in enumerate(samples):
                 other = samples[(index + len(samples) // 2) % len(samples)]
-                outputs = {kind: infer(model, with_reference(sample, other, kind)) for kind in kinds}
+                outputs = {
+                    kind: infer(model, with_reference(sample, other, kind)) for kind in kinds
+                }
                 for kind, sr in outputs.items():
                     values[kind].append(psnr(sr, sample.hr, border=SCALE))
                 if name != "benchmark" and len(rows) < 4:
-                    parts = [imresize(sample.lr, scale=SCALE), outputs["blank"], outputs["given"], sample.hr]
+                    parts = [
+                        imresize(sample.lr, scale=SCALE),
+                        outputs["blank"],
+                        outputs["given"],
+                        sample.hr,
+                    ]
                     rows.append(np.hstack([part[:256, :256] for part in parts]))
             figures |= {f"{name}/{kind}": float(np.mean(v)) for kind, v in values.items()}
             if "given" in kinds:
@@ -199,7 +215,11 @@ class Trainer:
         save_weights(self.ema, folder / "last.safetensors", self.about())
 
     def about(self) -> dict[str, Any]:
-        return {"steps": self.step, "hours": round(self.seconds / 3600, 2), "seed": self.config.train.seed}
+        return {
+            "steps": self.step,
+            "hours": round(self.seconds / 3600, 2),
+            "seed": self.config.train.seed,
+        }
 
     def resume(self, folder: Path) -> None:
         """Continue from the folder's checkpoint. Raises ModelError where it is another run's."""
@@ -209,7 +229,9 @@ class Trainer:
         except (OSError, RuntimeError, ValueError, KeyError) as error:
             raise ModelError(f"The checkpoint in {folder} cannot be read: {error}") from error
         if kept["model"] != json.loads(json.dumps(dataclasses.asdict(self.config.model))):
-            raise ModelError(f"The checkpoint in {folder} is of another network; choose another out.")
+            raise ModelError(
+                f"The checkpoint in {folder} is of another network; choose another out."
+            )
         self.model.load_state_dict(state["model"])
         self.ema.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -271,7 +293,9 @@ def report(
         file.write(json.dumps(line) + "\n")
     shown = "  ".join(f"{name} {value:.3f}" for name, value in figures.items())
     tqdm.write(f"step {trainer.step}: loss {loss:.5f}  {shown}")
-    score = float(np.mean([v for n, v in figures.items() if n.endswith(("given", "blank"))] or [0.0]))
+    score = float(
+        np.mean([v for n, v in figures.items() if n.endswith(("given", "blank"))] or [0.0])
+    )
     if score > trainer.best:
         trainer.best = score
         save_weights(trainer.ema, folder / "best.safetensors", {**trainer.about(), **figures})

@@ -42,7 +42,9 @@ def photograph(rng: np.random.Generator, image: Image) -> Image:
         zoom = float(rng.uniform(1.0, 3.0))
         small = max(8, round(size / zoom))
         shrunk = cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA)
-        image = np.asarray(cv2.resize(shrunk, (size, size), interpolation=cv2.INTER_CUBIC), np.uint8)
+        image = np.asarray(
+            cv2.resize(shrunk, (size, size), interpolation=cv2.INTER_CUBIC), np.uint8
+        )
     pixels = image.astype(np.float32) / 255.0
     if rng.random() < 0.7:
         gamma = float(np.exp(rng.normal(0.0, 0.08)))
