@@ -54,7 +54,8 @@ def test_forward_and_gradients_equal_the_definition(groups: int) -> None:
     for name, a, b in zip(
         ("x", "offset", "modulation", "weight", "bias"), ours, theirs, strict=True
     ):
-        assert a.grad is not None and b.grad is not None
+        assert a.grad is not None
+        assert b.grad is not None
         scale = float(b.grad.abs().max())
         assert float((a.grad.double() - b.grad).abs().max()) < 1e-4 * scale, name
 

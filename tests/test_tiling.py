@@ -12,7 +12,8 @@ def test_cores_cover_every_pixel_once(height: int, width: int, budget: int) -> N
     seen = np.zeros((height, width), int)
     for tile in cut(height, width, 32, 32, budget):
         seen[tile.core_rows, tile.core_cols] += 1
-        assert tile.rows.start % 32 == 0 and tile.cols.start % 32 == 0
+        assert tile.rows.start % 32 == 0
+        assert tile.cols.start % 32 == 0
         assert tile.core_rows.start == 0 or tile.core_rows.start - tile.rows.start == 32
         assert tile.rows.stop == min(height, tile.core_rows.stop + 32)
         area = np.arange(height * width).reshape(height, width)[tile.rows, tile.cols]

@@ -36,7 +36,7 @@ class Composite:
         return any(registration.matched for registration in self.registrations)
 
     def aligned(self, rows: slice, cols: slice) -> tuple[Image, Image]:
-        """The aligned reference (4H, 4W, 3) and its validity (4H, 4W), 0..1, for a tile in LR px."""
+        """The aligned reference (4H, 4W, 3) and its validity (4H, 4W), 0..1; the tile in LR px."""
         height, width = (rows.stop - rows.start) * SCALE, (cols.stop - cols.start) * SCALE
         total = np.zeros((height, width, 3), np.float32)
         validity = np.zeros((height, width), np.float32)
@@ -59,8 +59,10 @@ class Composite:
             total += image * part[..., None]
             validity += valid * part
             weight += part
-        total /= np.maximum(weight, 1e-6)[..., None]
-        return np.clip(total, 0, 1), np.clip(validity / np.maximum(weight, 1e-6), 0, 1)
+        weight = np.maximum(weight, np.float32(1e-6))
+        total /= weight[..., None]
+        validity /= weight
+        return np.clip(total, 0, 1), np.clip(validity, 0, 1)
 
     def similarity(self) -> Image:
         """How well the references explain each LR pixel of the photo: (h, w) float32 0..1."""
@@ -75,7 +77,12 @@ class Composite:
         height, width = self.lr.shape[:2]
         if not self.shares:
             return np.full((height, width), -1, np.int16)
-        shares = np.stack([share[::FIELD, ::FIELD] for share in self.shares])
+        shares = np.stack(
+            [
+                (share * registration.validity)[::FIELD, ::FIELD]
+                for share, registration in zip(self.shares, self.registrations, strict=True)
+            ]
+        )
         best = shares.argmax(axis=0).astype(np.int16)
         return np.where(shares.max(axis=0) > 0, best, np.int16(-1))
 

@@ -1,4 +1,4 @@
-"""A complete first run: a small photo, another photo of the same thing, the result beside the truth.
+"""A complete first run: a small photo, another of the same thing, the result beside the truth.
 
 The photos are the two views of a real stereo pair that scikit-image carries. The second view is
 made a second photo of another moment: other perspective and zoom, other exposure, something in
@@ -26,7 +26,7 @@ Image = NDArray[np.uint8]
 
 
 def stereo_pair() -> tuple[Image, Image]:
-    """Two real views (H, W, 3) RGB, sides multiples of four. Raises DataError without scikit-image."""
+    """Two real views (H, W, 3) RGB, sides multiples of 4. DataError without scikit-image."""
     try:
         from skimage.data import stereo_motorcycle  # pyright: ignore[reportMissingImports]
     except ImportError as error:

@@ -13,7 +13,6 @@ import math
 from functools import lru_cache
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -79,10 +78,10 @@ def imresize(
         size = (math.ceil(height * scale), math.ceil(width * scale))
         scales = (scale, scale)
     else:
-        scales = (size[0] / height, size[1] / width)
+        scales = (size[0] / max(1, height), size[1] / max(1, width))
     if min(size) < 1 or min(height, width) < 1:
         raise ValueError(f"cannot resize {height}x{width} to {size[0]}x{size[1]}")
-    levels = np.iinfo(image.dtype).max if image.dtype in (np.uint8, np.uint16) else None
+    levels = np.iinfo(image.dtype).max if image.dtype.type in (np.uint8, np.uint16) else None
     out = image.astype(np.float32)
     for axis in sorted((0, 1), key=lambda axis: scales[axis]):  # the stronger shrink first
         weights, indices = contributions(image.shape[axis], size[axis], scales[axis])

@@ -1,10 +1,11 @@
-"""The models in the package: ONNX files, each with a card (JSON) that says what a caller must know."""
+"""The models in the package: ONNX files, each with a card (JSON): what a caller must know."""
 
 from __future__ import annotations
 
 import difflib
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,11 +31,12 @@ def shipped() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.onnx"))
 
 
-def find_model(name: str) -> Model:
+def find_model(name: str | os.PathLike[str]) -> Model:
     """The shipped model of that name, or an ONNX file with its card beside it.
 
     Raises ModelError where there is none, or where file and card do not belong together.
     """
+    name = os.fspath(name)
     path = Path(name) if name.endswith(".onnx") else FOLDER / f"{name}.onnx"
     if not path.is_file():
         near = difflib.get_close_matches(name, shipped(), 1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ def save_weights(model: SSEN, path: Path, about: dict[str, Any]) -> None:
         name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
     }
     save_file(tensors, partial, {"about": json.dumps(header)})
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def load_weights(path: Path) -> tuple[SSEN, dict[str, Any]]:

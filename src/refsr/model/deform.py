@@ -96,6 +96,7 @@ class DeformConv(nn.Module):
             self.weight.mul_(0.1)
 
     def forward(self, x: Tensor, offset: Tensor, modulation: Tensor) -> Tensor:
+        """See ``deform_conv2d``; an exporter is given the operator that ONNX names."""
         if torch.compiler.is_exporting():
             return deform_conv2d_op(x, offset, modulation, self.weight, self.bias)
         return deform_conv2d(x, offset, modulation, self.weight, self.bias)

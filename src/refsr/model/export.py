@@ -1,4 +1,4 @@
-"""From torch to the ONNX file that the wheel carries: standard operators only, any height and width."""
+"""From torch to the ONNX file that the wheel carries: standard operators only, any size."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import torch
 from onnxscript import opset20
 
 from refsr.errors import ModelError
-from refsr.model.ssen import SCALE, SSEN
 from refsr.model.checkpoint import load_weights
+from refsr.model.ssen import SCALE, SSEN
 
 OPSET = 20  # has DeformConv (19) and is read by every runtime; Attention (23) is not yet
 
@@ -45,7 +45,7 @@ def export(model: SSEN, path: Path, card: dict[str, Any]) -> float:
     H and W multiples of the card's ``multiple``; it gives sr and gate. Returns the largest
     difference to torch over two sizes that were not traced; raises ModelError above 1e-4.
     """
-    model = model.eval().to("cpu", memory_format=torch.contiguous_format)
+    model = model.eval().cpu().to(memory_format=torch.contiguous_format)
     step = model.config.multiple
     rows, columns = (
         torch.export.Dim("rows", min=1, max=4096),

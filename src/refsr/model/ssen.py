@@ -63,10 +63,12 @@ class SSENConfig:
 
 
 def conv3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
+    """A 3x3 convolution, padded by one."""
     return nn.Conv2d(inputs, outputs, 3, stride, 1)
 
 
 def zeroed(conv: nn.Conv2d) -> nn.Conv2d:
+    """The convolution, starting as nothing: weights and bias zero."""
     nn.init.zeros_(conv.weight)
     assert conv.bias is not None
     nn.init.zeros_(conv.bias)
@@ -84,11 +86,12 @@ class ResBlock(nn.Module):
             self.conv2.weight.mul_(0.1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to the same."""
         return x + self.conv2(F.relu(self.conv1(x)))
 
 
 class NonLocal(nn.Module):
-    """Embedded-Gaussian non-local block (Wang et al.) inside windows of ``window`` pixels a side."""
+    """Embedded-Gaussian non-local block (Wang et al.) inside windows ``window`` pixels a side."""
 
     def __init__(self, channels: int, window: int) -> None:
         super().__init__()
@@ -97,6 +100,7 @@ class NonLocal(nn.Module):
         self.out = zeroed(nn.Conv2d(channels // 2, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to the same; H and W multiples of the window."""
         batch, _, height, width = x.shape
         wh, ww = (self.window, self.window) if self.window else (height, width)
         rows, columns = height // wh, width // ww
@@ -148,7 +152,7 @@ class OffsetEstimator(nn.Module):
 
 
 class BicubicX4(nn.Module):
-    """MATLAB's bicubic x4 as one fixed convolution and a pixel shuffle: the same in every runtime."""
+    """MATLAB's bicubic x4 as a fixed convolution and a pixel shuffle: the same in every runtime."""
 
     kernel: Tensor
 
@@ -164,6 +168,7 @@ class BicubicX4(nn.Module):
         )
 
     def forward(self, lr: Tensor) -> Tensor:
+        """(B, 3, H, W) to (B, 3, 4H, 4W)."""
         padded = F.pad(lr, (2, 2, 2, 2), mode="replicate")
         return F.pixel_shuffle(F.conv2d(padded, self.kernel, groups=3), SCALE)
 
