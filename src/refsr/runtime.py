@@ -12,6 +12,7 @@ from refsr.errors import ModelError
 from refsr.weights import Model
 
 SCALE = 4
+ERRORS_ONLY = 4  # fatal, of ONNX Runtime's log levels: what fails is raised, not printed
 Device = Literal["auto", "cpu", "cuda"]
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
@@ -23,11 +24,14 @@ def pick_provider(device: Device) -> str:
     import onnxruntime
 
     installed = cast("list[str]", onnxruntime.get_available_providers())
+    if device != "auto" and device not in PROVIDERS:
+        raise ModelError(f"There is no device {device!r}; there are: auto, {', '.join(PROVIDERS)}.")
     if device == "auto":
         return next(p for p in (PROVIDERS["cuda"], PROVIDERS["cpu"]) if p in installed)
     if PROVIDERS[device] not in installed:
         raise ModelError(
-            f"ONNX Runtime has no {device} support here; install onnxruntime-gpu or use --device cpu."
+            f"ONNX Runtime has no {device} support here; "
+            "install onnxruntime-gpu or use --device cpu."
         )
     return PROVIDERS[device]
 
@@ -39,10 +43,13 @@ class Network:
         """``threads``: of the processor, 0 for all. Raises ModelError where loading fails."""
         import onnxruntime
 
+        if threads < 0:
+            raise ModelError(f"{threads} threads do not exist; give 0 for all cores.")
+        onnxruntime.set_default_logger_severity(ERRORS_ONLY)
         self.model, self.provider = model, pick_provider(device)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
-        options.log_severity_level = 3
+        options.log_severity_level = ERRORS_ONLY
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self.session: Any = onnxruntime.InferenceSession(
@@ -57,7 +64,7 @@ class Network:
         ref: Image,  # (4h, 4w, 3) RGB 0..1, aligned
         validity: Image,  # (4h, 4w) 0..1
     ) -> tuple[Image, Image]:
-        """SR (4h, 4w, 3), about 0..1, and the share of borrowed HR detail (4h, 4w) in 0..1.
+        """SR (4h, 4w, 3), about 0..1, and the gate of the reference's HR detail (4h, 4w), 0..1.
 
         Sizes are padded to the network's grid by repeating the border. Raises MemoryError.
         """

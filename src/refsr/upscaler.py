@@ -21,7 +21,7 @@ from refsr.registration import Reference, prepare_reference
 from refsr.report import build_report, provenance_map
 from refsr.resize import imresize
 from refsr.runtime import Device, Network
-from refsr.tiling import cut
+from refsr.tiling import Tile, cut
 from refsr.warp import SCALE
 from refsr.weights import DEFAULT, find_model
 
@@ -30,6 +30,7 @@ HALO = 32  # LR pixels around a tile; a multiple of every shipped model's grid
 BYTES_PER_PIXEL = 8_000  # memory of the network per LR pixel of a tile, measured
 FIXED_BYTES = 250_000_000  # the program itself
 DEFAULT_MEMORY = 1_100_000_000
+LEAST_DETAIL = 0.5 / 255  # below half a level there is no detail to speak of
 BACK_PROJECTIONS = 1  # more gains nothing measurable
 
 Image = NDArray[np.float32]
@@ -100,6 +101,8 @@ class Upscaler:
         self.references = tuple(self.load_reference(s) for s in expand(references))
 
     def load_reference(self, source: Source) -> LoadedReference:
+        """Read one reference and find its features. Raises PhotoError."""
+        """A reference photo with its features. Raises PhotoError."""
         photo = load_photo(source, max_pixels=self.max_pixels)
         name = Path(source).name if isinstance(source, str | Path) else "reference"
         return LoadedReference(name, photo, prepare_reference(photo.as_uint8()))
@@ -158,12 +161,37 @@ class Upscaler:
         """The result's pixels (4h, 4w, 3), provenance (h, w) and the error when shrunk again."""
         if self.network is None:
             return self.transfer(photo, composite)
-        levels = float(np.iinfo(photo.pixels.dtype).max)
         height, width = photo.height, photo.width
         out = np.empty((height * SCALE, width * SCALE, 3), photo.pixels.dtype)
         provenance = np.empty((height, width), np.float32)
+        progress = rising(progress)
+        while True:
+            tiles = cut(height, width, HALO, self.network.model.multiple, self.tile_pixels)
+            try:
+                error = self.render_tiles(tiles, photo, composite, out, provenance, progress)
+                return out, provenance, error / (height * width)
+            except MemoryError as problem:  # again, in smaller tiles; the next photos begin there
+                self.tile_pixels = most_pixels(tiles) // 2
+                smaller = cut(height, width, HALO, self.network.model.multiple, self.tile_pixels)
+                if most_pixels(smaller) >= most_pixels(tiles):
+                    raise ModelError(
+                        "There is not enough memory for even the smallest tile; close other "
+                        "programs and try again."
+                    ) from problem
+
+    def render_tiles(
+        self,
+        tiles: list[Tile],
+        photo: Photo,
+        composite: Composite | None,
+        out: NDArray[Any],  # (4h, 4w, 3), filled here
+        provenance: Image,  # (h, w), filled here
+        progress: Progress,
+    ) -> float:
+        """Run every tile; returns the summed error when shrunk again. Raises MemoryError."""
+        assert self.network is not None
+        levels = float(np.iinfo(photo.pixels.dtype).max)
         error = 0.0
-        tiles = cut(height, width, HALO, self.network.model.multiple, self.tile_pixels)
         for index, tile in enumerate(tiles):
             lr = photo.pixels[tile.rows, tile.cols].astype(np.float32) / np.float32(levels)
             if composite is not None and composite.matched:
@@ -172,18 +200,17 @@ class Upscaler:
                 ref = np.zeros((lr.shape[0] * SCALE, lr.shape[1] * SCALE, 3), np.float32)
                 validity = np.zeros(ref.shape[:2], np.float32)
             sr, gate = self.network.run(lr, ref, validity)
+            borrowed = borrowed_share(sr, gate, ref, lr)
             sr = np.clip(back_project(sr, lr), 0, 1)
             inner, inner_lr = tile.core(SCALE), tile.core(1)
             core = tile.core_rows, tile.core_cols
             area = tuple(slice(s.start * SCALE, s.stop * SCALE) for s in core)
             out[area] = np.rint(sr[inner] * levels)
-            shrunk = np.asarray(cv2.resize(gate, lr.shape[1::-1], interpolation=cv2.INTER_AREA))
-            provenance[core] = shrunk.reshape(lr.shape[:2])[inner_lr]
+            provenance[core] = borrowed[inner_lr]
             again = imresize(sr, scale=1 / SCALE)[inner_lr]
             error += float(np.abs(again - lr[inner_lr]).sum()) * 255 / 3
-            if progress:
-                progress((index + 1) / len(tiles))
-        return out, provenance, error / (height * width)
+            progress((index + 1) / len(tiles))
+        return error
 
     def transfer(
         self, photo: Photo, composite: Composite | None
@@ -207,7 +234,45 @@ def back_project(sr: Image, lr: Image) -> Image:
     return sr
 
 
+def borrowed_share(sr: Image, gate: Image, ref: Image, lr: Image) -> Image:
+    """Of the detail around each LR pixel, the share handed over from the reference: (h, w) 0..1.
+
+    The network adds to the bicubic photo what it draws itself and, through its ``gate`` (4h, 4w),
+    detail of the aligned reference ``ref`` (4h, 4w, 3); the two are weighed by their size.
+    """
+    base = imresize(lr, scale=float(SCALE))
+    given = (ref - base) * gate[..., None]
+    own = np.abs(sr - base - given).mean(axis=2)
+    given = np.abs(given).mean(axis=2)
+    height, width = lr.shape[:2]
+    own, given = (
+        cv2.blur(part.reshape(height, SCALE, width, SCALE).mean(axis=(1, 3)), (3, 3))
+        for part in (own, given)
+    )
+    return (given / (given + own + np.float32(LEAST_DETAIL))).astype(np.float32)
+
+
+def most_pixels(tiles: list[Tile]) -> int:
+    """LR pixels of the largest tile."""
+    return max((t.rows.stop - t.rows.start) * (t.cols.stop - t.cols.start) for t in tiles)
+
+
+def rising(progress: Progress | None) -> Progress:
+    """``progress`` that never goes back, when tiles are begun again."""
+    highest = 0.0
+
+    def report(done: float) -> None:
+        nonlocal highest
+        if progress and done > highest:
+            highest = done
+            progress(done)
+
+    return report
+
+
 def upscale_alpha(alpha: NDArray[Any] | None) -> NDArray[Any] | None:
+    """The alpha channel (h, w), four times larger, by bicubic; None stays None."""
+    """The alpha plane (H, W), four times larger, of the same type; None where there is none."""
     return None if alpha is None else imresize(alpha, scale=float(SCALE))
 
 
