@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 Input = Positional[Path]
 References = Annotated[UseAppendAction[tuple[Path, ...]], arg(name="ref", metavar="PHOTO|FOLDER")]
 Output = Annotated[Path, arg(aliases=["-o"])]
+OUT_OF_MEMORY = "Out of memory; a lower --max-memory works in smaller tiles."
+OPENCV_NO_MEMORY = -4  # code of cv2.error
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
@@ -43,10 +47,15 @@ def progress_bar(name: str, quiet: bool) -> Generator[Callable[[float], None]]:
     style = "{desc} {percentage:3.0f}%|{bar}| {elapsed} elapsed, {remaining} left"
     disable = True if quiet else None
     with tqdm(total=1.0, desc=name, disable=disable, bar_format=style, leave=False) as bar:
-        yield lambda done: bool(bar.update(done - bar.n))
+
+        def move(done: float) -> None:
+            bar.update(done - bar.n)
+
+        yield move
 
 
 def say(text: str, quiet: bool = False) -> None:
+    """A line for the reader, on stderr: stdout belongs to the answer."""
     if not quiet:
         print(text, file=sys.stderr)
 
@@ -72,27 +81,32 @@ def upscale(
     Args:
         photo: The small photo.
         out: The result; its ending chooses the format (png, jpg, webp, tif, avif).
-        ref: A sharp photo of the same thing, or a folder of them; may be repeated. Without one the photo serves itself.
+        ref: A sharp photo of the same thing, or a folder of them; may be repeated. Without one the
+            photo serves itself.
         model: A shipped model (see `refsr info`), detail-transfer, or an exported .onnx file.
         device: Where the network runs.
         runtime: What runs it.
         max_memory: What the program may use, such as 2GB; large photos are worked on in tiles.
         max_pixels: Photos larger than this are refused before they are decoded.
         threads: Processor cores to use; 0 for all.
-        report: Write the numbers (JSON): coverage and error of each reference, borrowed detail, time.
+        report: Write the numbers (JSON): coverage and error of each reference, borrowed detail,
+            time.
         map: Write a picture of where each detail came from: green borrowed, grey the photo's own.
-        strip_metadata: Leave EXIF (place, camera, date) out of the result; the colour profile stays.
+        strip_metadata: Leave EXIF (place, camera, date) out of the result; the colour profile
+            stays.
         json: Print the report as one JSON object on stdout.
         quiet: No progress, no closing line.
     """
+    from refsr.atomic import check_writable
     from refsr.photo import Photo, check_output_path, save_photo
 
     del runtime  # ONNX Runtime is the one there is
     for path in (out, map):
         if path is not None:
             check_output_path(path)
-    if report is not None and not report.resolve().parent.is_dir():
-        raise DataError(f"The folder {report.parent} for the report does not exist.")
+    if report is not None:
+        check_writable(report)
+    check_distinct([photo, *ref], [path for path in (out, map, report) if path is not None])
     upscaler = load_upscaler(model, device, threads, max_memory, max_pixels)
     upscaler.set_reference(list(ref))
     with progress_bar(photo.name, quiet or json) as progress:
@@ -157,7 +171,8 @@ def evaluate(
     """Measure a model: PSNR and SSIM by kind of pair, with the protocol that belongs to them.
 
     Args:
-        target: A CSV with the columns input, reference, kind, or set5, set14, b100, urban100, cufed5.
+        target: A CSV with the columns input, reference, kind, or set5, set14, b100, urban100,
+            cufed5.
         root: The folder that the CSV's paths, or the benchmark, are in.
         model: A shipped model, bicubic, lanczos, detail-transfer, or an exported .onnx file.
         reference: Which reference the model gets. Measure given and none to see what it adds.
@@ -166,10 +181,13 @@ def evaluate(
         json: Write every number to this file.
         quiet: No progress.
     """
+    from refsr.atomic import check_writable
     from refsr.evaluate.pairs import load_jobs
     from refsr.evaluate.run import evaluate as measure
     from refsr.evaluate.run import render_table
 
+    if json is not None:
+        check_writable(json)
     jobs = load_jobs(target, root)[:limit]
     with progress_bar(f"{model}, {reference}", quiet) as progress:
         result = measure(
@@ -224,7 +242,7 @@ def info(json: bool = False) -> None:
 
     from refsr.weights import find_model, shipped
 
-    facts = {
+    facts: dict[str, Any] = {
         "refsr": __version__,
         "python": platform.python_version(),
         "numpy": numpy.__version__,
@@ -240,9 +258,8 @@ def info(json: bool = False) -> None:
         if key != "models":
             print(f"{key:12} {', '.join(value) if isinstance(value, list) else value}")
     for name, card in facts["models"].items():
-        print(
-            f"model {name:6} x{card['scale']}, {card['parameters'] / 1e6:.2f} M parameters. {card['note']}"
-        )
+        size = f"{card['parameters'] / 1e6:.2f} M parameters"
+        print(f"model {name:6} x{card['scale']}, {size}. {card['note']}")
     print("model detail-transfer, no network: bicubic and the reference's fine detail")
 
 
@@ -255,6 +272,18 @@ def demo(out: Annotated[Path, arg(aliases=["-o"])] = Path("demo_out")) -> None:
     from refsr.demo import run_demo
 
     print(run_demo(out))
+
+
+def check_distinct(inputs: list[Path], outputs: list[Path]) -> None:
+    """Refuse to write over a photo that is read, or to write two things to one file.
+
+    Raises DataError.
+    """
+    taken = {path.resolve(): "is a photo that is read" for path in inputs}
+    for path in outputs:
+        if path.resolve() in taken:
+            raise DataError(f"{path} {taken[path.resolve()]}; give the result another name.")
+        taken[path.resolve()] = "would be written twice"
 
 
 def need_torch() -> None:
@@ -275,6 +304,7 @@ def load_upscaler(
     max_memory: str,
     max_pixels: int,
 ) -> Upscaler:
+    """An Upscaler as the flags say. Raises ModelError, or DataError for a bad ``max_memory``."""
     from refsr.upscaler import Upscaler
 
     return Upscaler.load(
@@ -287,7 +317,8 @@ def load_upscaler(
 
 
 def dump(value: Any, indent: int | None = None) -> str:
-    return json.dumps(value, indent=indent, ensure_ascii=False)
+    """JSON in plain ASCII: every terminal, pipe and file name survives it."""
+    return json.dumps(value, indent=indent)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -315,26 +346,50 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"refsr {__version__}")
         return 0
     try:
-        tyro.extras.subcommand_cli_from_dict(
-            COMMANDS,
-            prog="refsr",
-            description="Makes a small photo four times larger with another photo's real detail.",
-            args=arguments,
-            config=(tyro.conf.FlagCreatePairsOff,),
-        )
+        with quiet_libraries():
+            tyro.extras.subcommand_cli_from_dict(
+                COMMANDS,
+                prog="refsr",
+                description="Makes a small photo four times larger with another photo's detail.",
+                args=arguments,
+                config=(tyro.conf.FlagCreatePairsOff,),
+            )
+        sys.stdout.flush()
     except RefsrError as error:
-        print(f"refsr: {error}", file=sys.stderr)
-        return 1
+        return failed(str(error))
     except KeyboardInterrupt:
         print("refsr: interrupted", file=sys.stderr)
         return 130
     except MemoryError:
-        print("refsr: Out of memory; a lower --max-memory works in smaller tiles.", file=sys.stderr)
-        return 1
-    except BrokenPipeError:
-        return 1
+        return failed(OUT_OF_MEMORY)
+    except OSError as error:  # stdout: the library's own file errors are sentences already
+        from refsr.atomic import reason
+
+        with contextlib.suppress(Exception):  # what is left in the buffer has nowhere to go
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return 1
+        return failed(f"The answer cannot be written: {reason(error)}.")
+    except Exception as error:
+        if getattr(error, "code", None) == OPENCV_NO_MEMORY:
+            return failed(OUT_OF_MEMORY)
+        raise
     return 0
 
 
-def entry() -> None:
-    sys.exit(main())
+def failed(sentence: str) -> int:
+    """Say in one line what is wrong; returns the exit code."""
+    print("refsr:", " ".join(sentence.split()), file=sys.stderr)
+    return 1
+
+
+@contextlib.contextmanager
+def quiet_libraries() -> Generator[None]:
+    """What OpenCV, Pillow and NumPy think of a photo is no concern of the user's."""
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # read when OpenCV is loaded
+    with contextlib.suppress(AttributeError, ValueError):  # a file name may hold any bytes
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    with warnings.catch_warnings():
+        if not sys.warnoptions:  # python -W asks for them
+            warnings.simplefilter("ignore")
+        yield
