@@ -286,9 +286,10 @@ def test_any_size_gives_an_answer(
 
 
 def test_the_photo_itself_is_the_identity() -> None:
-    found = register(astronaut(), astronaut_reference())
-    here = grid(slice(0, 1024), slice(0, 1024), 0.5)
+    same = np.ascontiguousarray(astronaut()[:240, 100:340])
+    found = register(same, prepare_reference(same))
+    here = grid(slice(0, 480), slice(0, 480), 0.5)
     assert found.matched
     assert found.zoom == pytest.approx(0.25, rel=0.02)
-    error = np.linalg.norm(found.xy_ref - here, axis=2)[textured(astronaut())]
+    error = np.linalg.norm(found.xy_ref - here, axis=2)[textured(same)]
     assert np.percentile(error, 90) < 0.1
