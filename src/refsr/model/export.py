@@ -45,7 +45,8 @@ def export(model: SSEN, path: Path, card: dict[str, Any]) -> float:
     H and W multiples of the card's ``multiple``; it gives sr and gate. Returns the largest
     difference to torch over two sizes that were not traced; raises ModelError above 1e-4.
     """
-    model = model.eval().cpu().to(memory_format=torch.contiguous_format)
+    model = model.eval().cpu()
+    model.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]  # torch's stubs lack it
     step = model.config.multiple
     rows, columns = (
         torch.export.Dim("rows", min=1, max=4096),

@@ -7,7 +7,7 @@ import difflib
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from refsr.errors import DataError
 from refsr.model.ssen import SSENConfig
@@ -34,6 +34,7 @@ class TrainConfig:
     """How to train."""
 
     steps: int = 10_000
+    minutes: float = 0.0  # above zero the run, and its schedule with it, ends by then at the latest
     batch: int = 8
     learning_rate: float = 4e-4  # at the top of the cosine
     final_learning_rate: float = 1e-6
@@ -44,6 +45,7 @@ class TrainConfig:
     ema: float = 0.999  # decay of the averaged weights that are validated and kept
     seed: int = 1
     threads: int = 2  # of torch
+    workers: int = 1  # threads that load photos and make batches ahead; the run stays the same
     bf16: bool = True  # autocast; coordinates and the final sum stay float32
     validate_every: int = 1000  # steps
     checkpoint_minutes: float = 5.0
@@ -71,14 +73,25 @@ def from_dict(kind: type[Any], values: dict[str, Any], where: str) -> Any:
             hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(names)}"
             raise DataError(f"Unknown key {key!r} in {where}{hint}")
         wanted = hints[key]
-        if dataclasses.is_dataclass(wanted):
-            known[key] = from_dict(wanted, value, f"{where} [{key}]")  # pyright: ignore[reportArgumentType]
+        if isinstance(wanted, type) and dataclasses.is_dataclass(wanted):
+            if not isinstance(value, dict):
+                raise DataError(f"{key!r} in {where} must be a table, not {value!r}.")
+            known[key] = from_dict(wanted, value, f"{where} [{key}]")
+        elif get_origin(wanted) is Literal:
+            if value not in get_args(wanted):
+                choices = ", ".join(map(repr, get_args(wanted)))
+                raise DataError(f"{key!r} in {where} must be one of {choices}, not {value!r}.")
+            known[key] = value
+        elif wanted == tuple[str, ...]:
+            if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+                raise DataError(f"{key!r} in {where} must be a list of str, not {value!r}.")
+            known[key] = tuple(value)
         elif wanted is float and type(value) is int:
             known[key] = float(value)
         elif wanted in (int, float, str, bool) and type(value) is not wanted:
             raise DataError(f"{key!r} in {where} must be a {wanted.__name__}, not {value!r}.")
         else:
-            known[key] = tuple(value) if isinstance(value, list) else value
+            known[key] = value
     return kind(**known)
 
 

@@ -6,10 +6,11 @@ one would have seen, bit for bit, whatever the number of threads.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import islice, permutations
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ from refsr.registration import aligned_reference, prepare_reference, register
 from refsr.resize import imresize
 from refsr.train.config import DataConfig
 from refsr.train.simulate import MARGIN, Image, simulate_reference
+
+Batch = dict[str, NDArray[np.float32]]  # see ``stack``
 
 SCALE = 4
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".avif"}
@@ -53,6 +56,15 @@ def load_hr(path: Path, max_side: int) -> Image:
         pixels = imresize(pixels, scale=shrink)
     height, width = (side // SCALE * SCALE for side in pixels.shape[:2])
     return np.ascontiguousarray(pixels[:height, :width])
+
+
+def load_photo_pair(path: Path, max_side: int) -> tuple[Image, Image]:
+    """A training photo, LR and HR. Raises DataError."""
+    try:
+        hr = load_hr(path, max_side)
+    except RefsrError as error:
+        raise DataError(f"A training photo cannot be used: {error}") from error
+    return imresize(hr, scale=1 / SCALE), hr
 
 
 def blank(lr: Image, hr: Image) -> Sample:
@@ -111,19 +123,16 @@ def cached_pairs(folders: list[Path], config: DataConfig) -> list[Sample]:
 class Patches:
     """Draws training patches. ``config`` names the folders and the shares of each kind."""
 
-    def __init__(self, config: DataConfig, seed: int) -> None:
+    def __init__(self, config: DataConfig, seed: int, workers: int = 1) -> None:
         self.config, self.seed, self.size = config, seed, config.patch
+        self.workers = workers  # threads that load photos and make batches
         files = [file for folder in config.photos for file in image_files(Path(folder))]
         train_folders = scenes(config)[0] if config.pairs else []
         files += [file for folder in train_folders for file in image_files(folder)]
-        self.photos: list[tuple[Image, Image]] = []
-        for path in tqdm(files, desc="photos", disable=None):
-            try:
-                hr = load_hr(path, config.max_side)
-            except RefsrError as error:
-                raise DataError(f"A training photo cannot be used: {error}") from error
-            if min(hr.shape[:2]) >= self.size:
-                self.photos.append((imresize(hr, scale=1 / SCALE), hr))
+        with ThreadPoolExecutor(workers) as pool:
+            loaded = pool.map(lambda path: load_photo_pair(path, config.max_side), files)
+            photos = list(tqdm(loaded, desc="photos", total=len(files), disable=None))
+        self.photos = [(lr, hr) for lr, hr in photos if min(hr.shape[:2]) >= self.size]
         if not self.photos:
             raise DataError(f"No training photo is at least {self.size} pixels a side.")
         self.pairs = [
@@ -135,6 +144,7 @@ class Patches:
         self.by_area = np.cumsum(areas) / areas.sum()  # large photos hold more patches
 
     def photo(self, rng: np.random.Generator) -> tuple[Image, Image]:
+        """A random photo, LR and HR."""
         return self.photos[int(np.searchsorted(self.by_area, rng.random()))]
 
     def corner(self, rng: np.random.Generator, hr: Image) -> tuple[int, int]:
@@ -144,6 +154,7 @@ class Patches:
         return y, int(rng.integers(0, hr.shape[1] // SCALE - steps + 1))
 
     def crop(self, lr: Image, hr: Image, y: int, x: int) -> tuple[Image, Image]:
+        """The patch of both whose top left LR pixel is (y, x)."""
         steps, size = self.size // SCALE, self.size
         top, left = y * SCALE, x * SCALE
         return lr[y : y + steps, x : x + steps], hr[top : top + size, left : left + size]
@@ -163,6 +174,7 @@ class Patches:
         return Sample(lr, hr, ref, validity)
 
     def simulated(self, rng: np.random.Generator) -> Sample:
+        """A patch whose reference is the photo itself, as another camera would have taken it."""
         full_lr, full_hr = self.photo(rng)
         y, x = self.corner(rng, full_hr)
         lr, hr = self.crop(full_lr, full_hr, y, x)
@@ -204,21 +216,25 @@ class Patches:
 
         return Sample(*(turn(part) for part in vars(sample).values()))
 
-    def batches(self, first: int, last: int, size: int) -> Iterator[list[Sample]]:
-        """The batches of steps ``first`` to ``last``, each made while the one before is used."""
+    def batches(self, first: int, last: int, size: int) -> Iterator[Batch]:
+        """The batches of steps ``first`` to ``last``, made ahead by the workers."""
 
-        def make(step: int) -> list[Sample]:
-            return [self.sample(step, index) for index in range(size)]
+        def make(step: int) -> Batch:
+            return stack([self.sample(step, index) for index in range(size)])
 
-        with ThreadPoolExecutor(1) as worker:
-            ahead = worker.submit(make, first)
-            for step in range(first, last):
-                batch = ahead.result()
-                ahead = worker.submit(make, step + 1)
+        pool, steps = ThreadPoolExecutor(self.workers), iter(range(first, last))
+        try:
+            ahead: deque[Future[Batch]] = deque()
+            ahead.extend(pool.submit(make, step) for step in islice(steps, 2 * self.workers))
+            while ahead:
+                batch = ahead.popleft().result()
+                ahead.extend(pool.submit(make, step) for step in islice(steps, 1))
                 yield batch
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
-def stack(samples: list[Sample]) -> dict[str, NDArray[np.float32]]:
+def stack(samples: list[Sample]) -> Batch:
     """Batch arrays (B, C, H, W) float32 in 0..1, named as the network's inputs and ``hr``."""
 
     def nchw(images: list[Image]) -> NDArray[np.float32]:

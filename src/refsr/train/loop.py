@@ -12,9 +12,13 @@ import copy
 import dataclasses
 import json
 import math
-import os
+import signal
+import threading
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -31,6 +35,7 @@ from refsr.model.ssen import SCALE, SSEN
 from refsr.resize import imresize
 from refsr.train.config import RunConfig
 from refsr.train.data import (
+    Batch,
     Patches,
     Sample,
     blank,
@@ -50,12 +55,17 @@ def charbonnier(sr: Tensor, hr: Tensor, epsilon: float) -> Tensor:
     return torch.sqrt((sr - hr) ** 2 + epsilon**2).mean()
 
 
-def learning_rate(step: int, config: RunConfig) -> float:
-    """Linear rise, then half a cosine from the top to the final rate."""
+def learning_rate(step: int, config: RunConfig, seconds: float = 0.0) -> float:
+    """Linear rise, then half a cosine from the top to the final rate.
+
+    The cosine follows the steps or, where the run has a time limit, ``seconds`` if they are ahead.
+    """
     t = config.train
     if step < t.warmup:
         return t.learning_rate * (step + 1) / t.warmup
     done = (step - t.warmup) / max(1, t.steps - t.warmup)
+    if t.minutes:
+        done = max(done, seconds / (60 * t.minutes))
     return t.final_learning_rate + (t.learning_rate - t.final_learning_rate) * 0.5 * (
         1.0 + math.cos(math.pi * min(1.0, done))
     )
@@ -150,6 +160,7 @@ def infer(model: SSEN, sample: Sample) -> np.ndarray:
 
 
 def device_of(model: SSEN) -> torch.device:
+    """Where the network's weights are."""
     return next(model.parameters()).device
 
 
@@ -165,7 +176,8 @@ class Trainer:
         model = load_weights(Path(t.start))[0] if t.start else SSEN(config.model)
         if model.config != config.model:
             raise ModelError(f"{t.start} holds another network than the configuration describes.")
-        self.model = model.to(self.device, memory_format=torch.channels_last).train()
+        self.model = model.to(self.device).train()
+        self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # stubs
         self.ema = copy.deepcopy(self.model).eval().requires_grad_(False)
         offsets = [p for n, p in self.model.named_parameters() if n.startswith("estimators.")]
         others = [p for n, p in self.model.named_parameters() if not n.startswith("estimators.")]
@@ -174,15 +186,15 @@ class Trainer:
             groups.append({"params": offsets, "factor": t.offset_learning_rate})
         self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
 
-    def train_step(self, samples: list[Sample]) -> float:
+    def train_step(self, arrays: Batch) -> float:
         """One update on a batch; returns the loss."""
         t = self.config.train
-        rate = learning_rate(self.step, self.config)
+        rate = learning_rate(self.step, self.config, self.seconds)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
         batch = {
             key: torch.from_numpy(value).to(self.device, memory_format=torch.channels_last)
-            for key, value in stack(samples).items()
+            for key, value in arrays.items()
         }
         with torch.autocast(self.device.type, torch.bfloat16, enabled=t.bf16):
             sr, _ = self.model(batch["lr"], batch["ref"], batch["validity"])
@@ -211,10 +223,11 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
         }
         torch.save(state, folder / "state.partial")
-        os.replace(folder / "state.partial", folder / "state.pt")
+        (folder / "state.partial").replace(folder / "state.pt")
         save_weights(self.ema, folder / "last.safetensors", self.about())
 
     def about(self) -> dict[str, Any]:
+        """What the weights' header says of them."""
         return {
             "steps": self.step,
             "hours": round(self.seconds / 3600, 2),
@@ -226,7 +239,7 @@ class Trainer:
         try:
             state = torch.load(folder / "state.pt", map_location=self.device, weights_only=True)
             kept = json.loads(state["config"])
-        except (OSError, RuntimeError, ValueError, KeyError) as error:
+        except (OSError, EOFError, RuntimeError, ValueError, LookupError, UnpicklingError) as error:
             raise ModelError(f"The checkpoint in {folder} cannot be read: {error}") from error
         if kept["model"] != json.loads(json.dumps(dataclasses.asdict(self.config.model))):
             raise ModelError(
@@ -242,9 +255,16 @@ def train(config: RunConfig, resume: bool = False) -> Path:
     """Train as ``config`` says; returns the run's folder. ``resume`` continues where it stopped.
 
     Raises DataError or ModelError where the data or a checkpoint does not fit, and refuses to
-    start over an existing run unless told to resume it.
+    start over an existing run unless told to resume it. Ctrl-C finishes the step, saves, and then
+    raises KeyboardInterrupt.
     """
     folder, t = Path(config.out), config.train
+    if config.data.patch % (SCALE * config.model.multiple):
+        raise DataError(
+            f"patch = {config.data.patch} does not fit the network: with attention_window = "
+            f"{config.model.attention_window} it must be a multiple of "
+            f"{SCALE * config.model.multiple}."
+        )
     exists = (folder / "state.pt").exists()
     if exists and not resume:
         raise ModelError(f"{folder} holds a run already; continue it with --resume auto.")
@@ -253,29 +273,60 @@ def train(config: RunConfig, resume: bool = False) -> Path:
     if exists:
         trainer.resume(folder)
     (folder / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=1))
-    patches, validation = Patches(config.data, t.seed), Validation(config)
+    patches, validation = Patches(config.data, t.seed, t.workers), Validation(config)
     writer = SummaryWriter(str(folder))
     bar = tqdm(total=t.steps, initial=trainer.step, desc=folder.name, disable=None, smoothing=0.05)
     losses: list[float] = []
     started = saved = time.monotonic()
     before = trainer.seconds
-    for batch in patches.batches(trainer.step, t.steps, t.batch):
-        losses.append(trainer.train_step(batch))
-        trainer.seconds = before + time.monotonic() - started
-        bar.update()
-        last = trainer.step == t.steps
-        if trainer.step % 100 == 0:
-            writer.add_scalar("loss", float(np.mean(losses)), trainer.step)
-            bar.set_postfix(loss=f"{np.mean(losses):.4f}")
-        if trainer.step % t.validate_every == 0 or last:
-            report(trainer, validation, writer, folder, float(np.mean(losses)))
-            losses.clear()
-        if last or time.monotonic() - saved > 60 * t.checkpoint_minutes:
-            trainer.save(folder)
-            saved = time.monotonic()
+    with interrupts_noted() as interrupted:
+        for batch in patches.batches(trainer.step, t.steps, t.batch):
+            losses.append(trainer.train_step(batch))
+            trainer.seconds = before + time.monotonic() - started
+            bar.update()
+            last = trainer.step == t.steps or 0 < 60 * t.minutes <= trainer.seconds
+            if trainer.step % 100 == 0:
+                writer.add_scalar("loss", float(np.mean(losses)), trainer.step)
+                bar.set_postfix(loss=f"{np.mean(losses):.4f}")
+            due = trainer.step % t.validate_every == 0 and not interrupted.is_set()
+            if due or last:
+                report(trainer, validation, writer, folder, float(np.mean(losses)))
+                losses.clear()
+            stop = last or interrupted.is_set()
+            if stop or time.monotonic() - saved > 60 * t.checkpoint_minutes:
+                trainer.save(folder)
+                saved = time.monotonic()
+            if stop:
+                break
     bar.close()
     writer.close()
+    if interrupted.is_set():
+        raise KeyboardInterrupt
     return folder
+
+
+@contextmanager
+def interrupts_noted() -> Generator[threading.Event]:
+    """An event that the first Ctrl-C sets instead of raising; a second one raises at once.
+
+    A step that is cut short would leave weights, averages and optimizer at odds.
+    """
+    noted = threading.Event()
+    before = signal.getsignal(signal.SIGINT)
+    main = threading.current_thread() is threading.main_thread()  # only there may it be changed
+    if not main or before is not signal.default_int_handler:
+        yield noted  # whoever ignores or handles Ctrl-C already, as nohup does, keeps doing so
+        return
+
+    def note(number: int, frame: object) -> None:
+        noted.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def report(

@@ -13,7 +13,8 @@ MARGIN = 24  # HR pixels around a patch that its simulated reference may reach i
 def smooth_field(rng: np.random.Generator, size: int, cells: int) -> NDArray[np.float32]:
     """A smooth random field (size, size) of about unit deviation with ``cells`` bumps a side."""
     knots = rng.standard_normal((cells + 3, cells + 3)).astype(np.float32)
-    return cv2.resize(knots, (size, size), interpolation=cv2.INTER_CUBIC)
+    field = cv2.resize(knots, (size, size), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(field, np.float32)
 
 
 def misalign(rng: np.random.Generator, image: Image, size: int) -> Image:
