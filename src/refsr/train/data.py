@@ -95,17 +95,21 @@ def scenes(config: DataConfig) -> tuple[list[Path], list[Path]]:
     return [f for f in folders if f.name not in held], [f for f in folders if f.name in held]
 
 
+def cache_file(config: DataConfig, scene: str, first: Path, second: Path) -> Path:
+    """Where the registration of the view ``second`` to ``first`` is kept."""
+    return Path(config.cache) / f"{scene}-{first.stem}-{second.stem}-{config.max_side}.npz"
+
+
 def cached_pairs(folders: list[Path], config: DataConfig) -> list[Sample]:
     """Every ordered pair of views of every scene, registered; done once and kept on disk.
 
     A pair that does not register leaves an empty file, so that it is not tried again.
     """
-    cache = Path(config.cache)
-    cache.mkdir(parents=True, exist_ok=True)
+    Path(config.cache).mkdir(parents=True, exist_ok=True)
     samples: list[Sample] = []
     for folder in tqdm(folders, desc="registered pairs", disable=None):
         for first, second in permutations(image_files(folder), 2):
-            kept = cache / f"{folder.name}-{first.stem}-{second.stem}-{config.max_side}.npz"
+            kept = cache_file(config, folder.name, first, second)
             if not kept.exists():
                 hr = load_hr(first, config.max_side)
                 sample = register_pair(hr, load_photo(second).as_uint8())
