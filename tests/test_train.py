@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
+from refsr.cli import main
 from refsr.errors import DataError, ModelError
 from refsr.model.checkpoint import load_weights, save_weights
 from refsr.model.ssen import SSEN, SSENConfig
@@ -350,6 +351,33 @@ def test_interrupted_and_continued_is_the_same_run(
     assert json.loads((whole / "config.json").read_text())["train"]["steps"] == 6
     lines = (whole / "log.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [6]
+
+
+def test_the_command_line_trains_and_continues(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (
+        f'out = "run"\n[model]\n{tiny_toml()}\n'
+        f'[data]\nphotos = ["{photos.name}"]\nreal = 0\nsimulated = 0.6\npatch = 64\n'
+        "[train]\nbatch = 2\nthreads = 1\nbf16 = false\nwarmup = 2\nvalidate_every = 100\n"
+    )
+    three = write(tmp_path / "three.toml", f"{text}steps = 3\n")
+    assert main(["train", str(three)]) == 0
+    assert state(tmp_path / "run")["step"] == 3
+    capsys.readouterr()
+    assert main(["train", str(three)]) == 1
+    assert "continue it with --resume auto" in capsys.readouterr().err
+    five = write(tmp_path / "five.toml", f"{text}steps = 5\n")
+    assert main(["train", str(five), "--resume", "auto"]) == 0
+    assert "best.safetensors" in capsys.readouterr().out
+    assert state(tmp_path / "run")["step"] == 5
+
+
+def tiny_toml() -> str:
+    """The tiny network's shape as a TOML table."""
+    return "\n".join(
+        f"{key} = {json.dumps(value)}" for key, value in dataclasses.asdict(TINY).items()
+    )
 
 
 def test_a_second_interrupt_is_not_held_back() -> None:
