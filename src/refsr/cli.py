@@ -46,7 +46,8 @@ def progress_bar(name: str, quiet: bool) -> Generator[Callable[[float], None]]:
 
     style = "{desc} {percentage:3.0f}%|{bar}| {elapsed} elapsed, {remaining} left"
     disable = True if quiet else None
-    with tqdm(total=1.0, desc=name, disable=disable, bar_format=style, leave=False) as bar:
+    options = {"bar_format": style, "miniters": 0, "leave": False}  # shares, not counts, arrive
+    with tqdm(total=1.0, desc=name, disable=disable, **options) as bar:
 
         def move(done: float) -> None:
             bar.update(done - bar.n)
@@ -140,11 +141,13 @@ def check(photo: Input, ref: References, json: bool = False, max_pixels: int = 2
     from refsr.report import describe, verdict
     from refsr.upscaler import DETAIL_TRANSFER, Upscaler
 
+    if not ref:
+        say("refsr check: Give at least one reference with --ref.")
+        sys.exit(2)
     upscaler = Upscaler.load(DETAIL_TRANSFER, max_pixels=max_pixels)  # no network is needed
     upscaler.set_reference(list(ref))
     composite = upscaler.register(load_photo(photo, max_pixels=max_pixels))
-    if composite is None:
-        raise DataError("Give at least one reference with --ref.")
+    assert composite is not None
     rows = [
         describe(reference.name, registration) | {"verdict": verdict(registration)}
         for reference, registration in zip(
