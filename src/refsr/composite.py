@@ -12,7 +12,7 @@ from refsr.registration import Reference, Registration, aligned_reference, regis
 from refsr.warp import FIELD, SCALE, grid, sample
 
 SEAM = 4.0  # field pixels over which one reference gives way to the next
-HYSTERESIS = 0.02  # a later reference has to be this much better to take over a place
+HYSTERESIS = 0.02  # so much better has to explain a place who takes it from the best overall
 
 Image = NDArray[np.float32]
 
@@ -98,13 +98,14 @@ def shares_of(registrations: tuple[Registration, ...]) -> tuple[Image, ...]:
     if len(registrations) == 1:
         return (np.ones_like(registrations[0].validity),)
     scores: list[Image] = []
+    widest = max(range(len(registrations)), key=lambda i: registrations[i].coverage, default=0)
     for index, registration in enumerate(registrations):
         if not registration.matched:
             scores.append(np.zeros_like(registration.validity))
             continue
         fine = min(1.0, registration.zoom)  # a coarser reference has less to give
         score = cv2.blur(registration.validity * registration.consistency, (9, 9)) * fine
-        scores.append((score - (HYSTERESIS if index else 0.0)).astype(np.float32))
+        scores.append((score + (HYSTERESIS if index == widest else 0.0)).astype(np.float32))
     if not scores:
         return ()
     best = np.argmax(np.stack(scores), axis=0)
