@@ -46,8 +46,10 @@ def progress_bar(name: str, quiet: bool) -> Generator[Callable[[float], None]]:
 
     style = "{desc} {percentage:3.0f}%|{bar}| {elapsed} elapsed, {remaining} left"
     disable = True if quiet else None
-    options = {"bar_format": style, "miniters": 0, "leave": False}  # shares, not counts, arrive
-    with tqdm(total=1.0, desc=name, disable=disable, **options) as bar:
+    least = 0  # updates are shares, not counts: none is too small to show
+    with tqdm(
+        total=1.0, desc=name, disable=disable, bar_format=style, miniters=least, leave=False
+    ) as bar:
 
         def move(done: float) -> None:
             bar.update(done - bar.n)

@@ -8,7 +8,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from refsr.errors import ModelError
 
@@ -36,6 +36,8 @@ def find_model(name: str | os.PathLike[str]) -> Model:
 
     Raises ModelError where there is none, or where file and card do not belong together.
     """
+    if not isinstance(cast(object, name), str | os.PathLike):
+        raise ModelError(f"A {type(name).__name__} names no model; give a name or a path.")
     name = os.fspath(name)
     path = Path(name) if name.endswith(".onnx") else FOLDER / f"{name}.onnx"
     if not path.is_file():

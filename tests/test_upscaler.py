@@ -1,0 +1,414 @@
+"""The road from a photo and its references to the result: what must hold, whatever the weights.
+
+The limits in dB are those of a model trained for minutes; the shipped ones lie well above.
+"""
+
+from __future__ import annotations
+
+import io
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import PIL.Image
+import PIL.ImageCms
+import pytest
+import skimage.data
+from numpy.typing import NDArray
+
+from refsr import RefsrError, Upscaler
+from refsr.evaluate.metrics import psnr
+from refsr.photo import Photo, load_photo, save_photo
+from refsr.resize import imresize
+from refsr.runtime import Network
+from refsr.tiling import cut
+
+GOLDEN = Path(__file__).parent / "golden"
+SMALLEST_TILES = 0  # bytes of memory: as little as can be
+
+Levels = NDArray[np.uint8]
+
+
+@lru_cache
+def truth() -> Levels:
+    """A photo of a face before a flag and a shuttle: (288, 320, 3)."""
+    return np.ascontiguousarray(skimage.data.astronaut()[:288, 80:400])
+
+
+@lru_cache
+def small() -> Levels:
+    return imresize(truth(), scale=0.25)
+
+
+@lru_cache
+def other_view() -> Levels:
+    """``truth`` through a known homography, a little finer, in other light: (380, 420, 3)."""
+    matrix = np.array([[1.14, 0.06, 14.0], [-0.05, 1.17, 22.0], [1e-5, -2e-5, 1.0]])
+    seen = cv2.warpPerspective(truth(), matrix, (420, 380), flags=cv2.INTER_LANCZOS4)
+    return np.clip(seen * (1.05, 1.0, 0.93), 0, 255).astype(np.uint8)
+
+
+@lru_cache
+def foreign() -> Levels:
+    return np.ascontiguousarray(skimage.data.coffee()[:260, :300])
+
+
+@lru_cache
+def loaded() -> Upscaler:
+    return Upscaler.load(threads=1)
+
+
+def upscaled(photo: Any, *references: Any) -> NDArray[Any]:
+    upscaler = loaded()
+    upscaler.set_reference(list(references))
+    image = upscaler.upscale(photo).image
+    assert isinstance(image, np.ndarray)
+    return image
+
+
+def apart(first: NDArray[Any], second: NDArray[Any]) -> int:
+    """The largest difference, in levels."""
+    assert first.dtype == second.dtype
+    return int(np.abs(first.astype(int) - second).max())
+
+
+# What comes out
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (3, 50), (31, 33), (64, 64)])
+@pytest.mark.parametrize("model", ["ssen", "detail-transfer"])
+def test_the_result_is_four_times_larger(size: tuple[int, int], model: str) -> None:
+    upscaler = loaded() if model == "ssen" else Upscaler.load(model)
+    height, width = size
+    for reference in (None, truth()):
+        upscaler.set_reference(reference)
+        result = upscaler.upscale(small()[:height, :width])
+        assert result.photo.pixels.shape == (4 * height, 4 * width, 3)
+        assert result.photo.pixels.dtype == np.uint8
+        assert result.map().shape == (4 * height, 4 * width, 3)
+        for field in (result.similarity, result.provenance):
+            assert field.shape == size
+            assert field.min() >= 0
+            assert field.max() <= 1
+        assert result.report["output_size"] == [4 * width, 4 * height]
+
+
+def test_an_array_a_pil_image_a_path_and_bytes_give_the_same(tmp_path: Path) -> None:
+    photo = small()[:24, :30]
+    path, packed = tmp_path / "photo.png", io.BytesIO()
+    pil = PIL.Image.fromarray(photo)
+    pil.save(path)
+    pil.save(packed, "PNG")
+    upscaler = loaded()
+    upscaler.set_reference(None)
+    wanted = upscaler.upscale(photo).image
+    assert isinstance(wanted, np.ndarray)
+    from_pil = upscaler.upscale(pil).image
+    assert isinstance(from_pil, PIL.Image.Image)
+    np.testing.assert_array_equal(np.asarray(from_pil), wanted)
+    for source in (path, str(path), packed.getvalue()):
+        np.testing.assert_array_equal(np.asarray(upscaler.upscale(source).image), wanted)
+    upscaler.upscale(photo).save(tmp_path / "out.png")
+    np.testing.assert_array_equal(np.asarray(PIL.Image.open(tmp_path / "out.png")), wanted)
+
+
+def test_16_bits_come_back_as_16_bits(tmp_path: Path) -> None:
+    ramp = np.linspace(20_000, 23_000, 40 * 24).reshape(24, 40, 1) + np.arange(3) * 50
+    path = tmp_path / "deep.png"
+    save_photo(Photo.of(ramp.astype(np.uint16)), path)
+    upscaler = loaded()
+    upscaler.set_reference(None)
+    result = upscaler.upscale(path)
+    assert result.photo.pixels.dtype == np.uint16
+    assert len(np.unique(result.photo.pixels)) > 1000
+    result.save(tmp_path / "out.tif")
+    again = load_photo(tmp_path / "out.tif")
+    np.testing.assert_array_equal(again.pixels, result.photo.pixels)
+    eight = upscaled((ramp / 257).round().astype(np.uint8))
+    assert apart(result.photo.as_uint8(), eight) <= 2
+
+
+def test_alpha_profile_and_exif_survive(tmp_path: Path) -> None:
+    alpha = np.zeros((24, 30), np.uint8)
+    alpha[:, 12:] = 255
+    image = PIL.Image.fromarray(np.dstack([small()[:24, :30], alpha]))
+    exif = PIL.Image.Exif()
+    exif[0x010F] = "A camera"
+    icc = PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile("sRGB")).tobytes()
+    image.save(tmp_path / "in.png", exif=exif, icc_profile=icc)
+    upscaler = loaded()
+    upscaler.set_reference(None)
+    result = upscaler.upscale(tmp_path / "in.png")
+    result.save(tmp_path / "out.png")
+    result.save(tmp_path / "bare.png", strip_metadata=True)
+    out, bare = (PIL.Image.open(tmp_path / name) for name in ("out.png", "bare.png"))
+    assert (out.size, out.mode) == ((120, 96), "RGBA")
+    assert out.info["icc_profile"] == bare.info["icc_profile"] == icc
+    assert out.getexif()[0x010F] == "A camera"
+    assert 0x010F not in bare.getexif()
+    seen = np.asarray(out)[..., 3]
+    assert (seen[:, :40] == 0).all()
+    assert (seen[:, 56:] == 255).all()
+    from_pil = upscaler.upscale(image).image
+    assert isinstance(from_pil, PIL.Image.Image)
+    np.testing.assert_array_equal(np.asarray(from_pil), np.asarray(out))
+
+
+def test_a_grey_photo_stays_grey(tmp_path: Path) -> None:
+    path = tmp_path / "grey.png"
+    PIL.Image.fromarray(small()).convert("L").save(path)
+    upscaler = loaded()
+    upscaler.set_reference(truth())
+    upscaler.upscale(path).save(tmp_path / "out.png")
+    assert PIL.Image.open(tmp_path / "out.png").mode == "L"
+
+
+# Where it lies, and its colours
+
+
+@pytest.mark.parametrize("referenced", [False, True])
+def test_tiled_equals_untiled(referenced: bool) -> None:
+    tiny = Upscaler.load(threads=1, max_memory=SMALLEST_TILES)
+    references = [other_view()] if referenced else []
+    tiny.set_reference(references)
+    tiled = tiny.upscale(small())
+    assert isinstance(tiled.image, np.ndarray)
+    whole = upscaled(small(), *references)
+    assert len(cut(72, 80, 32, 32, tiny.tile_pixels)) > 4
+    assert len(cut(72, 80, 32, 32, loaded().tile_pixels)) == 1
+    assert apart(tiled.image, whole) <= 1
+
+
+@pytest.mark.parametrize("referenced", [False, True])
+def test_colours_stay_and_nothing_moves(referenced: bool) -> None:
+    upscaler = loaded()
+    upscaler.set_reference(other_view() if referenced else None)
+    result = upscaler.upscale(small())
+    assert isinstance(result.image, np.ndarray)
+    bicubic = imresize(small(), scale=4.0)
+    colours = result.image.mean(axis=(0, 1)) - small().mean(axis=(0, 1))
+    assert np.abs(colours).max() < 0.3
+    again = imresize(result.image, scale=0.25).astype(float)
+    assert np.abs(again - small()).mean() < 1.0
+    assert result.report["lr_error_levels"] < 1.0
+    assert np.abs(shift_of(bicubic, result.image)).max() < 0.02
+    assert np.abs(shift_of(truth(), result.image)).max() < 0.02
+
+
+def shift_of(first: Levels, second: NDArray[Any]) -> NDArray[np.floating[Any]]:
+    """How far (x, y), in pixels, the second image lies from the first, by least squares.
+
+    Not by phase correlation, which gives every frequency the same weight: bicubic has nothing but
+    aliasing in the highest ones, and even the truth seems to lie half a pixel from it.
+    """
+    lumas = [cv2.cvtColor(i, cv2.COLOR_RGB2GRAY).astype(np.float32) for i in (first, second)]
+    soft = [cv2.GaussianBlur(luma, (0, 0), 2)[16:-16, 16:-16] for luma in lumas]
+    slopes = np.stack([np.gradient(soft[0], axis=axis).ravel() for axis in (1, 0)], axis=1)
+    best, *_ = np.linalg.lstsq(slopes, (soft[0] - soft[1]).ravel(), rcond=None)
+    return np.asarray(best)
+
+
+def test_the_measure_of_shifts_sees_a_tenth_of_a_pixel() -> None:
+    matrix = np.array([[1, 0, 0.1], [0, 1, -0.05]])
+    moved = cv2.warpAffine(truth(), matrix, (320, 288), flags=cv2.INTER_LANCZOS4)
+    np.testing.assert_allclose(shift_of(truth(), moved), [0.1, -0.05], atol=0.02)
+
+
+@pytest.mark.parametrize("level", [0, 1, 128, 254, 255])
+def test_a_flat_photo_stays_flat(level: int) -> None:
+    flat = np.full((20, 30, 3), level, np.uint8)
+    assert apart(upscaled(flat), np.full((80, 120, 3), level, np.uint8)) <= 1
+
+
+# References
+
+
+def test_foreign_and_blank_references_cost_nothing() -> None:
+    alone = upscaled(small())
+    blank = np.full((200, 200, 3), 127, np.uint8)
+    dot = np.zeros((1, 1, 3), np.uint8)
+    for references in ([foreign()], [blank], [dot], [foreign(), blank, dot]):
+        np.testing.assert_array_equal(upscaled(small(), *references), alone)
+
+
+def test_foreign_references_beside_the_right_one_cost_nothing() -> None:
+    right = upscaled(small(), other_view())
+    assert apart(upscaled(small(), other_view(), foreign(), np.zeros_like(foreign())), right) <= 1
+    assert apart(upscaled(small(), foreign(), other_view()), right) <= 1
+
+
+def test_a_reference_given_twice_counts_once() -> None:
+    once = upscaled(small(), other_view())
+    assert apart(upscaled(small(), other_view(), other_view()), once) <= 1
+
+
+def test_the_order_of_references_does_not_matter() -> None:
+    halves = other_view()[:, :260], other_view()[:, 170:]
+    first, second = upscaled(small(), *halves), upscaled(small(), *halves[::-1])
+    assert psnr(first, second, border=0) > 45  # the order breaks ties, where both fit alike
+    alone = psnr(upscaled(small()), truth(), border=4)
+    for image in (first, second):
+        assert psnr(image, truth(), border=4) > alone + 1.5
+
+
+def test_another_view_of_the_truth_gains() -> None:
+    upscaler = loaded()
+    upscaler.set_reference(None)
+    alone = upscaler.upscale(small())
+    upscaler.set_reference(other_view())
+    borrowed = upscaler.upscale(small())
+    assert isinstance(alone.image, np.ndarray)
+    assert isinstance(borrowed.image, np.ndarray)
+    gain = psnr(borrowed.image, truth(), border=4) - psnr(alone.image, truth(), border=4)
+    assert gain > 2  # dB
+    assert alone.provenance.max() == alone.similarity.max() == 0
+    assert borrowed.similarity.mean() > 0.7
+    assert borrowed.provenance.mean() > 0.1
+    upscaler.set_reference(None)
+    again = upscaler.upscale(small()).image
+    np.testing.assert_array_equal(np.asarray(again), alone.image)
+
+
+def test_a_folder_is_the_references_in_it(tmp_path: Path) -> None:
+    for name, image in (("a.png", foreign()), ("b.PNG", other_view())):
+        PIL.Image.fromarray(image).save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("no photo")
+    upscaler = loaded()
+    for references in (tmp_path, str(tmp_path), [tmp_path], [tmp_path / "a.png", other_view()]):
+        upscaler.set_reference(references)
+        assert len(upscaler.references) == 2
+    upscaler.set_reference([])
+    assert upscaler.references == ()
+
+
+def test_a_bad_reference_leaves_the_old_ones_in_place(tmp_path: Path) -> None:
+    upscaler = loaded()
+    upscaler.set_reference(foreign())
+    before = upscaler.references
+    for wrong in (42, object(), tmp_path / "none.png", tmp_path, [foreign(), 3.5], b"bytes"):
+        with pytest.raises(RefsrError, match=r"^[^\n]+\.$"):
+            upscaler.set_reference(wrong)  # pyright: ignore
+        assert upscaler.references is before
+
+
+# Golden scenes, drawn by scripts/render_golden.py: the truth is the measure, not an old result
+
+
+@pytest.mark.parametrize(("scene", "margin"), [("leaves", 5.0), ("page", 5.0), ("bricks", 5.0)])
+def test_golden_scenes(scene: str, margin: float) -> None:
+    lr, ref, hr = (
+        np.asarray(PIL.Image.open(GOLDEN / f"{scene}_{kind}.png"))
+        for kind in ("small", "sharp", "truth")
+    )
+    bicubic = psnr(imresize(lr, scale=4.0), hr, border=4)
+    assert psnr(upscaled(lr), hr, border=4) > bicubic
+    assert psnr(upscaled(lr, ref), hr, border=4) > bicubic + margin
+
+
+# Progress, threads, memory, wrong use
+
+
+def test_progress_rises_to_one_and_may_end_the_job() -> None:
+    tiny = Upscaler.load(threads=1, max_memory=SMALLEST_TILES)
+    seen: list[float] = []
+    tiny.upscale(small(), progress=seen.append)
+    assert len(seen) > 4
+    assert seen == sorted(set(seen))
+    assert seen[0] > 0
+    assert seen[-1] == 1
+
+    class Enough(Exception):
+        pass
+
+    def stop(done: float) -> None:
+        if done > 0.3:
+            raise Enough
+
+    with pytest.raises(Enough):
+        tiny.upscale(small(), progress=stop)
+    assert np.asarray(tiny.upscale(small()[:8, :8]).image).shape == (32, 32, 3)  # still good
+
+
+def test_photos_in_several_threads_are_as_one_after_the_other() -> None:
+    upscaler = loaded()
+    upscaler.set_reference([other_view(), foreign()])
+    photos = [small()[:56], small()[:, :64], small()[8:, 8:], small()[::-1].copy()]
+    wanted = [np.asarray(upscaler.upscale(photo).image) for photo in photos]
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(upscaler.upscale, photos))
+    for result, image in zip(results, wanted, strict=True):
+        np.testing.assert_array_equal(np.asarray(result.image), image)
+
+
+def test_the_tiles_shrink_when_memory_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = np.hstack([small(), small()[:, ::-1]])  # 72 x 160: more than one of the least tiles
+    wanted = upscaled(wide, other_view())
+    run, sizes, seen = Network.run, list[int](), list[float]()
+
+    def scarce(self: Network, lr: Any, ref: Any, validity: Any) -> Any:
+        sizes.append(lr.shape[0] * lr.shape[1])
+        if sizes[-1] > 72 * 96:
+            raise MemoryError
+        return run(self, lr, ref, validity)
+
+    monkeypatch.setattr(Network, "run", scarce)
+    upscaler = Upscaler.load(threads=1)
+    upscaler.set_reference(other_view())
+    result = upscaler.upscale(wide, progress=seen.append)
+    assert isinstance(result.image, np.ndarray)
+    assert apart(result.image, wanted) <= 1
+    assert sizes[0] == 72 * 160
+    assert max(sizes[1:]) < sizes[0]
+    assert seen == sorted(set(seen))
+    assert seen[-1] == 1
+    sizes.clear()
+    upscaler.upscale(wide)
+    assert max(sizes) <= 72 * 96  # what was learned is kept
+
+
+def test_no_memory_at_all_is_a_refsr_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Network, "run", none_left)
+    with pytest.raises(RefsrError, match="not enough memory for even the smallest tile"):
+        Upscaler.load(threads=1).upscale(small())
+
+
+def test_what_the_runtime_raises_becomes_an_error_of_ours() -> None:
+    upscaler = Upscaler.load(threads=1)
+
+    class Broken:
+        message = "node failed"
+
+        def run(self, *_: object) -> None:
+            raise RuntimeError(self.message)
+
+    assert upscaler.network is not None
+    upscaler.network.session = broken = Broken()
+    with pytest.raises(RefsrError, match="The model ssen failed"):
+        upscaler.upscale(small())
+    broken.message = "bad_alloc: Failed to allocate memory"
+    with pytest.raises(RefsrError, match="not enough memory"):
+        upscaler.upscale(small())
+
+
+def test_wrong_use_is_an_error_of_ours(tmp_path: Path) -> None:
+    no_model = tmp_path / "broken.onnx"
+    no_model.write_bytes(b"no model")
+    loads: list[dict[str, Any]] = [
+        {"model": "sssen"},
+        {"model": no_model},
+        {"model": 7},
+        {"device": "abacus"},
+        {"threads": -1},
+    ]
+    for options in loads:
+        with pytest.raises(RefsrError, match=r"^[^\n]+[.?]$"):
+            Upscaler.load(**options)
+    for photo in (None, 42, [small()], np.zeros((0, 5, 3), np.uint8), np.zeros((4, 4, 3), int)):
+        with pytest.raises(RefsrError, match=r"^[^\n]+\.$"):
+            loaded().upscale(photo)  # pyright: ignore
