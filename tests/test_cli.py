@@ -500,3 +500,21 @@ def test_the_same_from_the_python_that_has_no_package_main(photos: Path, tmp_pat
     job = ["upscale", photos / "dot.png", "-o", tmp_path / "out.avif", "--quiet"]
     subprocess.run([sys.executable, "-c", RUN, *job], check=True)
     assert PIL.Image.open(tmp_path / "out.avif").size == (4, 4)
+
+
+def test_the_demo_leaves_pictures_and_numbers(tmp_path: Path, capfd: Read) -> None:
+    folder = tmp_path / "demo" / "out"
+    assert main(["demo", "-o", str(folder)]) == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    assert "with reference" in out
+    assert {path.name for path in folder.iterdir()} == {
+        *("small.png", "sharp.jpg", "without.png", "with.png", "map.png"),
+        *("side_by_side.png", "numbers.json"),
+    }
+    numbers = json.loads((folder / "numbers.json").read_text())["numbers"]
+    order = [numbers[name]["psnr"] for name in ("bicubic", "without reference", "with reference")]
+    assert order[1] > order[0] + 0.5
+    assert order[2] > order[1] + 1
+    assert PIL.Image.open(folder / "with.png").size == PIL.Image.open(folder / "map.png").size
+    assert "cannot be made" in refused(capfd, "demo", "-o", folder / "with.png")

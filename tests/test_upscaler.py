@@ -131,6 +131,29 @@ def test_16_bits_come_back_as_16_bits(tmp_path: Path) -> None:
     assert apart(result.photo.as_uint8(), eight) <= 2
 
 
+@pytest.mark.parametrize("model", ["ssen", "detail-transfer"])
+@pytest.mark.parametrize("referenced", [False, True])
+def test_16_bits_with_alpha_and_a_reference(model: str, referenced: bool) -> None:
+    upscaler = loaded() if model == "ssen" else Upscaler.load(model)
+    upscaler.set_reference(other_view() if referenced else None)
+    alpha = np.full((72, 80), 40_000, np.uint16)
+    fine = np.random.default_rng(0).integers(-120, 121, (72, 80, 3))  # below 8 bits
+    deep = np.clip(small().astype(int) * 257 + fine, 0, 65535).astype(np.uint16)
+    seen: list[float] = []
+    result = upscaler.upscale(np.dstack([deep, alpha]), progress=seen.append)
+    assert seen == [1]
+    assert result.photo.bits == 16
+    assert result.photo.alpha is not None
+    assert apart(result.photo.alpha, np.full((288, 320), 40_000, np.uint16)) <= 1
+    assert np.unique(result.photo.pixels).size > 20_000
+    eight = np.asarray(upscaler.upscale(small()).image)
+    assert np.abs(result.photo.as_uint8().astype(int) - eight).mean() < 1
+    gain = psnr(result.photo.as_uint8(), truth(), border=4) - psnr(
+        imresize(small(), scale=4.0), truth(), border=4
+    )
+    assert gain > (2 if referenced else -0.1)
+
+
 def test_alpha_profile_and_exif_survive(tmp_path: Path) -> None:
     alpha = np.zeros((24, 30), np.uint8)
     alpha[:, 12:] = 255

@@ -367,9 +367,11 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     except MemoryError:
         return failed(OUT_OF_MEMORY)
-    except OSError as error:  # stdout: the library's own file errors are sentences already
+    except OSError as error:  # the library's own are sentences already: this is most likely stdout
         from refsr.atomic import reason
 
+        if error.filename is not None:
+            return failed(f"{os.fsdecode(error.filename)} cannot be used: {reason(error)}.")
         with contextlib.suppress(Exception):  # what is left in the buffer has nowhere to go
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from refsr.atomic import atomic_write, reason
 from refsr.errors import DataError
 from refsr.evaluate.metrics import psnr, ssim
 from refsr.photo import Photo, save_photo
@@ -69,7 +70,7 @@ def run_demo(folder: Path) -> str:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"The folder {folder} cannot be made: {error.strerror}.") from error
+        raise DataError(f"The folder {folder} cannot be made: {reason(error)}.") from error
     truth, other = stereo_pair()
     small, sharp = imresize(truth, scale=1 / SCALE), second_photo(other)
     upscaler = Upscaler.load()
@@ -99,7 +100,7 @@ def run_demo(folder: Path) -> str:
     for name, pixels in pictures.items():
         save_photo(Photo.of(pixels), folder / name)
     record = {"protocol": "BT.601 luma, 4 px border", "numbers": numbers, "report": borrowed.report}
-    (folder / "numbers.json").write_text(json.dumps(record, indent=1) + "\n")
+    atomic_write(folder / "numbers.json", (json.dumps(record, indent=1) + "\n").encode())
     lines = [
         f"{name:18} {value['psnr']:6.2f} dB   SSIM {value['ssim']:.4f}"
         for name, value in numbers.items()

@@ -160,7 +160,9 @@ class Upscaler:
     ) -> tuple[NDArray[Any], Image, float]:
         """The result's pixels (4h, 4w, 3), provenance (h, w) and the error when shrunk again."""
         if self.network is None:
-            return self.transfer(photo, composite)
+            transferred = self.transfer(photo, composite)
+            rising(progress)(1.0)
+            return transferred
         height, width = photo.height, photo.width
         out = np.empty((height * SCALE, width * SCALE, 3), photo.pixels.dtype)
         provenance = np.empty((height, width), np.float32)
@@ -224,6 +226,10 @@ class Upscaler:
             out = detail_transfer(lr, composite.registrations[best], composite.references[best])
             provenance = composite.similarity()
         again = imresize(out, scale=1 / SCALE).astype(np.float32)
+        if photo.bits == 16:  # the photo's own 16 bits, and the reference's detail of 8
+            detail = out.astype(np.int32) - imresize(lr, scale=float(SCALE))
+            full = imresize(photo.pixels, scale=float(SCALE)) + 257 * detail
+            out = np.clip(full, 0, 65535).astype(np.uint16)
         return out, provenance, float(np.abs(again - lr).mean())
 
 
