@@ -180,6 +180,16 @@ def test_alpha_profile_and_exif_survive(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.asarray(from_pil), np.asarray(out))
 
 
+def test_a_reference_in_other_colours_is_converted(tmp_path: Path) -> None:
+    """The photo says sRGB in words, the reference says nothing and is sRGB, too: no change."""
+    icc = PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile("sRGB")).tobytes()
+    PIL.Image.fromarray(small()).save(tmp_path / "small.png", icc_profile=icc)
+    upscaler = loaded()
+    upscaler.set_reference(other_view())
+    with_words = upscaler.upscale(tmp_path / "small.png").image
+    assert apart(np.asarray(with_words), upscaled(small(), other_view())) <= 3
+
+
 def test_a_grey_photo_stays_grey(tmp_path: Path) -> None:
     path = tmp_path / "grey.png"
     PIL.Image.fromarray(small()).convert("L").save(path)
@@ -364,6 +374,14 @@ def test_photos_in_several_threads_are_as_one_after_the_other() -> None:
         results = list(pool.map(upscaler.upscale, photos))
     for result, image in zip(results, wanted, strict=True):
         np.testing.assert_array_equal(np.asarray(result.image), image)
+
+
+def test_references_set_meanwhile_are_for_the_photos_to_come() -> None:
+    upscaler = loaded()
+    upscaler.set_reference([other_view(), foreign()])
+    result = upscaler.upscale(small(), progress=lambda _: upscaler.set_reference(None))
+    assert [r["matched"] for r in result.report["references"]] == [True, False]
+    assert upscaler.upscale(small()).report["references"] == []
 
 
 def test_the_tiles_shrink_when_memory_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -310,8 +310,12 @@ def load_upscaler(
     max_pixels: int,
 ) -> Upscaler:
     """An Upscaler as the flags say. Raises ModelError, or DataError for a bad ``max_memory``."""
+    import cv2
+
     from refsr.upscaler import Upscaler
 
+    if threads > 0:
+        cv2.setNumThreads(threads)
     return Upscaler.load(
         model,
         device=device,

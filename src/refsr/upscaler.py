@@ -107,12 +107,18 @@ class Upscaler:
         name = Path(source).name if isinstance(source, str | Path) else "reference"
         return LoadedReference(name, photo, prepare_reference(photo.as_uint8()))
 
-    def register(self, photo: Photo) -> Composite | None:
-        """Where each part of the photo lies in the references; None without references."""
-        if not self.references:
+    def register(
+        self, photo: Photo, references: tuple[LoadedReference, ...] | None = None
+    ) -> Composite | None:
+        """Where each part of the photo lies in the references (those set, unless given).
+
+        None where there are none.
+        """
+        references = self.references if references is None else references
+        if not references:
             return None
         prepared: list[Reference] = []
-        for reference in self.references:
+        for reference in references:
             if reference.photo.icc == photo.icc:
                 prepared.append(reference.prepared)
             else:  # other colours: converted to the photo's own before they are compared
@@ -128,14 +134,15 @@ class Upscaler:
         started = time.perf_counter()
         photo = load_photo(source, max_pixels=self.max_pixels)
         loaded = time.perf_counter()
-        composite = self.register(photo)
+        references = self.references  # another thread may set others meanwhile
+        composite = self.register(photo, references)
         registered = time.perf_counter()
         pixels, provenance, lr_error = self.render(photo, composite, progress)
         result = photo.replaced(pixels, upscale_alpha(photo.alpha))
         finished = time.perf_counter()
         report = build_report(
             composite=composite,
-            names=[reference.name for reference in self.references],
+            names=[reference.name for reference in references],
             provenance=provenance,
             seconds={
                 "load": loaded - started,
