@@ -14,7 +14,14 @@ from refsr.warp import FIELD, SCALE, grid, sample
 SEAM = 4.0  # field pixels over which one reference gives way to the next
 HYSTERESIS = 0.02  # so much better has to explain a place who takes it from the best overall
 
+LEAST_ZOOM = 0.3  # reference pixels per HR pixel; at 0.25 it is as coarse as the photo itself
+
 Image = NDArray[np.float32]
+
+
+def useful(registration: Registration) -> bool:
+    """Whether a reference shows what the photo shows, and finer than the photo does."""
+    return registration.matched and registration.zoom >= LEAST_ZOOM
 
 
 @dataclass(frozen=True)
@@ -22,7 +29,7 @@ class Composite:
     """One photo's references, registered, and the share each has in every place.
 
     ``shares`` are (2h, 2w) float32 fields, one a reference: 0..1, summing to one where any
-    reference is valid. The order in which references are given only breaks ties.
+    reference is valid. The order in which references are given does not matter.
     """
 
     lr: NDArray[np.uint8]  # (h, w, 3) RGB
@@ -32,8 +39,8 @@ class Composite:
 
     @property
     def matched(self) -> bool:
-        """Whether any reference shows what the photo shows."""
-        return any(registration.matched for registration in self.registrations)
+        """Whether any reference has something to give."""
+        return any(useful(registration) for registration in self.registrations)
 
     def aligned(self, rows: slice, cols: slice) -> tuple[Image, Image]:
         """The aligned reference (4H, 4W, 3) and its validity (4H, 4W), 0..1; the tile in LR px."""
@@ -49,7 +56,7 @@ class Composite:
         for reference, registration, share in zip(
             self.references, self.registrations, self.shares, strict=True
         ):
-            if not registration.matched:
+            if not useful(registration):
                 continue
             part = sample(share, here)
             if not part.any():
@@ -100,7 +107,7 @@ def shares_of(registrations: tuple[Registration, ...]) -> tuple[Image, ...]:
     scores: list[Image] = []
     widest = max(range(len(registrations)), key=lambda i: registrations[i].coverage, default=0)
     for index, registration in enumerate(registrations):
-        if not registration.matched:
+        if not useful(registration):
             scores.append(np.zeros_like(registration.validity))
             continue
         fine = min(1.0, registration.zoom)  # a coarser reference has less to give
@@ -111,7 +118,9 @@ def shares_of(registrations: tuple[Registration, ...]) -> tuple[Image, ...]:
     best = np.argmax(np.stack(scores), axis=0)
     shares: list[Image] = []
     for index, registration in enumerate(registrations):
-        mine = ((best == index) & (registration.validity > 0)).astype(np.float32)
+        mine = ((best == index) & (registration.validity > 0) & useful(registration)).astype(
+            np.float32
+        )
         shares.append(np.asarray(cv2.GaussianBlur(mine, (0, 0), SEAM), np.float32))
     total = np.maximum(sum(shares), 1e-6)
     return tuple((share / total * (total > 1e-3)).astype(np.float32) for share in shares)

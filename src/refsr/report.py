@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from refsr.composite import Composite
+from refsr.composite import Composite, useful
 from refsr.registration import Registration
 
 BORROWED = np.array([40, 170, 60], np.float32)  # green: detail of the reference
@@ -33,7 +33,12 @@ def verdict(registration: Registration) -> str:
     percent = round(100 * registration.coverage)
     if not registration.matched:
         return "This reference shows something else: it will not be used."
-    if registration.zoom < 0.4:
+    if not useful(registration):
+        return (
+            f"It matches {percent} % of your photo, but shows it no finer than the photo itself: "
+            "it has nothing to give and will not be used."
+        )
+    if registration.zoom < 0.5:
         return (
             f"It matches {percent} % of your photo, but shows it at {registration.zoom:.2f} times "
             "the size of the result: it has little detail to give."
