@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pty
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import PIL.Image
 import pytest
 import skimage.data
@@ -49,6 +51,10 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_photo(Photo.of(deep), folder / "deep.tif")
     (folder / "cut.tif").write_bytes((folder / "deep.tif").read_bytes()[:-3000])
     (folder / "zero.jpg").write_bytes(b"")
+    for name, seal in (("broken", hashlib.sha256(b"no model").hexdigest()), ("foreign", "0")):
+        (folder / f"{name}.onnx").write_bytes(b"no model")
+        (folder / f"{name}.json").write_text(json.dumps({"multiple": 32, "sha256": seal}))
+    (folder / "no_card.onnx").write_bytes(b"no model")
     (folder / "folder.jpg").mkdir()
     (folder / "empty").mkdir()
     return folder
@@ -127,7 +133,13 @@ OUTPUTS: list[tuple[list[str], str]] = [
     (["-o", "{tmp}/out.png", "--report", "{tmp}"], "is a folder"),
     (["-o", "{tmp}/out.png", "--report", "{small}"], "is a photo that is read"),
     (["-o", "{tmp}/out.png", "--model", "ssem"], "did you mean 'ssen'?"),
+    (["-o", "{tmp}/out.png", "--model", "detail-transfr"], "did you mean 'detail-transfer'?"),
+    (["-o", "{tmp}/out.png", "--model", "xyz"], "there are: ssen, detail-transfer."),
     (["-o", "{tmp}/out.png", "--model", "{tmp}/my.onnx"], "There is no model"),
+    (["-o", "{tmp}/out.png", "--model", "{photos}/no_card.onnx"], "card"),
+    (["-o", "{tmp}/out.png", "--model", "{photos}/foreign.onnx"], "not the file its card"),
+    (["-o", "{tmp}/out.png", "--model", "{photos}/broken.onnx"], "that ONNX Runtime can load"),
+    (["-o", "{tmp}/out.png", "--device", "cuda"], "install onnxruntime-gpu"),
     (["-o", "{tmp}/out.png", "--max-memory", "lots"], "'lots' is not an amount of memory"),
     (["-o", "{tmp}/out.png", "--max-memory", "-1GB"], "'-1GB' is not an amount of memory"),
     (["-o", "{tmp}/out.png", "--threads", "-2"], "-2 threads do not exist"),
@@ -154,7 +166,10 @@ def test_what_cannot_work_is_found_before_the_long_job(
         monkeypatch.setattr(os, "access", lambda path, mode: Path(path).stat().st_mode & 0o200)
     small, sharp = photos / "small.png", photos / "sharp.jpg"
     before = {path: path.read_bytes() for path in (small, sharp)}
-    given = [flag.format(tmp=tmp_path, small=small, sharp=sharp) for flag in flags]
+    if "cuda" in flags:
+        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPU"])
+    places = {"tmp": tmp_path, "photos": photos, "small": small, "sharp": sharp}
+    given = [flag.format(**places) for flag in flags]
     sentence = refused(capfd, "upscale", small, "--ref", sharp, *given)
     assert words in sentence
     assert {path: path.read_bytes() for path in before} == before

@@ -141,7 +141,8 @@ def check(photo: Input, ref: References, json: bool = False, max_pixels: int = 2
     """
     from refsr.photo import load_photo
     from refsr.report import describe, verdict
-    from refsr.upscaler import DETAIL_TRANSFER, Upscaler
+    from refsr.upscaler import Upscaler
+    from refsr.weights import DETAIL_TRANSFER
 
     if not ref:
         say("refsr check: Give at least one reference with --ref.")

@@ -56,7 +56,9 @@ class Network:
                 str(model.path), options, providers=[self.provider]
             )
         except Exception as error:  # onnxruntime's own exceptions share no base
-            raise ModelError(f"The model {model.path} cannot be loaded: {error}") from error
+            raise ModelError(
+                f"{model.path} is no model that ONNX Runtime can load; export it again."
+            ) from error
 
     def run(
         self,

@@ -23,9 +23,8 @@ from refsr.resize import imresize
 from refsr.runtime import Device, Network
 from refsr.tiling import Tile, cut
 from refsr.warp import SCALE
-from refsr.weights import DEFAULT, find_model
+from refsr.weights import DEFAULT, DETAIL_TRANSFER, find_model
 
-DETAIL_TRANSFER = "detail-transfer"  # the model that is no network
 HALO = 32  # LR pixels around a tile; a multiple of every shipped model's grid
 BYTES_PER_PIXEL = 8_000  # memory of the network per LR pixel of a tile, measured
 FIXED_BYTES = 250_000_000  # the program itself

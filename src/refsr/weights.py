@@ -14,6 +14,7 @@ from refsr.errors import ModelError
 
 FOLDER = Path(__file__).parent / "shipped"
 DEFAULT = "ssen"
+DETAIL_TRANSFER = "detail-transfer"  # the model that is no network, and no file
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,9 @@ def find_model(name: str | os.PathLike[str]) -> Model:
     name = os.fspath(name)
     path = Path(name) if name.endswith(".onnx") else FOLDER / f"{name}.onnx"
     if not path.is_file():
-        near = difflib.get_close_matches(name, shipped(), 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(shipped())}."
+        names = [*shipped(), DETAIL_TRANSFER]
+        near = difflib.get_close_matches(name, names, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names)}."
         raise ModelError(f"There is no model {name!r}; {hint}")
     card_path = path.with_suffix(".json")
     try:
