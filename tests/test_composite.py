@@ -74,3 +74,11 @@ def test_a_reference_no_finer_than_the_photo_is_not_used() -> None:
     assert composite.registrations[0].matched  # it does show the same thing
     assert not composite.matched
     assert not whole(composite)[1].any()
+
+
+def test_a_blurred_reference_is_not_used_and_a_half_sharp_one_is() -> None:
+    blurred = imresize(imresize(PHOTO, scale=0.25), scale=4.0)
+    half = imresize(imresize(PHOTO, scale=0.5), scale=2.0)
+    composite = compose(blurred, half, PHOTO)
+    assert composite.useful == (False, True, True)
+    assert float((composite.source() == 0).mean()) == 0.0

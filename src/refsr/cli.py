@@ -152,9 +152,9 @@ def check(photo: Input, ref: References, json: bool = False, max_pixels: int = 2
     composite = upscaler.register(load_photo(photo, max_pixels=max_pixels))
     assert composite is not None
     rows = [
-        describe(reference.name, registration) | {"verdict": verdict(registration)}
-        for reference, registration in zip(
-            upscaler.references, composite.registrations, strict=True
+        describe(reference.name, registration) | {"verdict": verdict(registration, useful)}
+        for reference, registration, useful in zip(
+            upscaler.references, composite.registrations, composite.useful, strict=True
         )
     ]
     if json:

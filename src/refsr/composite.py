@@ -9,19 +9,58 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refsr.registration import Reference, Registration, aligned_reference, register
-from refsr.warp import FIELD, SCALE, grid, sample
+from refsr.resize import imresize
+from refsr.warp import FIELD, SCALE, grid, sample, shrink4
 
 SEAM = 4.0  # field pixels over which one reference gives way to the next
 HYSTERESIS = 0.02  # so much better has to explain a place who takes it from the best overall
 
 LEAST_ZOOM = 0.3  # reference pixels per HR pixel; at 0.25 it is as coarse as the photo itself
 
+LEAST_FINENESS = 2.4  # sharp references: 3.3 to 6.5, half as fine 2.9 to 3.9, no finer 1.1 to 2.4
+CELL, CELLS = 32, 6  # LR pixels a side of the places where that is measured, and how many
+
 Image = NDArray[np.float32]
 
 
-def useful(registration: Registration) -> bool:
-    """Whether a reference shows what the photo shows, and finer than the photo does."""
-    return registration.matched and registration.zoom >= LEAST_ZOOM
+def useful(lr: NDArray[np.uint8], reference: Reference, registration: Registration) -> bool:
+    """Whether a reference shows what the photo shows, and finer than the photo does.
+
+    A blurred or enlarged reference has pixels enough but no detail, so its detail is measured.
+    """
+    if not registration.matched or registration.zoom < LEAST_ZOOM:
+        return False
+    return fineness(lr, reference, registration) >= LEAST_FINENESS
+
+
+def fineness(lr: NDArray[np.uint8], reference: Reference, registration: Registration) -> float:
+    """The aligned reference's HR detail over that of the bicubic photo, where it fits best."""
+    height, width = lr.shape[:2]
+    fit = registration.validity * registration.consistency
+    cells = [
+        (slice(y, min(height, y + CELL)), slice(x, min(width, x + CELL)))
+        for y in range(0, height, CELL)
+        for x in range(0, width, CELL)
+    ]
+    cells.sort(key=lambda cell: -float(fit[double(cell[0]), double(cell[1])].sum()))
+    given = own = 0.0
+    for rows, cols in cells[:CELLS]:
+        aligned, valid = aligned_reference(registration, reference, lr, rows, cols)
+        bicubic = imresize(lr[rows, cols].astype(np.float32) / 255, scale=float(SCALE))
+        weight = (valid > 0.5)[..., None]
+        given += float((detail(aligned) ** 2 * weight).sum())
+        own += float((detail(bicubic) ** 2 * weight).sum())
+    return float(np.sqrt(given / max(own, 1e-9)))
+
+
+def detail(image: Image) -> Image:
+    """What shrinking by four takes away."""
+    return image - imresize(shrink4(np.ascontiguousarray(image)), scale=float(SCALE))
+
+
+def double(part: slice) -> slice:
+    """A range of LR pixels on the field grid."""
+    return slice(FIELD * part.start, FIELD * part.stop)
 
 
 @dataclass(frozen=True)
@@ -36,11 +75,12 @@ class Composite:
     references: tuple[Reference, ...]
     registrations: tuple[Registration, ...]
     shares: tuple[Image, ...]
+    useful: tuple[bool, ...]  # whether each reference is used at all
 
     @property
     def matched(self) -> bool:
         """Whether any reference has something to give."""
-        return any(useful(registration) for registration in self.registrations)
+        return any(self.useful)
 
     def aligned(self, rows: slice, cols: slice) -> tuple[Image, Image]:
         """The aligned reference (4H, 4W, 3) and its validity (4H, 4W), 0..1; the tile in LR px."""
@@ -53,10 +93,10 @@ class Composite:
             slice(cols.start * SCALE, cols.stop * SCALE),
             FIELD / SCALE,
         )
-        for reference, registration, share in zip(
-            self.references, self.registrations, self.shares, strict=True
+        for reference, registration, share, used in zip(
+            self.references, self.registrations, self.shares, self.useful, strict=True
         ):
-            if not useful(registration):
+            if not used:
                 continue
             part = sample(share, here)
             if not part.any():
@@ -97,17 +137,18 @@ class Composite:
 def compose_references(lr: NDArray[np.uint8], references: tuple[Reference, ...]) -> Composite:
     """Register every reference to ``lr`` (h, w, 3) RGB uint8 and share the photo out among them."""
     registrations = tuple(register(lr, reference) for reference in references)
-    return Composite(lr, references, registrations, shares_of(registrations))
+    used = tuple(useful(lr, *pair) for pair in zip(references, registrations, strict=True))
+    return Composite(lr, references, registrations, shares_of(registrations, used), used)
 
 
-def shares_of(registrations: tuple[Registration, ...]) -> tuple[Image, ...]:
+def shares_of(registrations: tuple[Registration, ...], used: tuple[bool, ...]) -> tuple[Image, ...]:
     """Each place goes to the reference that explains it best, with soft seams: see Composite."""
     if len(registrations) == 1:
         return (np.ones_like(registrations[0].validity),)
     scores: list[Image] = []
     widest = max(range(len(registrations)), key=lambda i: registrations[i].coverage, default=0)
     for index, registration in enumerate(registrations):
-        if not useful(registration):
+        if not used[index]:
             scores.append(np.zeros_like(registration.validity))
             continue
         fine = min(1.0, registration.zoom)  # a coarser reference has less to give
@@ -118,9 +159,8 @@ def shares_of(registrations: tuple[Registration, ...]) -> tuple[Image, ...]:
     best = np.argmax(np.stack(scores), axis=0)
     shares: list[Image] = []
     for index, registration in enumerate(registrations):
-        mine = ((best == index) & (registration.validity > 0) & useful(registration)).astype(
-            np.float32
-        )
+        mine = (best == index) & (registration.validity > 0) & used[index]
+        mine = mine.astype(np.float32)
         shares.append(np.asarray(cv2.GaussianBlur(mine, (0, 0), SEAM), np.float32))
     total = np.maximum(sum(shares), 1e-6)
     return tuple((share / total * (total > 1e-3)).astype(np.float32) for share in shares)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from refsr.composite import Composite, useful
+from refsr.composite import Composite
 from refsr.registration import Registration
 
 BORROWED = np.array([40, 170, 60], np.float32)  # green: detail of the reference
@@ -28,12 +28,12 @@ def describe(name: str, registration: Registration) -> dict[str, Any]:
     }
 
 
-def verdict(registration: Registration) -> str:
+def verdict(registration: Registration, useful: bool) -> str:
     """One plain sentence: does the reference match, how much of the photo, is it worth it?"""
     percent = round(100 * registration.coverage)
     if not registration.matched:
         return "This reference shows something else: it will not be used."
-    if not useful(registration):
+    if not useful:
         return (
             f"It matches {percent} % of your photo, but shows it no finer than the photo itself: "
             "it has nothing to give and will not be used."
@@ -78,7 +78,7 @@ def build_report(
     references = [describe(*pair) for pair in zip(names, registrations, strict=True)]
     for index, reference in enumerate(references):
         assert composite is not None
-        reference["verdict"] = verdict(composite.registrations[index])
+        reference["verdict"] = verdict(composite.registrations[index], composite.useful[index])
         reference["share_of_photo"] = round(float(np.mean(composite.source() == index)), 4)
     return {
         **facts,
