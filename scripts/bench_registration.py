@@ -25,7 +25,7 @@ from refsr.detail_transfer import detail_transfer
 from refsr.registration import prepare_reference, register
 from refsr.resize import imresize
 
-DATA = Path("/work/shared/data/pairs")
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "pairs"
 
 
 def load(path: Path, long_side: int) -> NDArray[np.uint8]:
