@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from refsr.detail_transfer import fine_detail
 from refsr.registration import Reference, Registration, aligned_reference, register
 from refsr.resize import imresize
-from refsr.warp import FIELD, SCALE, grid, sample, shrink4
+from refsr.warp import FIELD, SCALE, grid, sample
 
 SEAM = 4.0  # field pixels over which one reference gives way to the next
 HYSTERESIS = 0.02  # so much better has to explain a place who takes it from the best overall
@@ -48,14 +49,9 @@ def fineness(lr: NDArray[np.uint8], reference: Reference, registration: Registra
         aligned, valid = aligned_reference(registration, reference, lr, rows, cols)
         bicubic = imresize(lr[rows, cols].astype(np.float32) / 255, scale=float(SCALE))
         weight = (valid > 0.5)[..., None]
-        given += float((detail(aligned) ** 2 * weight).sum())
-        own += float((detail(bicubic) ** 2 * weight).sum())
+        given += float((fine_detail(aligned) ** 2 * weight).sum())
+        own += float((fine_detail(bicubic) ** 2 * weight).sum())
     return float(np.sqrt(given / max(own, 1e-9)))
-
-
-def detail(image: Image) -> Image:
-    """What shrinking by four takes away."""
-    return image - imresize(shrink4(np.ascontiguousarray(image)), scale=float(SCALE))
 
 
 def double(part: slice) -> slice:

@@ -35,13 +35,18 @@ def detail_transfer(
         aligned, validity = aligned_reference(
             registration, reference, lr, slice(top, bottom), slice(0, width)
         )
-        detail = aligned - imresize(shrink4(aligned), float(SCALE))
+        detail = fine_detail(aligned)
         at_gate = grid(slice(top * SCALE, bottom * SCALE), slice(0, width * SCALE), FIELD / SCALE)
         detail *= (validity * sample(gate, at_gate))[..., None]
         inner = slice((start - top) * SCALE, (stop - top) * SCALE)
         band = out[start * SCALE : stop * SCALE]
         band[:] = np.clip(band + 255.0 * detail[inner] + 0.5, 0, 255).astype(np.uint8)
     return out
+
+
+def fine_detail(hr: Image) -> Image:
+    """What shrinking by four takes away from an HR image (4h, 4w, 3) float32."""
+    return hr - imresize(shrink4(hr), float(SCALE))
 
 
 def detail_gate(registration: Registration) -> Image:

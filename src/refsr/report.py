@@ -76,10 +76,11 @@ def build_report(
     """
     registrations = composite.registrations if composite else ()
     references = [describe(*pair) for pair in zip(names, registrations, strict=True)]
+    source = composite.source() if composite else np.empty(0)
     for index, reference in enumerate(references):
         assert composite is not None
         reference["verdict"] = verdict(composite.registrations[index], composite.useful[index])
-        reference["share_of_photo"] = round(float(np.mean(composite.source() == index)), 4)
+        reference["share_of_photo"] = round(float(np.mean(source == index)), 4)
     return {
         **facts,
         "references": references,

@@ -101,7 +101,6 @@ class Upscaler:
 
     def load_reference(self, source: Source) -> LoadedReference:
         """Read one reference and find its features. Raises PhotoError."""
-        """A reference photo with its features. Raises PhotoError."""
         photo = load_photo(source, max_pixels=self.max_pixels)
         name = Path(source).name if isinstance(source, str | Path) else "reference"
         return LoadedReference(name, photo, prepare_reference(photo.as_uint8()))
@@ -283,8 +282,7 @@ def rising(progress: Progress | None) -> Progress:
 
 
 def upscale_alpha(alpha: NDArray[Any] | None) -> NDArray[Any] | None:
-    """The alpha channel (h, w), four times larger, by bicubic; None stays None."""
-    """The alpha plane (H, W), four times larger, of the same type; None where there is none."""
+    """The alpha plane (h, w), four times larger, of the same type; None where there is none."""
     return None if alpha is None else imresize(alpha, scale=float(SCALE))
 
 
