@@ -36,6 +36,7 @@ class TrainConfig:
     steps: int = 10_000
     minutes: float = 0.0  # above zero the run, and its schedule with it, ends by then at the latest
     batch: int = 8
+    optimizer: Literal["adam", "muon"] = "adam"  # muon: far quicker, at 2.5 times the rate
     learning_rate: float = 4e-4  # at the top of the cosine
     final_learning_rate: float = 1e-6
     warmup: int = 200  # steps of linear rise to the learning rate

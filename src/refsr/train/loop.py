@@ -31,9 +31,9 @@ from tqdm import tqdm
 from refsr.errors import DataError, ModelError
 from refsr.evaluate.metrics import psnr
 from refsr.model.checkpoint import load_weights, save_weights
-from refsr.model.ssen import SCALE, SSEN
+from refsr.model.ssen import SCALE, SSEN, SSENConfig
 from refsr.resize import imresize
-from refsr.train.config import RunConfig
+from refsr.train.config import RunConfig, from_dict
 from refsr.train.data import (
     Batch,
     Patches,
@@ -45,6 +45,7 @@ from refsr.train.data import (
     scenes,
     stack,
 )
+from refsr.train.optimizer import Optimizers
 from refsr.train.simulate import MARGIN, simulate_reference
 
 CROP = 384  # HR pixels a side of a validation crop: a few seconds in all
@@ -179,19 +180,11 @@ class Trainer:
         self.model = model.to(self.device).train()
         self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # stubs
         self.ema = copy.deepcopy(self.model).eval().requires_grad_(False)
-        offsets = [p for n, p in self.model.named_parameters() if n.startswith("estimators.")]
-        others = [p for n, p in self.model.named_parameters() if not n.startswith("estimators.")]
-        groups = [{"params": others, "factor": 1.0}]
-        if offsets:
-            groups.append({"params": offsets, "factor": t.offset_learning_rate})
-        self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
+        self.optimizer = Optimizers(self.model, t.optimizer, t.offset_learning_rate)
 
     def train_step(self, arrays: Batch) -> float:
         """One update on a batch; returns the loss."""
         t = self.config.train
-        rate = learning_rate(self.step, self.config, self.seconds)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["factor"]
         batch = {
             key: torch.from_numpy(value).to(self.device, memory_format=torch.channels_last)
             for key, value in arrays.items()
@@ -199,11 +192,11 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=t.bf16):
             sr, _ = self.model(batch["lr"], batch["ref"], batch["validity"])
         loss = charbonnier(sr, batch["hr"], t.charbonnier_epsilon)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), t.gradient_clip)
         if torch.isfinite(norm):  # a broken batch is skipped, not averaged in for ever
-            self.optimizer.step()
+            self.optimizer.step(learning_rate(self.step, self.config, self.seconds))
         decay = min(t.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             for mean, value in zip(self.ema.parameters(), self.model.parameters(), strict=True):
@@ -238,10 +231,13 @@ class Trainer:
         """Continue from the folder's checkpoint. Raises ModelError where it is another run's."""
         try:
             state = torch.load(folder / "state.pt", map_location=self.device, weights_only=True)
-            kept = json.loads(state["config"])
-        except (OSError, EOFError, RuntimeError, ValueError, LookupError, UnpicklingError) as error:
+            kept = from_dict(SSENConfig, json.loads(state["config"])["model"], str(folder))
+        except (
+            *(OSError, EOFError, RuntimeError, ValueError, LookupError),
+            *(UnpicklingError, DataError),
+        ) as error:
             raise ModelError(f"The checkpoint in {folder} cannot be read: {error}") from error
-        if kept["model"] != json.loads(json.dumps(dataclasses.asdict(self.config.model))):
+        if kept != self.config.model:
             raise ModelError(
                 f"The checkpoint in {folder} is of another network; choose another out."
             )
