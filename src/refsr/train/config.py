@@ -27,6 +27,7 @@ class DataConfig:
     real: float = 0.5  # share of registered real pairs
     simulated: float = 0.3  # share of simulated references
     foreign: float = 0.08  # share of references that show something else; the rest is blank
+    degraded: float = 0.0  # share of LR photos that are blurred, noisy, JPEG; the others are clean
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, permutations
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from refsr.photo import load_photo
 from refsr.registration import aligned_reference, prepare_reference, register
 from refsr.resize import imresize
 from refsr.train.config import DataConfig
+from refsr.train.degrade import degraded_lr
 from refsr.train.simulate import MARGIN, Image, simulate_reference
 
 Batch = dict[str, NDArray[np.float32]]  # see ``stack``
@@ -218,7 +219,10 @@ class Patches:
             image = np.rot90(image, turns)
             return np.ascontiguousarray(image[:, ::-1] if flip else image)
 
-        return Sample(*(turn(part) for part in vars(sample).values()))
+        sample = Sample(*(turn(part) for part in vars(sample).values()))
+        if config.degraded and rng.random() < config.degraded:
+            sample = replace(sample, lr=degraded_lr(rng, sample.hr))
+        return sample
 
     def batches(self, first: int, last: int, size: int) -> Iterator[Batch]:
         """The batches of steps ``first`` to ``last``, made ahead by the workers."""
