@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import csv
 import difflib
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from refsr.data import layouts
 from refsr.errors import DataError
 
 COLUMNS = ("input", "reference", "kind")
-SINGLE_IMAGE = ("set5", "set14", "b100", "urban100")  # benchmarks without references
-BENCHMARKS = (*SINGLE_IMAGE, "cufed5")
-IMAGE_SUFFIXES = (".png", ".webp", ".jpg", ".jpeg", ".bmp")
-CUFED_NAME = re.compile(
-    r"(\d{3})_([0-5])\.png"
-)  # 001_0 is the input, 001_1 to 001_5 its references
-CUFED_LEVELS = 5  # L1 is the most similar reference, L5 the least
+# What of a benchmark is run: all its rows; cufed5-l1 only a level; -all every reference at once.
+BENCHMARKS = (
+    *layouts.SINGLE_IMAGE,
+    "cufed5",
+    *(f"cufed5-l{level}" for level in range(1, layouts.LEVELS + 1)),
+    "cufed5-all",
+    "wr-sr",
+    "sun80",
+    "sun80-all",
+)
+PARTS = ("-all", *(f"-l{level}" for level in range(1, layouts.LEVELS + 1)))
 
 
 @dataclass(frozen=True)
@@ -36,18 +40,12 @@ class Job:
         return str(path)
 
 
-def scene_of(path: Path) -> str:
-    """What a photo shows, as far as its path tells: its folder, or its group of CUFED5."""
-    group = CUFED_NAME.fullmatch(path.name)
-    return f"{path.parent}/{group[1]}" if group else str(path.parent)
-
-
 def load_jobs(target: str, root: Path) -> list[Job]:
     """The jobs of a CSV file or a benchmark.
 
     ``target`` is a CSV with the columns input, reference, kind (paths relative to ``root``; an
-    empty reference is none; several are parted by semicolons), or set5, set14, b100, urban100 or
-    cufed5: a folder of that name below ``root``, or ``root`` itself.
+    empty reference is none; several are parted by semicolons), or one of BENCHMARKS: a folder of
+    that name below ``root``, or ``root`` itself.
 
     Raises DataError where the root, a column or an image is missing, or the name is unknown.
     """
@@ -97,32 +95,19 @@ def csv_jobs(path: Path, root: Path) -> list[Job]:
     return jobs
 
 
-def images_in(folder: Path) -> list[Path]:
-    """The images of a folder, sorted by name."""
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
-
-
 def benchmark_jobs(name: str, root: Path) -> list[Job]:
-    """The jobs of a benchmark folder. Raises DataError where it holds no images."""
-    named = [d for d in sorted(root.iterdir()) if d.is_dir() and d.name.lower() == name]
-    folder = named[0] if named else root
-    images = images_in(folder)
-    if name in SINGLE_IMAGE:
-        if not images:
-            raise DataError(f"Neither {root} nor a folder {name} in it holds images.")
-        return [Job(path, (), name, root) for path in images]
-    jobs: list[Job] = []
-    for path in images:
-        group = CUFED_NAME.fullmatch(path.name)
-        if not group or group[2] != "0":
-            continue
-        for level in range(1, CUFED_LEVELS + 1):
-            reference = folder / f"{group[1]}_{level}.png"
-            if not reference.is_file():
-                raise DataError(f"The reference {reference} of {path.name} does not exist.")
-            jobs.append(Job(path, (reference,), f"L{level}", root))
-    if not jobs:
-        raise DataError(
-            f"Neither {root} nor a folder {name} in it holds CUFED5 groups (001_0.png)."
-        )
-    return jobs
+    """The jobs of one of BENCHMARKS. Raises DataError where photos of it are missing.
+
+    cufed5 gives every input five rows, one a level (L1 the most similar reference), sun80 the
+    first reference by name; with -all a row has all references of its input at once.
+    """
+    base, _, part = name.rpartition("-") if name.endswith(PARTS) else (name, "", "")
+    pairs = layouts.benchmark(base, root).pairs
+    if part == "all":
+        together: dict[Path, list[Path]] = {}
+        for pair in pairs:
+            together.setdefault(pair.input, []).extend(pair.references)
+        return [Job(path, tuple(refs), name, root) for path, refs in together.items()]
+    if part:
+        pairs = [pair for pair in pairs if pair.kind == part.upper()]
+    return [Job(pair.input, pair.references[:1], pair.kind, root) for pair in pairs]

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from refsr.data.layouts import scene_of
 from refsr.errors import DataError
 from refsr.evaluate.metrics import SSIM_WINDOW, psnr, ssim
-from refsr.evaluate.pairs import Job, scene_of
+from refsr.evaluate.pairs import Job
 from refsr.resize import imresize
 
 SCALE = 4
