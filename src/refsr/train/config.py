@@ -21,12 +21,16 @@ class DataConfig:
     pairs: str = ""  # folder of scenes: pairs/<scene>/*.jpg, views of the same thing
     held_out: str = ""  # text file with one scene a line, never trained on
     benchmark: str = ""  # folder of photos for the validation without reference (Set5)
-    cache: str = "cache"  # registered pairs are kept here
+    patch_pairs: str = ""  # folder of small pairs as CUFED's: input/NAME.png and ref/NAME.png
+    cache: str = "cache"  # registered pairs are kept here, and mapped photos
+    map_photos: bool = False  # keep photos decoded in cache, not in memory (DIV2K: 7 GB)
     max_side: int = 1000  # HR long side in pixels; larger photos are shrunk to it
     patch: int = 128  # HR pixels a side of a training patch
     real: float = 0.5  # share of registered real pairs
     simulated: float = 0.3  # share of simulated references
     foreign: float = 0.08  # share of references that show something else; the rest is blank
+    unregistered: float = 0.0  # share of patch_pairs as they lie, the paper's way
+    flips: bool = True  # mirror half of the patches, beside the quarter turns; the paper turns only
     degraded: float = 0.0  # share of LR photos that are blurred, noisy, JPEG; the others are clean
 
 
@@ -41,8 +45,12 @@ class TrainConfig:
     learning_rate: float = 4e-4  # at the top of the cosine
     final_learning_rate: float = 1e-6
     warmup: int = 200  # steps of linear rise to the learning rate
+    schedule: Literal["cosine", "cosine_restarts", "cosine_decayed"] = "cosine"  # schedule.py
+    period: int = 10_000  # steps after which the other two schedules restart, or lower, the top
+    gamma: float = 0.9  # ... to this share of the one before, as in the paper
     offset_learning_rate: float = 0.25  # of the offset estimators, relative to the rest
     gradient_clip: float = 1.0  # norm
+    loss: Literal["charbonnier", "charbonnier_eps", "l1"] = "charbonnier"  # _eps: not squared
     charbonnier_epsilon: float = 1e-3  # on values in 0..1; the paper's 1e-6 is all but L1
     ema: float = 0.999  # decay of the averaged weights that are validated and kept
     seed: int = 1
@@ -55,6 +63,19 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class AdversarialConfig:
+    """The second stage of the paper's recipe: L_rec + weight * L_adv. Off while the weight is 0."""
+
+    weight: float = 0.0  # of the adversarial term beside the reconstruction loss
+    objective: Literal["wgan-gp", "vanilla"] = "wgan-gp"
+    gradient_penalty: float = 10.0  # weight of the penalty; wgan-gp alone
+    warmup: int = 100  # steps in which the discriminator learns before the network hears of it
+    learning_rate: float = 2e-4  # of the discriminator; constant
+    channels: int = 64  # of its first convolution
+    layers: int = 3  # its convolutions of stride 2; three: each score sees 70x70 HR pixels
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """A whole run: where it is kept, the network, the data, the schedule."""
 
@@ -62,6 +83,7 @@ class RunConfig:
     model: SSENConfig = field(default_factory=SSENConfig)
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
 
 
 def from_dict(kind: type[Any], values: dict[str, Any], where: str) -> Any:
@@ -116,7 +138,7 @@ def load_config(path: Path) -> RunConfig:
         photos=tuple(absolute(name) for name in config.data.photos),
         **{
             key: absolute(getattr(config.data, key))
-            for key in ("pairs", "held_out", "benchmark", "cache")
+            for key in ("pairs", "held_out", "benchmark", "cache", "patch_pairs")
         },
     )
     train = dataclasses.replace(config.train, start=absolute(config.train.start))

@@ -1,4 +1,4 @@
-"""Training patches: registered real pairs, simulated, foreign and blank references.
+"""Training patches: registered real pairs, simulated, foreign, unregistered, blank references.
 
 Every sample is a pure function of (seed, step, index), so a resumed run sees what an uninterrupted
 one would have seen, bit for bit, whatever the number of threads.
@@ -6,10 +6,12 @@ one would have seen, bit for bit, whatever the number of threads.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from itertools import islice, permutations
 from pathlib import Path
 
@@ -17,60 +19,26 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from refsr.errors import DataError, RefsrError
+from refsr.errors import DataError
 from refsr.photo import load_photo
 from refsr.registration import aligned_reference, prepare_reference, register
 from refsr.resize import imresize
 from refsr.train.config import DataConfig
+from refsr.train.datasets import (
+    SCALE,
+    Sample,
+    blank,
+    image_files,
+    load_hr,
+    load_patch_pair,
+    load_photo_pair,
+    mapped_photo_pair,
+    patch_pairs,
+)
 from refsr.train.degrade import degraded_lr
 from refsr.train.simulate import MARGIN, Image, simulate_reference
 
 Batch = dict[str, NDArray[np.float32]]  # see ``stack``
-
-SCALE = 4
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".avif"}
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One training example; uint8 throughout, as files hold it."""
-
-    lr: Image  # (h, w, 3) RGB
-    hr: Image  # (4h, 4w, 3) RGB
-    ref: Image  # (4h, 4w, 3) RGB, registered
-    validity: Image  # (4h, 4w) 0..255
-
-
-def image_files(folder: Path) -> list[Path]:
-    """The photos under ``folder``, recursively, sorted. Raises DataError where there are none."""
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    if not files:
-        raise DataError(f"There are no photos in {folder}.")
-    return files
-
-
-def load_hr(path: Path, max_side: int) -> Image:
-    """A photo as RGB uint8, shrunk to ``max_side`` and cropped to a multiple of the scale."""
-    pixels = load_photo(path).as_uint8()
-    shrink = max_side / max(pixels.shape[:2])
-    if shrink < 1.0:
-        pixels = imresize(pixels, scale=shrink)
-    height, width = (side // SCALE * SCALE for side in pixels.shape[:2])
-    return np.ascontiguousarray(pixels[:height, :width])
-
-
-def load_photo_pair(path: Path, max_side: int) -> tuple[Image, Image]:
-    """A training photo, LR and HR. Raises DataError."""
-    try:
-        hr = load_hr(path, max_side)
-    except RefsrError as error:
-        raise DataError(f"A training photo cannot be used: {error}") from error
-    return imresize(hr, scale=1 / SCALE), hr
-
-
-def blank(lr: Image, hr: Image) -> Sample:
-    """A sample without reference: validity is zero everywhere."""
-    return Sample(lr, hr, np.zeros_like(hr), np.zeros(hr.shape[:2], np.uint8))
 
 
 def register_pair(hr: Image, reference: Image) -> Sample | None:
@@ -114,29 +82,58 @@ def cached_pairs(folders: list[Path], config: DataConfig) -> list[Sample]:
             if not kept.exists():
                 hr = load_hr(first, config.max_side)
                 sample = register_pair(hr, load_photo(second).as_uint8())
-                partial = kept.with_suffix(".tmp")
-                with partial.open("wb") as file:
+                unfinished = kept.with_suffix(f".{os.getpid()}.tmp")  # others may be at it, too
+                with unfinished.open("wb") as file:
                     if sample is not None:
                         np.savez(file, **vars(sample))
-                partial.replace(kept)
+                unfinished.replace(kept)
             if kept.stat().st_size:
                 with np.load(kept) as arrays:
                     samples.append(Sample(**{key: arrays[key] for key in arrays.files}))
     return samples
 
 
+def check_shares(config: DataConfig) -> None:
+    """Raises DataError where the shares of the kinds do not go together, or with the folders."""
+    names = ("real", "simulated", "foreign", "unregistered")
+    shares = [float(getattr(config, name)) for name in names]
+    if min(shares) < 0.0 or sum(shares) > 1.0 + 1e-9:
+        given = ", ".join(f"{name} = {share:g}" for name, share in zip(names, shares, strict=True))
+        raise DataError(f"The shares {given} must not be negative, nor above 1 in all.")
+    if config.unregistered and not config.patch_pairs:
+        raise DataError(f"unregistered = {config.unregistered:g} needs the folder patch_pairs.")
+    if not config.photos and not config.pairs and not config.patch_pairs:
+        raise DataError("There is nothing to train on: give photos, pairs or patch_pairs.")
+
+
+def load_training_photo(config: DataConfig, path: Path) -> tuple[Image, Image]:
+    """A photo, LR and HR, kept as the configuration says. Raises DataError."""
+    if not config.map_photos:
+        return load_photo_pair(path, config.max_side)
+    Path(config.cache).mkdir(parents=True, exist_ok=True)
+    return mapped_photo_pair(path, config.max_side, Path(config.cache))
+
+
 class Patches:
     """Draws training patches. ``config`` names the folders and the shares of each kind."""
 
     def __init__(self, config: DataConfig, seed: int, workers: int = 1) -> None:
+        check_shares(config)
         self.config, self.seed, self.size = config, seed, config.patch
         self.workers = workers  # threads that load photos and make batches
         files = [file for folder in config.photos for file in image_files(Path(folder))]
         train_folders = scenes(config)[0] if config.pairs else []
         files += [file for folder in train_folders for file in image_files(folder)]
+        patches = patch_pairs(Path(config.patch_pairs))[0] if config.patch_pairs else []
         with ThreadPoolExecutor(workers) as pool:
-            loaded = pool.map(lambda path: load_photo_pair(path, config.max_side), files)
+            loaded = pool.map(partial(load_training_photo, config), files)
             photos = list(tqdm(loaded, desc="photos", total=len(files), disable=None))
+            loaded_pairs = pool.map(lambda pair: load_patch_pair(pair, self.size), patches)
+            self.patch_pairs = list(
+                tqdm(loaded_pairs, desc="patch pairs", total=len(patches), disable=None)
+            )
+        if not files:
+            photos = [(pair.lr, pair.hr) for pair in self.patch_pairs]
         self.photos = [(lr, hr) for lr, hr in photos if min(hr.shape[:2]) >= self.size]
         if not self.photos:
             raise DataError(f"No training photo is at least {self.size} pixels a side.")
@@ -200,6 +197,15 @@ class Patches:
         _, ref = self.crop(other_lr, other_hr, *self.corner(rng, other_hr))
         return Sample(lr, hr, ref, np.full(hr.shape[:2], 255, np.uint8))
 
+    def unregistered(self, rng: np.random.Generator) -> Sample:
+        """A patch of an unregistered pair; what lies at the same place is its reference."""
+        pair = self.patch_pairs[int(rng.integers(len(self.patch_pairs)))]
+        y, x = self.corner(rng, pair.hr)
+        lr, hr = self.crop(pair.lr, pair.hr, y, x)
+        _, ref = self.crop(pair.lr, pair.ref, y, x)
+        validity = pair.validity[y * SCALE :, x * SCALE :][: self.size, : self.size]
+        return Sample(lr, hr, ref, validity)
+
     def sample(self, step: int, index: int) -> Sample:
         """The sample at ``index`` of the batch at ``step``."""
         rng = np.random.default_rng((self.seed, step, index))
@@ -210,10 +216,12 @@ class Patches:
             sample = self.simulated(rng)
         elif kind < config.real + config.simulated + config.foreign:
             sample = self.foreign(rng)
+        elif kind < config.real + config.simulated + config.foreign + config.unregistered:
+            sample = self.unregistered(rng)
         else:
             lr, hr = self.photo(rng)
             sample = blank(*self.crop(lr, hr, *self.corner(rng, hr)))
-        turns, flip = int(rng.integers(4)), bool(rng.integers(2))
+        turns, flip = int(rng.integers(4)), bool(rng.integers(2)) and config.flips
 
         def turn(image: Image) -> Image:
             image = np.rot90(image, turns)
@@ -224,11 +232,14 @@ class Patches:
             sample = replace(sample, lr=degraded_lr(rng, sample.hr))
         return sample
 
-    def batches(self, first: int, last: int, size: int) -> Iterator[Batch]:
-        """The batches of steps ``first`` to ``last``, made ahead by the workers."""
+    def batches(self, first: int, last: int, size: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of steps ``first`` to ``last``, made ahead by the workers.
+
+        ``start``: index of the first of ``size`` samples, where processes share a batch.
+        """
 
         def make(step: int) -> Batch:
-            return stack([self.sample(step, index) for index in range(size)])
+            return stack([self.sample(step, index) for index in range(start, start + size)])
 
         pool, steps = ThreadPoolExecutor(self.workers), iter(range(first, last))
         try:

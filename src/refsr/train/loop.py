@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image as PillowImage
-from torch import Tensor
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
@@ -33,6 +34,7 @@ from refsr.evaluate.metrics import psnr
 from refsr.model.checkpoint import load_weights, save_weights
 from refsr.model.ssen import SCALE, SSEN, SSENConfig
 from refsr.resize import imresize
+from refsr.train.adversary import Adversary
 from refsr.train.config import RunConfig, from_dict
 from refsr.train.data import (
     Batch,
@@ -45,31 +47,15 @@ from refsr.train.data import (
     scenes,
     stack,
 )
+from refsr.train.distributed import Ranks, joined
+from refsr.train.losses import reconstruction_loss
 from refsr.train.optimizer import Optimizers
+from refsr.train.schedule import learning_rate
 from refsr.train.simulate import MARGIN, simulate_reference
 
+ALONE = Ranks()
+CPU = torch.device("cpu")
 CROP = 384  # HR pixels a side of a validation crop: a few seconds in all
-
-
-def charbonnier(sr: Tensor, hr: Tensor, epsilon: float) -> Tensor:
-    """The paper's reconstruction loss, sqrt(d^2 + eps^2), averaged over pixels and channels."""
-    return torch.sqrt((sr - hr) ** 2 + epsilon**2).mean()
-
-
-def learning_rate(step: int, config: RunConfig, seconds: float = 0.0) -> float:
-    """Linear rise, then half a cosine from the top to the final rate.
-
-    The cosine follows the steps or, where the run has a time limit, ``seconds`` if they are ahead.
-    """
-    t = config.train
-    if step < t.warmup:
-        return t.learning_rate * (step + 1) / t.warmup
-    done = (step - t.warmup) / max(1, t.steps - t.warmup)
-    if t.minutes:
-        done = max(done, seconds / (60 * t.minutes))
-    return t.final_learning_rate + (t.learning_rate - t.final_learning_rate) * 0.5 * (
-        1.0 + math.cos(math.pi * min(1.0, done))
-    )
 
 
 class Validation:
@@ -166,14 +152,16 @@ def device_of(model: SSEN) -> torch.device:
 
 
 class Trainer:
-    """State of a run and the step that changes it."""
+    """State of a run and the step that changes it; the same in every process of the run."""
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(self, config: RunConfig, ranks: Ranks = ALONE) -> None:
         t = config.train
         torch.manual_seed(t.seed)
         torch.set_num_threads(t.threads)
         self.config, self.step, self.best, self.seconds = config, 0, -math.inf, 0.0
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.ranks = ranks
+        self.terms: dict[str, float] = {}  # of the last step's loss, over the whole batch
+        self.device = torch.device("cuda", ranks.local) if torch.cuda.is_available() else CPU
         model = load_weights(Path(t.start))[0] if t.start else SSEN(config.model)
         if model.config != config.model:
             raise ModelError(f"{t.start} holds another network than the configuration describes.")
@@ -181,17 +169,33 @@ class Trainer:
         self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # stubs
         self.ema = copy.deepcopy(self.model).eval().requires_grad_(False)
         self.optimizer = Optimizers(self.model, t.optimizer, t.offset_learning_rate)
+        self.forward: nn.Module = self.model  # with others, it averages the gradients as well
+        if ranks.size > 1:
+            self.forward = DistributedDataParallel(self.model, broadcast_buffers=False)
+        a = config.adversarial
+        self.adversary = Adversary(a, t.seed, self.device) if a.weight > 0 else None
 
     def train_step(self, arrays: Batch) -> float:
-        """One update on a batch; returns the loss."""
+        """One update on this process's part of a batch; returns the loss over the whole batch.
+
+        Its terms, the discriminator's among them, are in ``terms``.
+        """
         t = self.config.train
         batch = {
             key: torch.from_numpy(value).to(self.device, memory_format=torch.channels_last)
             for key, value in arrays.items()
         }
         with torch.autocast(self.device.type, torch.bfloat16, enabled=t.bf16):
-            sr, _ = self.model(batch["lr"], batch["ref"], batch["validity"])
-        loss = charbonnier(sr, batch["hr"], t.charbonnier_epsilon)
+            sr, _ = self.forward(batch["lr"], batch["ref"], batch["validity"])
+        loss = reconstruction_loss(sr, batch["hr"], t.loss, t.charbonnier_epsilon)
+        terms: dict[str, float] = {}
+        if self.adversary is not None:
+            terms = self.adversary.learn(batch["hr"], sr, self.step, self.ranks)
+            terms["reconstruction"] = float(loss.detach())
+            adversarial = self.adversary.term(sr)
+            terms["adversarial"] = float(adversarial.detach())
+            if self.step >= self.config.adversarial.warmup:
+                loss = loss + self.config.adversarial.weight * adversarial
         self.model.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), t.gradient_clip)
@@ -202,7 +206,8 @@ class Trainer:
             for mean, value in zip(self.ema.parameters(), self.model.parameters(), strict=True):
                 mean.lerp_(value, 1.0 - decay)
         self.step += 1
-        return float(loss.detach())
+        self.terms = self.ranks.mean({"loss": float(loss.detach()), **terms})
+        return self.terms["loss"]
 
     def save(self, folder: Path) -> None:
         """Write everything a resumed run needs, atomically."""
@@ -215,6 +220,8 @@ class Trainer:
             "ema": self.ema.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
+        if self.adversary is not None:
+            state["adversary"] = self.adversary.state_dict()
         torch.save(state, folder / "state.partial")
         (folder / "state.partial").replace(folder / "state.pt")
         save_weights(self.ema, folder / "last.safetensors", self.about())
@@ -230,7 +237,9 @@ class Trainer:
     def resume(self, folder: Path) -> None:
         """Continue from the folder's checkpoint. Raises ModelError where it is another run's."""
         try:
-            state = torch.load(folder / "state.pt", map_location=self.device, weights_only=True)
+            state = self.ranks.shared(
+                lambda: torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
+            )
             kept = from_dict(SSENConfig, json.loads(state["config"])["model"], str(folder))
         except (
             *(OSError, EOFError, RuntimeError, ValueError, LookupError),
@@ -241,64 +250,156 @@ class Trainer:
             raise ModelError(
                 f"The checkpoint in {folder} is of another network; choose another out."
             )
-        self.model.load_state_dict(state["model"])
-        self.ema.load_state_dict(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        if ("adversary" in state) != (self.adversary is not None):
+            raise ModelError(
+                f"The run in {folder} and the configuration differ in having an adversarial term; "
+                "fine-tune in a folder of its own, with start = the weights."
+            )
+        try:
+            self.model.load_state_dict(state["model"])
+            self.ema.load_state_dict(state["ema"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            if self.adversary is not None:
+                self.adversary.load_state_dict(state["adversary"])
+        except (RuntimeError, ValueError, LookupError) as error:
+            raise ModelError(
+                f"The run in {folder} has another optimizer or discriminator: {error}"
+            ) from error
         self.step, self.best, self.seconds = state["step"], state["best"], state["seconds"]
 
 
 def train(config: RunConfig, resume: bool = False) -> Path:
     """Train as ``config`` says; returns the run's folder. ``resume`` continues where it stopped.
 
-    Raises DataError or ModelError where the data or a checkpoint does not fit, and refuses to
-    start over an existing run unless told to resume it. Ctrl-C finishes the step, saves, and then
-    raises KeyboardInterrupt.
+    Started by ``torchrun``, it is one of several processes that share each batch; the first of
+    them writes. Raises DataError or ModelError where the data or a checkpoint does not fit, and
+    refuses to start over an existing run unless told to resume it. Ctrl-C finishes the step,
+    saves, and then raises KeyboardInterrupt.
     """
-    folder, t = Path(config.out), config.train
-    if config.data.patch % (SCALE * config.model.multiple):
+    with joined() as ranks:
+        return run(config, resume, ranks)
+
+
+def check(config: RunConfig, ranks: Ranks) -> None:
+    """Raises DataError where values of the configuration do not go together."""
+    multiple = SCALE * config.model.multiple
+    if config.data.patch % multiple:
         raise DataError(
             f"patch = {config.data.patch} does not fit the network: with attention_window = "
-            f"{config.model.attention_window} it must be a multiple of "
-            f"{SCALE * config.model.multiple}."
+            f"{config.model.attention_window} it must be a multiple of {multiple}."
         )
-    exists = (folder / "state.pt").exists()
+    if config.train.batch % ranks.size:
+        raise DataError(
+            f"batch = {config.train.batch} cannot be shared equally by {ranks.size} processes."
+        )
+    if config.train.period < 1:
+        raise DataError(f"period = {config.train.period} must be at least one step.")
+
+
+def run(config: RunConfig, resume: bool, ranks: Ranks) -> Path:
+    """``train``, as one of the processes that ``ranks`` names."""
+    folder, t = Path(config.out), config.train
+    check(config, ranks)
+    exists = ranks.shared((folder / "state.pt").exists)
     if exists and not resume:
         raise ModelError(f"{folder} holds a run already; continue it with --resume auto.")
-    folder.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(config)
+    trainer = Trainer(config, ranks)
     if exists:
         trainer.resume(folder)
-    (folder / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=1))
-    patches, validation = Patches(config.data, t.seed, t.workers), Validation(config)
-    writer = SummaryWriter(str(folder))
-    bar = tqdm(total=t.steps, initial=trainer.step, desc=folder.name, disable=None, smoothing=0.05)
-    losses: list[float] = []
+    with ranks.in_turn():
+        patches = Patches(config.data, t.seed, t.workers)
+    log = Log(trainer, folder) if ranks.first else None
+    ranks.wait()
+    share = ranks.part(t.batch)
     started = saved = time.monotonic()
     before = trainer.seconds
+    stop = False
     with interrupts_noted() as interrupted:
-        for batch in patches.batches(trainer.step, t.steps, t.batch):
-            losses.append(trainer.train_step(batch))
-            trainer.seconds = before + time.monotonic() - started
-            bar.update()
+        for batch in patches.batches(trainer.step, t.steps, len(share), share.start):
+            trainer.train_step(batch)
+            seconds = before + time.monotonic() - started
+            trainer.seconds, stop = ranks.agree(seconds, interrupted.is_set())
             last = trainer.step == t.steps or 0 < 60 * t.minutes <= trainer.seconds
-            if trainer.step % 100 == 0:
-                writer.add_scalar("loss", float(np.mean(losses)), trainer.step)
-                bar.set_postfix(loss=f"{np.mean(losses):.4f}")
-            due = trainer.step % t.validate_every == 0 and not interrupted.is_set()
-            if due or last:
-                report(trainer, validation, writer, folder, float(np.mean(losses)))
-                losses.clear()
-            stop = last or interrupted.is_set()
-            if stop or time.monotonic() - saved > 60 * t.checkpoint_minutes:
-                trainer.save(folder)
-                saved = time.monotonic()
-            if stop:
+            due = last or (trainer.step % t.validate_every == 0 and not stop)
+            if log is not None:
+                log.add(trainer)
+                if due:
+                    log.report(trainer)
+                if last or stop or time.monotonic() - saved > 60 * t.checkpoint_minutes:
+                    trainer.save(folder)
+                    saved = time.monotonic()
+            if due:
+                ranks.wait()  # here, not inside the next step's gradients
+            if last or stop:
                 break
-    bar.close()
-    writer.close()
-    if interrupted.is_set():
+    if log is not None:
+        log.close()
+    if stop:
         raise KeyboardInterrupt
     return folder
+
+
+class Log:
+    """The run's folder: curves, ``log.jsonl``, samples and the best weights so far."""
+
+    def __init__(self, trainer: Trainer, folder: Path) -> None:
+        config = trainer.config
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=1))
+        self.folder, self.validation = folder, Validation(config)
+        self.writer = SummaryWriter(str(folder))
+        self.bar = tqdm(
+            total=config.train.steps,
+            initial=trainer.step,
+            desc=folder.name,
+            disable=None,
+            smoothing=0.05,
+        )
+        self.terms: dict[str, list[float]] = {}  # of each step since the last report
+
+    def means(self) -> dict[str, float]:
+        """Every term of the loss, averaged over the steps since the last report."""
+        return {name: float(np.mean(values)) for name, values in self.terms.items()}
+
+    def add(self, trainer: Trainer) -> None:
+        """Take note of the step that was just made."""
+        for name, value in trainer.terms.items():
+            self.terms.setdefault(name, []).append(value)
+        self.bar.update()
+        if trainer.step % 100 == 0:
+            means = self.means()
+            for name, value in means.items():
+                self.writer.add_scalar(name, value, trainer.step)
+            self.bar.set_postfix(loss=f"{means['loss']:.4f}")
+
+    def report(self, trainer: Trainer) -> None:
+        """Validate the averaged weights; log, draw, and keep them where they are the best yet."""
+        figures, sheet = self.validation.run(trainer.ema)
+        for name, value in figures.items():
+            self.writer.add_scalar(name, value, trainer.step)
+        if sheet is not None:
+            PillowImage.fromarray(sheet).save(self.folder / "samples.png")
+            self.writer.add_image("samples", sheet, trainer.step, dataformats="HWC")
+        means = self.means()
+        self.terms.clear()
+        seconds = round(trainer.seconds)
+        line = {"step": trainer.step, **means, "seconds": seconds, **figures}
+        with (self.folder / "log.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        shown = "  ".join(f"{name} {value:.3f}" for name, value in figures.items())
+        tqdm.write(f"step {trainer.step}: loss {means['loss']:.5f}  {shown}")
+        score = float(
+            np.mean([v for n, v in figures.items() if n.endswith(("given", "blank"))] or [0.0])
+        )
+        if score > trainer.best:
+            trainer.best = score
+            about = {**trainer.about(), **figures}
+            save_weights(trainer.ema, self.folder / "best.safetensors", about)
+
+    def close(self) -> None:
+        """The curves are complete."""
+        self.bar.close()
+        self.writer.close()
 
 
 @contextmanager
@@ -323,26 +424,3 @@ def interrupts_noted() -> Generator[threading.Event]:
         yield noted
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def report(
-    trainer: Trainer, validation: Validation, writer: SummaryWriter, folder: Path, loss: float
-) -> None:
-    """Validate the averaged weights; log, draw, and keep them where they are the best so far."""
-    figures, sheet = validation.run(trainer.ema)
-    for name, value in figures.items():
-        writer.add_scalar(name, value, trainer.step)
-    if sheet is not None:
-        PillowImage.fromarray(sheet).save(folder / "samples.png")
-        writer.add_image("samples", sheet, trainer.step, dataformats="HWC")
-    line = {"step": trainer.step, "loss": loss, "seconds": round(trainer.seconds), **figures}
-    with (folder / "log.jsonl").open("a") as file:
-        file.write(json.dumps(line) + "\n")
-    shown = "  ".join(f"{name} {value:.3f}" for name, value in figures.items())
-    tqdm.write(f"step {trainer.step}: loss {loss:.5f}  {shown}")
-    score = float(
-        np.mean([v for n, v in figures.items() if n.endswith(("given", "blank"))] or [0.0])
-    )
-    if score > trainer.best:
-        trainer.best = score
-        save_weights(trainer.ema, folder / "best.safetensors", {**trainer.about(), **figures})

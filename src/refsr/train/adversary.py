@@ -1,0 +1,79 @@
+"""The discriminator in training: its optimizer, its step, and what it says to the network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from refsr.model.discriminator import PatchDiscriminator
+from refsr.train.config import AdversarialConfig
+from refsr.train.distributed import Ranks
+from refsr.train.losses import discriminator_loss, generator_loss, gradient_penalty
+
+
+class Adversary:
+    """Judges SR patches against true ones, and learns from every batch before it is asked.
+
+    It computes in float32 outside autocast: Wasserstein lives on small differences of scores, and
+    the penalty differentiates twice. Once the training has begun, the order in a step is:
+    ``learn`` on the batch, then ``term`` for the network's loss.
+    """
+
+    def __init__(self, config: AdversarialConfig, seed: int, device: torch.device) -> None:
+        """``seed``: of the penalty's mixing; the weights are drawn from torch's generator."""
+        self.config, self.seed = config, seed
+        spectral = config.objective == "vanilla"  # the other has its penalty
+        self.model = PatchDiscriminator(config.channels, config.layers, spectral).to(device).train()
+        self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # stubs
+        self.optimizer = torch.optim.Adam(
+            self.model.parameters(), config.learning_rate, betas=(0.0, 0.9)
+        )  # the betas of Gulrajani et al.: momentum would follow a network that has moved on
+
+    def learn(self, real: Tensor, fake: Tensor, step: int, ranks: Ranks) -> dict[str, float]:
+        """One update on HR and SR patches (B, 3, H, W) in 0..1; returns the terms, to be logged.
+
+        The mixing weights are a function of (seed, step, index) alone, like the samples.
+        """
+        c = self.config
+        fake = fake.detach()
+        self.model.requires_grad_(True).zero_grad(set_to_none=True)
+        scores = self.model(torch.cat([real, fake]))
+        real_score, fake_score = scores.chunk(2)
+        loss = discriminator_loss(real_score, fake_score, c.objective)
+        terms = {
+            "discriminator": float(loss.detach()),
+            "score/real": float(real_score.detach().mean()),
+            "score/made": float(fake_score.detach().mean()),
+        }
+        if c.objective == "wgan-gp":
+            draws = [
+                np.random.default_rng((self.seed, step, index, 1)).random()
+                for index in ranks.part(len(real) * ranks.size)
+            ]
+            mix = torch.tensor(draws, dtype=torch.float32, device=real.device).view(-1, 1, 1, 1)
+            penalty = gradient_penalty(self.model, real, fake, mix)
+            loss = loss + c.gradient_penalty * penalty
+            terms["gradient_penalty"] = float(penalty.detach())
+        loss.backward()
+        parameters = list(self.model.parameters())
+        ranks.average_gradients(parameters)
+        if all(bool(torch.isfinite(p.grad).all()) for p in parameters if p.grad is not None):
+            self.optimizer.step()
+        return terms
+
+    def term(self, fake: Tensor) -> Tensor:
+        """L_adv of SR patches (B, 3, H, W) in 0..1; its gradient goes to them alone."""
+        self.model.requires_grad_(False)
+        return generator_loss(self.model(fake), self.config.objective)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything a resumed run needs."""
+        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from ``state``. Raises RuntimeError, ValueError or KeyError where it is none."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
