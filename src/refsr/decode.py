@@ -31,6 +31,8 @@ HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
 DNG_VERSION, NEW_SUBFILE_TYPE = 50706, 254
 BITS_PER_SAMPLE, PHOTOMETRIC, PLANAR, EXTRA_SAMPLES = 258, 262, 284, 338
 
+LIBJPEG_LUMA_SUM = 3688  # of its luma quantisation table at quality 50
+
 _pillow_limit = threading.Lock()
 
 
@@ -116,6 +118,20 @@ def decode(image: Image.Image, file: BinaryIO | None, name: str) -> Decoded:
     )
     decoded.notes[:0] = notes
     return decoded
+
+
+def jpeg_quality(image: Image.Image) -> int | None:
+    """The quality, 1 to 100, at which libjpeg would quantise luma as this JPEG file does.
+
+    Other encoders' tables have other shapes: theirs is the quality of equal sum. None for files
+    of other formats.
+    """
+    tables = cast(dict[int, Any] | None, getattr(image, "quantization", None))
+    if image.format not in ("JPEG", "MPO") or not tables or 0 not in tables:
+        return None
+    percent = 100 * sum(tables[0]) / LIBJPEG_LUMA_SUM
+    quality = (200 - percent) / 2 if percent <= 100 else 5000 / percent
+    return int(min(100, max(1, round(quality))))
 
 
 def upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:

@@ -59,6 +59,7 @@ class Photo:
     exif: bytes | None = None  # begins with "Exif\0\0"; orientation 1, no thumbnail, GPS kept
     format: str | None = None  # Pillow's name of the file's format; None for arrays
     notes: tuple[str, ...] = ()  # what the user should be told
+    jpeg_quality: int | None = None  # 1 to 100, of a JPEG file's quantisation, on libjpeg's scale
 
     def __post_init__(self) -> None:
         shape, dtype = self.pixels.shape, self.pixels.dtype
@@ -243,7 +244,9 @@ def _from_image(image: PIL.Image.Image, file: Any, name: str, max_pixels: int) -
             pixels = np.repeat(pixels[..., None], 3, axis=2)
         alpha = None if decoded.alpha is None else decode.upright(decoded.alpha, orientation)
         format = "JPEG" if image.format == "MPO" else image.format
-        return Photo(pixels, alpha, grey, icc, exif, format, tuple(decoded.notes + notes))
+        told = tuple(decoded.notes + notes)
+        quality = decode.jpeg_quality(image)
+        return Photo(pixels, alpha, grey, icc, exif, format, told, quality)
 
 
 def _exif_of(image: PIL.Image.Image) -> tuple[bytes | None, list[str]]:
