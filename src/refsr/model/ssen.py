@@ -6,7 +6,7 @@ The road through the network, at LR resolution unless it says HR:
     aligned reference (HR) -> two stride-2 convs -> shared extractor -> ref_feat
     3 x [ offset, modulation = estimator(lr_feat, aligned_feat)
           aligned_feat = aligned_feat + deformable conv(aligned_feat, offset, modulation) ]
-    concat(lr_feat, aligned_feat) -> residual blocks -> + lr_feat -> pixel shuffle x4 -> conv (HR)
+    concat(lr_feat, aligned_feat) -> conv -> trunk -> + lr_feat -> pixel shuffle x4 -> conv (HR)
     sr = bicubic(lr) + residual + gate * (reference - bicubic(lr))
 
 Notable choices, each measured in docs/DECISIONS.md:
@@ -32,7 +32,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from refsr.errors import DataError
 from refsr.model.deform import TAPS, DeformConv
+from refsr.model.trunk import RCAN, ResBlock, conv3, edsr
 from refsr.resize import contributions
 
 SCALE = 4
@@ -46,7 +48,11 @@ class SSENConfig:
 
     channels: int = 64  # of every feature map
     feature_blocks: int = 5  # residual blocks of the extractor that LR and reference share
-    reconstruction_blocks: int = 16  # residual blocks after fusion
+    trunk: Literal["edsr", "rcan"] = "edsr"  # what reconstructs after fusion; see trunk.py
+    reconstruction_blocks: int = 16  # residual blocks of the edsr trunk
+    rcan_groups: int = 10  # residual groups of the rcan trunk
+    rcan_blocks: int = 20  # channel-attention blocks in each group
+    rcan_reduction: int = 16  # of the channels inside their attention
     deform_layers: int = 3  # stacked deformable convolutions; the paper finds 3 best
     deform_groups: int = 1  # channel groups with offsets of their own
     offset_channels: int = 64  # inside the offset estimator
@@ -56,15 +62,24 @@ class SSENConfig:
     attention_window: int = 32  # LR pixels a non-local block sees; 0: everything, as in the paper
     hr_transfer: bool = True  # the HR gate; off: the reference acts at LR resolution alone
 
+    def __post_init__(self) -> None:
+        """Raises DataError, in one sentence, for sizes that do not fit together."""
+        for name, divisor in (("channels", 4), ("offset_channels", 2), ("attention_window", 8)):
+            if getattr(self, name) % divisor:
+                raise DataError(f"{name} = {getattr(self, name)} must be a multiple of {divisor}.")
+        if self.deform_groups < 1 or self.channels % self.deform_groups:
+            raise DataError(
+                f"deform_groups = {self.deform_groups} must divide channels = {self.channels}."
+            )
+        if self.trunk == "rcan" and not 1 <= self.rcan_reduction <= self.channels:
+            raise DataError(
+                f"rcan_reduction = {self.rcan_reduction} must be 1 to channels = {self.channels}."
+            )
+
     @property
     def multiple(self) -> int:
         """Input height and width must be a multiple of this many LR pixels."""
         return self.attention_window or 8
-
-
-def conv3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
-    """A 3x3 convolution, padded by one."""
-    return nn.Conv2d(inputs, outputs, 3, stride, 1)
 
 
 def zeroed(conv: nn.Conv2d) -> nn.Conv2d:
@@ -75,19 +90,11 @@ def zeroed(conv: nn.Conv2d) -> nn.Conv2d:
     return conv
 
 
-class ResBlock(nn.Module):
-    """EDSR's residual block: conv, ReLU, conv, no batch normalisation; starts near identity."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv1 = conv3(channels, channels)
-        self.conv2 = conv3(channels, channels)
-        with torch.no_grad():
-            self.conv2.weight.mul_(0.1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to the same."""
-        return x + self.conv2(F.relu(self.conv1(x)))
+def build_trunk(config: SSENConfig) -> nn.Module:
+    """The trunk that ``config`` names: (B, channels, H, W) to the same."""
+    if config.trunk == "rcan":
+        return RCAN(config.channels, config.rcan_groups, config.rcan_blocks, config.rcan_reduction)
+    return edsr(config.channels, config.reconstruction_blocks)
 
 
 class NonLocal(nn.Module):
@@ -176,7 +183,8 @@ class BicubicX4(nn.Module):
 class SSEN(nn.Module):
     """Reference-based super-resolution x4 with a registered, or just any, reference."""
 
-    def __init__(self, config: SSENConfig) -> None:
+    def __init__(self, config: SSENConfig, trunk: nn.Module | None = None) -> None:
+        """``trunk``: to try one that has no name in the configuration yet; see docs/PAPER.md."""
         super().__init__()
         self.config = config
         c = config.channels
@@ -190,9 +198,7 @@ class SSEN(nn.Module):
         )
         self.deforms = nn.ModuleList(DeformConv(c) for _ in range(config.deform_layers))
         self.fuse = conv3(2 * c, c)
-        self.reconstruct = nn.Sequential(
-            *(ResBlock(c) for _ in range(config.reconstruction_blocks))
-        )
+        self.reconstruct = build_trunk(config) if trunk is None else trunk
         self.shuffle = conv3(c, SCALE * SCALE * (c // 4))
         self.out = conv3(c // 4, 4)
         with torch.no_grad():
@@ -205,6 +211,18 @@ class SSEN(nn.Module):
         validity: Tensor,  # (B, 1, 4H, 4W) 0..1, where the reference may be trusted to lie right
     ) -> tuple[Tensor, Tensor]:
         """Returns the SR photo (B, 3, 4H, 4W) and the gate (B, 1, 4H, 4W): HR detail borrowed."""
+        sr, gate, _ = self.explain(lr, ref, validity)
+        return sr, gate
+
+    def explain(
+        self, lr: Tensor, ref: Tensor, validity: Tensor
+    ) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]]]:
+        """What ``forward`` gives, and each layer's offsets and modulation (paper: Fig. 7).
+
+        One pair a layer, the first layer's first: offsets (B, G*18, H, W) in LR pixels, (dy, dx)
+        of each group's taps, and modulation (B, G*9, H, W), 0..1.
+        """
+        samples: list[tuple[Tensor, Tensor]] = []
         with torch.autocast(lr.device.type, enabled=False):
             base = self.bicubic(lr)
             detail = (ref - base) * validity  # zero where the photo stands in for the reference
@@ -214,12 +232,13 @@ class SSEN(nn.Module):
         aligned_feat = self.extract(ref_feat)
         for estimate, deform in zip(self.estimators, self.deforms, strict=True):
             offset, modulation = estimate(lr_feat, aligned_feat)
+            samples.append((offset, modulation))
             aligned_feat = aligned_feat + deform(aligned_feat, offset, modulation)
         feat = self.fuse(torch.cat([lr_feat, aligned_feat], 1))
         feat = self.reconstruct(feat) + lr_feat
         out = self.out(F.leaky_relu(F.pixel_shuffle(self.shuffle(feat), SCALE), 0.1)).float()
         residual, logit = out.split([3, 1], 1)
         if not self.config.hr_transfer:
-            return base + residual, torch.zeros_like(logit)
+            return base + residual, torch.zeros_like(logit), samples
         gate = torch.sigmoid(logit + CLOSED) * validity
-        return base + residual + gate * detail, gate
+        return base + residual + gate * detail, gate, samples
