@@ -23,8 +23,9 @@ from refsr.train.simulate import Image
 SCALE = 4
 SUFFIXES = layouts.SUFFIXES
 RATIO = 2.0  # a reference patch whose side differs by more belongs to something else
-HELD_SHARE = 50  # one in so many patch pairs is held out for the validation ...
-HELD_MOST = 64  # ... but no more than these
+HELD_SHARE = 50  # one in so many patch pairs is held out for the validation,
+HELD_LEAST, HELD_MOST = 2, 64  # within these bounds ...
+HELD_FROM = 10  # ... and none where there are fewer
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,9 @@ def patch_pairs(folder: Path) -> tuple[list[layouts.Pair], list[layouts.Pair]]:
     if not (folder / "input").is_dir() or not (folder / "ref").is_dir():
         raise DataError(f"{folder} must hold the folders input and ref, with pairs of one name.")
     pairs = list(layouts.input_and_ref(folder, "cufed").paired().pairs)
-    held = min(len(pairs) // HELD_SHARE, HELD_MOST) or int(len(pairs) >= 10)
-    return pairs[: len(pairs) - held], pairs[len(pairs) - held :]
+    held = max(HELD_LEAST, min(len(pairs) // HELD_SHARE, HELD_MOST))
+    cut = len(pairs) - (held if len(pairs) >= HELD_FROM else 0)
+    return pairs[:cut], pairs[cut:]
 
 
 def load_patch_pair(pair: layouts.Pair, least: int) -> Sample:
