@@ -233,7 +233,7 @@ def test_a_reference_of_one_pixel_changes_nothing(
     assert main(["upscale", str(small), *flags, "-o", str(with_dot)]) == 0
     out, err = capfd.readouterr()
     assert out == ""
-    assert "dot.png: This reference shows something else: it will not be used." in err
+    assert "dot.png: This reference of 1 x 1 pixels is too small to show anything" in err
     assert main(["upscale", str(small), "-o", str(without), "--quiet"]) == 0
     assert capfd.readouterr() == ("", "")
     first, second = (np.asarray(PIL.Image.open(path)) for path in (with_dot, without))
@@ -248,13 +248,15 @@ def test_check_says_what_each_reference_is_worth(photos: Path, capfd: Read) -> N
     assert err == ""
     lines = out.splitlines()
     assert [line.split(": ")[0] for line in lines] == names
-    assert "of your photo: use it." in lines[0]
-    assert all("shows something else" in line for line in lines[1:])
+    assert "of your photo; use it: expect a clear gain, about" in lines[0]
+    assert "shows something else" in lines[1]
+    assert "1 x 1 pixels is too small" in lines[2]
     assert main(["check", str(photos / "small.png"), *flags, "--json"]) == 0
     out, err = capfd.readouterr()
     assert err == ""
     rows = json.loads(out)["references"]
     assert [row["matched"] for row in rows] == [True, False, False]
+    assert [row["expected_gain"] for row in rows] == ["clear", "none", "none"]
     assert rows[0]["coverage"] > 0.7
     assert rows[0]["zoom"] == pytest.approx(1, abs=0.03)
     assert all(row["coverage"] == 0 and row["zoom"] is None for row in rows[1:])
@@ -277,6 +279,9 @@ def test_the_json_of_a_job_is_one_object(photos: Path, tmp_path: Path, capfd: Re
     assert record["references"][0]["share_of_photo"] > 0.7
     assert record["references"][1]["share_of_photo"] == 0
     assert 0 < record["borrowed_detail"] < 1
+    assert record["references"][0]["share_of_borrowed"] > 0.99
+    assert sum(record["detail"].values()) == pytest.approx(1, abs=1e-3)
+    assert record["expected_gain_db"] == record["references"][0]["expected_gain_db"] > 1
     assert PIL.Image.open(out).size == PIL.Image.open(map).size == (256, 256)
 
 
@@ -398,7 +403,7 @@ def test_wrong_usage_is_2(arguments: list[str], capfd: Read) -> None:
 
 FLAGS = {
     "upscale": "-o --out --ref --model --device --runtime --max-memory --report --map --json "
-    "--quiet --max-pixels --threads --strip-metadata",
+    "--quiet --max-pixels --threads --strip-metadata --strength",
     "check": "--ref --json --max-pixels",
     "evaluate": "--root --model --reference --json --max-side --limit --quiet",
     "train": "--resume",

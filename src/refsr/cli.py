@@ -73,6 +73,7 @@ def upscale(
     max_memory: str = "1.1GB",
     max_pixels: int = 200_000_000,
     threads: int = 0,
+    strength: float = 1.0,
     report: Path | None = None,
     map: Path | None = None,
     strip_metadata: bool = False,
@@ -92,9 +93,11 @@ def upscale(
         max_memory: What the program may use, such as 2GB; large photos are worked on in tiles.
         max_pixels: Photos larger than this are refused before they are decoded.
         threads: Processor cores to use; 0 for all.
+        strength: How much of the references' detail is taken, from 0 (none) to 1 (all).
         report: Write the numbers (JSON): coverage and error of each reference, borrowed detail,
             time.
-        map: Write a picture of where each detail came from: green borrowed, grey the photo's own.
+        map: Write a picture of where each detail came from: green borrowed, orange guessed, grey
+            the photo's own.
         strip_metadata: Leave EXIF (place, camera, date) out of the result; the colour profile
             stays.
         json: Print the report as one JSON object on stdout.
@@ -113,7 +116,7 @@ def upscale(
     upscaler = load_upscaler(model, device, threads, max_memory, max_pixels)
     upscaler.set_reference(list(ref))
     with progress_bar(photo.name, quiet or json) as progress:
-        result = upscaler.upscale(photo, progress=progress)
+        result = upscaler.upscale(photo, strength=strength, progress=progress)
     result.save(out, strip_metadata=strip_metadata)
     record = {"input": str(photo), "output": str(out), **result.report}
     if map is not None:
@@ -140,7 +143,7 @@ def check(photo: Input, ref: References, json: bool = False, max_pixels: int = 2
         max_pixels: Photos larger than this are refused before they are decoded.
     """
     from refsr.photo import load_photo
-    from refsr.report import describe, verdict
+    from refsr.report import describe, expected_together
     from refsr.upscaler import Upscaler
     from refsr.weights import DETAIL_TRANSFER
 
@@ -151,17 +154,15 @@ def check(photo: Input, ref: References, json: bool = False, max_pixels: int = 2
     upscaler.set_reference(list(ref))
     composite = upscaler.register(load_photo(photo, max_pixels=max_pixels))
     assert composite is not None
-    rows = [
-        describe(reference.name, registration) | {"verdict": verdict(registration, useful)}
-        for reference, registration, useful in zip(
-            upscaler.references, composite.registrations, composite.useful, strict=True
-        )
-    ]
+    rows = [describe(one.name, composite, i) for i, one in enumerate(upscaler.references)]
+    gain = round(expected_together(composite), 2)
     if json:
-        print(dump({"input": str(photo), "references": rows}))
+        print(dump({"input": str(photo), "references": rows, "expected_gain_db": gain}))
     else:
         for row in rows:
             print(f"{row['reference']}: {row['verdict']}")
+        if sum(composite.useful) > 1:
+            print(f"Together: expect about {gain:.1f} dB.")
 
 
 def evaluate(

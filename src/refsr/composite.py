@@ -64,7 +64,8 @@ class Composite:
     """One photo's references, registered, and the share each has in every place.
 
     ``shares`` are (2h, 2w) float32 fields, one a reference: 0..1, summing to one where any
-    reference is valid. The order in which references are given does not matter.
+    reference that is used is valid, and zero for one that is not used. The order in which
+    references are given does not matter.
     """
 
     lr: NDArray[np.uint8]  # (h, w, 3) RGB
@@ -77,6 +78,15 @@ class Composite:
     def matched(self) -> bool:
         """Whether any reference has something to give."""
         return any(self.useful)
+
+    @property
+    def widest(self) -> int:
+        """Of the references that are used, the index of the one that explains most."""
+        coverage = [
+            registration.coverage if used else -1.0
+            for registration, used in zip(self.registrations, self.useful, strict=True)
+        ]
+        return int(np.argmax(coverage))
 
     def aligned(self, rows: slice, cols: slice) -> tuple[Image, Image]:
         """The aligned reference (4H, 4W, 3) and its validity (4H, 4W), 0..1; the tile in LR px."""
@@ -140,7 +150,7 @@ def compose_references(lr: NDArray[np.uint8], references: tuple[Reference, ...])
 def shares_of(registrations: tuple[Registration, ...], used: tuple[bool, ...]) -> tuple[Image, ...]:
     """Each place goes to the reference that explains it best, with soft seams: see Composite."""
     if len(registrations) == 1:
-        return (np.ones_like(registrations[0].validity),)
+        return (np.full_like(registrations[0].validity, float(used[0])),)
     scores: list[Image] = []
     widest = max(range(len(registrations)), key=lambda i: registrations[i].coverage, default=0)
     for index, registration in enumerate(registrations):

@@ -16,9 +16,11 @@ LOW, HIGH = 0.85, 1.0  # agreement at which detail begins to be added, and is ad
 
 
 def detail_transfer(
-    lr: NDArray[np.uint8], registration: Registration, reference: Reference
+    lr: NDArray[np.uint8], registration: Registration, reference: Reference, strength: float = 1.0
 ) -> NDArray[np.uint8]:
     """Upscale ``lr`` (h, w, 3) RGB uint8 by four with the reference's high frequencies: uint8.
+
+    ``strength`` 0..1 scales what is added.
 
     What is added is what shrinking by four would take away again, so the result shrunk is still
     the LR photo; and it is added only as far as the shrunk reference explains the LR photo.
@@ -27,7 +29,7 @@ def detail_transfer(
     out = imresize(lr, float(SCALE))
     if not registration.matched:
         return out
-    gate = detail_gate(registration)
+    gate = np.float32(strength) * detail_gate(registration)
     halo = 6  # LR rows that shrinking and enlarging reach beyond a band
     for start in range(0, height, BAND_ROWS):
         stop = min(start + BAND_ROWS, height)

@@ -1,90 +1,115 @@
-"""Where each detail came from: the numbers, the verdict, and a picture."""
+"""The numbers and the verdict: what each reference shows, what it gave, what it is worth."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from refsr.composite import Composite
+from refsr.expected_gain import expected_gain, explained_share, gain_class, trust_of
+from refsr.provenance import borrowed_share, overall_shares
+from refsr.reference import SMALLEST
 from refsr.registration import Registration
 
-BORROWED = np.array([40, 170, 60], np.float32)  # green: detail of the reference
-OWN = np.array([120, 120, 120], np.float32)  # grey: made from the photo alone
+PROMISE = {  # of the gain classes, in the reader's words
+    "none": "it does no harm, but do not expect to see a gain",
+    "small": "use it if you have no better: expect a small gain, about {gain:.1f} dB",
+    "clear": "use it: expect a clear gain, about {gain:.1f} dB",
+}
 
 
-def describe(name: str, registration: Registration) -> dict[str, Any]:
-    """One reference's registration as plain numbers."""
+def describe(name: str, composite: Composite, index: int) -> dict[str, Any]:
+    """One reference's registration as plain numbers, and what it is worth alone."""
+    registration, used = composite.registrations[index], composite.useful[index]
+    gain = 0.0
+    if used:
+        gain = expected_gain(explained_share(composite.lr, trust_of(registration)))
+    matched = registration.matched
     return {
         "reference": name,
-        "matched": registration.matched,
+        "matched": matched,
+        "used": used,
         "coverage": round(registration.coverage, 4),
         "matches": registration.matches,
         "inliers": registration.inliers,
-        "median_error_lr_px": round(registration.median_error, 4) if registration.matched else None,
-        "zoom": round(registration.zoom, 3) if registration.matched else None,
+        "median_error_lr_px": round(registration.median_error, 4) if matched else None,
+        "zoom": round(registration.zoom, 3) if matched else None,
+        "expected_gain_db": round(gain, 2),
+        "expected_gain": gain_class(gain),
+        "verdict": verdict(registration, used, gain, composite.references[index].pixels.shape),
     }
 
 
-def verdict(registration: Registration, useful: bool) -> str:
-    """One plain sentence: does the reference match, how much of the photo, is it worth it?"""
-    percent = round(100 * registration.coverage)
+def verdict(registration: Registration, used: bool, gain: float, ref_shape: tuple[int, ...]) -> str:
+    """One plain sentence: does the reference match, how much of the photo, is it worth it?
+
+    ``gain``: what is expected of it, in dB. ``ref_shape``: height, width and channels.
+    """
+    percent = max(1, round(100 * registration.coverage))
+    if min(ref_shape[:2]) < SMALLEST:
+        return (
+            f"This reference of {ref_shape[1]} x {ref_shape[0]} pixels is too small to show "
+            "anything: it will not be used."
+        )
     if not registration.matched:
         return "This reference shows something else: it will not be used."
-    if not useful:
+    if not used:
         return (
             f"It matches {percent} % of your photo, but shows it no finer than the photo itself: "
             "it has nothing to give and will not be used."
         )
-    if registration.zoom < 0.5:
-        return (
-            f"It matches {percent} % of your photo, but shows it at {registration.zoom:.2f} times "
-            "the size of the result: it has little detail to give."
-        )
-    if percent < 10:
-        return f"It matches only {percent} % of your photo: expect a small gain there."
-    return f"It matches {percent} % of your photo: use it."
+    promise = PROMISE[gain_class(gain)].format(gain=gain)
+    return f"It matches {percent} % of your photo; {promise}."
 
 
-def provenance_map(sr: NDArray[np.uint8], provenance: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """The result in grey, tinted green where its detail is the reference's: (4h, 4w, 3) uint8.
-
-    ``sr`` (4h, 4w, 3) RGB; ``provenance`` (h, w) 0..1, share of borrowed detail.
-    """
-    height, width = sr.shape[:2]
-    share = cv2.resize(provenance, (width, height), interpolation=cv2.INTER_LINEAR)[..., None]
-    gray = cv2.cvtColor(sr, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)
-    tint = BORROWED * share + OWN * (1 - share)
-    return np.clip(0.55 * gray + 0.45 * tint * (0.4 + 0.6 * gray / 255), 0, 255).astype(np.uint8)
+def expected_together(composite: Composite | None) -> float:
+    """The expected gain of all references together, in dB over none."""
+    if composite is None or not composite.matched:
+        return 0.0
+    trust = np.zeros_like(composite.shares[0])
+    for registration, share, used in zip(
+        composite.registrations, composite.shares, composite.useful, strict=True
+    ):
+        if used:
+            trust += share * trust_of(registration)
+    return expected_gain(explained_share(composite.lr, trust))
 
 
 def build_report(
     *,
     composite: Composite | None,
     names: list[str],
-    provenance: NDArray[np.float32],
+    amounts: NDArray[np.float32],
     seconds: dict[str, float],
     lr_error: float,
     facts: dict[str, Any],
 ) -> dict[str, Any]:
     """Everything a caller may want to know of a job, as JSON-ready values.
 
-    ``lr_error``: mean absolute difference, in 8-bit levels, of the result shrunk again to the LR
-    photo. ``facts``: sizes, model, notes.
+    ``amounts``: (h, w, 3), see ``refsr.provenance``. ``lr_error``: mean absolute difference, in
+    8-bit levels, of the result shrunk again to the LR photo. ``facts``: sizes, model, notes.
     """
-    registrations = composite.registrations if composite else ()
-    references = [describe(*pair) for pair in zip(names, registrations, strict=True)]
-    source = composite.source() if composite else np.empty(0)
-    for index, reference in enumerate(references):
-        assert composite is not None
-        reference["verdict"] = verdict(composite.registrations[index], composite.useful[index])
-        reference["share_of_photo"] = round(float(np.mean(source == index)), 4)
+    references: list[dict[str, Any]] = []
+    if composite is not None:
+        source = composite.source()
+        borrowed = amounts[..., 1]
+        for index, name in enumerate(names):
+            mine = source == index
+            reference = describe(name, composite, index)
+            reference["share_of_photo"] = round(float(mine.mean()), 4)
+            given = float(borrowed[mine].sum()) / max(float(borrowed.sum()), 1e-9)
+            reference["share_of_borrowed"] = round(given, 4)
+            references.append(reference)
+    gain = expected_together(composite)
     return {
         **facts,
         "references": references,
-        "borrowed_detail": round(float(provenance.mean()), 4),
+        "borrowed_detail": round(float(borrowed_share(amounts).mean()), 4),
+        "detail": overall_shares(amounts),
+        "expected_gain_db": round(gain, 2),
+        "expected_gain": gain_class(gain),
         "lr_error_levels": round(lr_error, 4),
         "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
     }

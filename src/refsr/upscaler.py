@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
 from refsr.composite import Composite, compose_references
 from refsr.detail_transfer import detail_transfer
-from refsr.errors import ModelError, PhotoError
+from refsr.errors import DataError, ModelError, PhotoError
 from refsr.photo import SUFFIXES, Photo, Source, load_photo, save_photo, to_8_bits, to_colours_of
+from refsr.provenance import amounts_of, borrowed_share, detail_amounts, provenance_map
 from refsr.registration import Reference, prepare_reference
-from refsr.report import build_report, provenance_map
+from refsr.report import build_report
 from refsr.resize import imresize
 from refsr.runtime import Device, Network
 from refsr.tiling import Tile, cut
@@ -29,7 +29,6 @@ HALO = 32  # LR pixels around a tile; a multiple of every shipped model's grid
 BYTES_PER_PIXEL = 8_000  # memory of the network per LR pixel of a tile, measured
 FIXED_BYTES = 250_000_000  # the program itself
 DEFAULT_MEMORY = 1_100_000_000
-LEAST_DETAIL = 0.5 / 255  # below half a level there is no detail to speak of
 BACK_PROJECTIONS = 1  # more gains nothing measurable
 
 Image = NDArray[np.float32]
@@ -43,16 +42,21 @@ class Result:
     photo: Photo  # the result with the input's metadata
     image: NDArray[Any] | PIL.Image.Image  # the same: an array (HWC RGB), PIL if the input was
     similarity: Image  # (h, w) 0..1: how well the references explain each LR pixel
-    provenance: Image  # (h, w) 0..1: share of the HR detail that was borrowed
+    amounts: Image  # (h, w, 3) 0..1: own, borrowed and guessed detail; see refsr.provenance
     report: dict[str, Any]
+
+    @property
+    def provenance(self) -> Image:
+        """Of the detail that the photo cannot hold, the share that was borrowed: (h, w) 0..1."""
+        return borrowed_share(self.amounts)
 
     def save(self, path: str | Path, **options: Any) -> None:
         """Write the result with its metadata; options as in ``save_photo``. Raises PhotoError."""
         save_photo(self.photo, path, **options)
 
     def map(self) -> NDArray[np.uint8]:
-        """A picture of where each detail came from: (4h, 4w, 3) uint8."""
-        return provenance_map(self.photo.as_uint8(), self.provenance)
+        """A picture of where each detail came from: (4h, 4w, 3) uint8; see refsr.provenance."""
+        return provenance_map(self.photo.as_uint8(), self.amounts)
 
 
 @dataclass(frozen=True)
@@ -123,25 +127,31 @@ class Upscaler:
                 prepared.append(prepare_reference(to_colours_of(reference.photo, photo)))
         return compose_references(photo.as_uint8(), tuple(prepared))
 
-    def upscale(self, source: Source, *, progress: Progress | None = None) -> Result:
+    def upscale(
+        self, source: Source, *, strength: float = 1.0, progress: Progress | None = None
+    ) -> Result:
         """Upscale one photo: a path, file bytes, a PIL image or an array.
 
-        ``progress`` is called with the finished share, 0..1; what it raises ends the job.
-        Raises PhotoError for a photo that cannot be used.
+        ``strength`` fades the references' detail: 1 takes all of it, 0 gives exactly the result
+        without references. ``progress`` is called with the finished share, 0..1; what it raises
+        ends the job. Raises PhotoError for a photo that cannot be used, DataError for a strength
+        outside 0..1.
         """
+        if not 0.0 <= strength <= 1.0:
+            raise DataError(f"A strength of {strength} does not exist; give a number from 0 to 1.")
         started = time.perf_counter()
         photo = load_photo(source, max_pixels=self.max_pixels)
         loaded = time.perf_counter()
         references = self.references  # another thread may set others meanwhile
         composite = self.register(photo, references)
         registered = time.perf_counter()
-        pixels, provenance, lr_error = self.render(photo, composite, progress)
+        pixels, amounts, lr_error = self.render(photo, composite, progress, strength)
         result = photo.replaced(pixels, upscale_alpha(photo.alpha))
         finished = time.perf_counter()
         report = build_report(
             composite=composite,
             names=[reference.name for reference in references],
-            provenance=provenance,
+            amounts=amounts,
             seconds={
                 "load": loaded - started,
                 "registration": registered - loaded,
@@ -153,30 +163,37 @@ class Upscaler:
                 "output_size": [result.width, result.height],
                 "model": self.network.model.name if self.network else DETAIL_TRANSFER,
                 "runtime": self.network.provider if self.network else None,
+                "strength": strength,
                 "notes": list(photo.notes),
             },
         )
-        similarity = composite.similarity() if composite else np.zeros_like(provenance)
+        similarity = composite.similarity() if composite else np.zeros_like(amounts[..., 0])
         image = as_pil(result) if isinstance(source, PIL.Image.Image) else result.pixels
-        return Result(result, image, similarity, provenance, report)
+        return Result(result, image, similarity, amounts, report)
 
     def render(
-        self, photo: Photo, composite: Composite | None, progress: Progress | None
+        self,
+        photo: Photo,
+        composite: Composite | None,
+        progress: Progress | None,
+        strength: float = 1.0,
     ) -> tuple[NDArray[Any], Image, float]:
-        """The result's pixels (4h, 4w, 3), provenance (h, w) and the error when shrunk again."""
+        """The result's pixels (4h, 4w, 3), amounts (h, w, 3) and the error when shrunk again."""
+        if composite is not None and (strength == 0 or not composite.matched):
+            composite = None  # not a reference of nothing: exactly none
         if self.network is None:
-            transferred = self.transfer(photo, composite)
+            transferred = self.transfer(photo, composite, strength)
             rising(progress)(1.0)
             return transferred
         height, width = photo.height, photo.width
         out = np.empty((height * SCALE, width * SCALE, 3), photo.pixels.dtype)
-        provenance = np.empty((height, width), np.float32)
+        amounts = np.empty((height, width, 3), np.float32)
         progress = rising(progress)
         while True:
             tiles = cut(height, width, HALO, self.network.model.multiple, self.tile_pixels)
             try:
-                error = self.render_tiles(tiles, photo, composite, out, provenance, progress)
-                return out, provenance, error / (height * width)
+                error = self.render_tiles(tiles, photo, composite, out, amounts, progress, strength)
+                return out, amounts, error / (height * width)
             except MemoryError as problem:  # again, in smaller tiles; the next photos begin there
                 self.tile_pixels = most_pixels(tiles) // 2
                 smaller = cut(height, width, HALO, self.network.model.multiple, self.tile_pixels)
@@ -192,8 +209,9 @@ class Upscaler:
         photo: Photo,
         composite: Composite | None,
         out: NDArray[Any],  # (4h, 4w, 3), filled here
-        provenance: Image,  # (h, w), filled here
+        amounts: Image,  # (h, w, 3), filled here
         progress: Progress,
+        strength: float,
     ) -> float:
         """Run every tile; returns the summed error when shrunk again. Raises MemoryError."""
         assert self.network is not None
@@ -201,41 +219,43 @@ class Upscaler:
         error = 0.0
         for index, tile in enumerate(tiles):
             lr = photo.pixels[tile.rows, tile.cols].astype(np.float32) / np.float32(levels)
-            if composite is not None and composite.matched:
+            if composite is not None:
                 ref, validity = composite.aligned(tile.rows, tile.cols)
+                validity *= np.float32(strength)
             else:
                 ref = np.zeros((lr.shape[0] * SCALE, lr.shape[1] * SCALE, 3), np.float32)
                 validity = np.zeros(ref.shape[:2], np.float32)
             sr, gate = self.network.run(lr, ref, validity)
-            borrowed = borrowed_share(sr, gate, ref, lr)
+            details = detail_amounts(sr, gate, ref, lr)
             sr = np.clip(back_project(sr, lr), 0, 1)
             inner, inner_lr = tile.core(SCALE), tile.core(1)
             core = tile.core_rows, tile.core_cols
             area = tuple(slice(s.start * SCALE, s.stop * SCALE) for s in core)
             out[area] = np.rint(sr[inner] * levels)
-            provenance[core] = borrowed[inner_lr]
+            amounts[core] = details[inner_lr]
             again = imresize(sr, scale=1 / SCALE)[inner_lr]
             error += float(np.abs(again - lr[inner_lr]).sum()) * 255 / 3
             progress((index + 1) / len(tiles))
         return error
 
     def transfer(
-        self, photo: Photo, composite: Composite | None
+        self, photo: Photo, composite: Composite | None, strength: float
     ) -> tuple[NDArray[Any], Image, float]:
         """What ``render`` gives, by the training-free detail transfer of the best reference."""
         lr = photo.as_uint8()
-        out = imresize(lr, scale=float(SCALE))
-        provenance = np.zeros(lr.shape[:2], np.float32)
-        if composite is not None and composite.matched:
-            best = int(np.argmax([r.coverage for r in composite.registrations]))
-            out = detail_transfer(lr, composite.registrations[best], composite.references[best])
-            provenance = composite.similarity()
+        bicubic = out = imresize(lr, scale=float(SCALE))
+        if composite is not None:
+            best = composite.widest
+            registration, reference = composite.registrations[best], composite.references[best]
+            out = detail_transfer(lr, registration, reference, strength)
+        given = (out.astype(np.float32) - bicubic) / np.float32(255)
+        amounts = amounts_of(lr.astype(np.float32) / np.float32(255), given, np.zeros_like(given))
         again = imresize(out, scale=1 / SCALE).astype(np.float32)
         if photo.bits == 16:  # the photo's own 16 bits, and the reference's detail of 8
-            detail = out.astype(np.int32) - imresize(lr, scale=float(SCALE))
+            detail = out.astype(np.int32) - bicubic
             full = imresize(photo.pixels, scale=float(SCALE)) + 257 * detail
             out = np.clip(full, 0, 65535).astype(np.uint16)
-        return out, provenance, float(np.abs(again - lr).mean())
+        return out, amounts, float(np.abs(again - lr).mean())
 
 
 def back_project(sr: Image, lr: Image) -> Image:
@@ -243,24 +263,6 @@ def back_project(sr: Image, lr: Image) -> Image:
     for _ in range(BACK_PROJECTIONS):
         sr = sr + imresize(lr - imresize(sr, scale=1 / SCALE), scale=float(SCALE))
     return sr
-
-
-def borrowed_share(sr: Image, gate: Image, ref: Image, lr: Image) -> Image:
-    """Of the detail around each LR pixel, the share handed over from the reference: (h, w) 0..1.
-
-    The network adds to the bicubic photo what it draws itself and, through its ``gate`` (4h, 4w),
-    detail of the aligned reference ``ref`` (4h, 4w, 3); the two are weighed by their size.
-    """
-    base = imresize(lr, scale=float(SCALE))
-    given = (ref - base) * gate[..., None]
-    own = np.abs(sr - base - given).mean(axis=2)
-    given = np.abs(given).mean(axis=2)
-    height, width = lr.shape[:2]
-    own, given = (
-        cv2.blur(part.reshape(height, SCALE, width, SCALE).mean(axis=(1, 3)), (3, 3))
-        for part in (own, given)
-    )
-    return (given / (given + own + np.float32(LEAST_DETAIL))).astype(np.float32)
 
 
 def most_pixels(tiles: list[Tile]) -> int:
