@@ -16,7 +16,6 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch.utils.tensorboard import SummaryWriter
 
 from refsr.cli import main
 from refsr.errors import DataError, ModelError
@@ -26,8 +25,13 @@ from refsr.resize import imresize
 from refsr.train import data, loop, simulate
 from refsr.train.config import DataConfig, RunConfig, TrainConfig, load_config
 from refsr.train.data import MARGIN, Patches, Sample, cached_pairs, load_hr, stack
-from refsr.train.loop import Trainer, Validation, learning_rate, report, train
+from refsr.train.log import Log
+from refsr.train.loop import train
+from refsr.train.losses import charbonnier
+from refsr.train.schedule import learning_rate
 from refsr.train.simulate import simulate_reference
+from refsr.train.trainer import Trainer
+from refsr.train.validation import Validation
 
 TINY = SSENConfig(
     channels=8,
@@ -447,7 +451,7 @@ def test_the_loss_falls_on_one_batch(
     trainer.ema.eval()
     with torch.no_grad():
         sr, _ = trainer.ema(*(torch.from_numpy(batch[key]) for key in ("lr", "ref", "validity")))
-    assert float(loop.charbonnier(sr, torch.from_numpy(batch["hr"]), 1e-3)) < 0.7 * losses[0]
+    assert float(charbonnier(sr, torch.from_numpy(batch["hr"]), 1e-3)) < 0.7 * losses[0]
 
 
 def test_a_broken_batch_changes_no_weight(photos: Path, tmp_path: Path) -> None:
@@ -489,12 +493,13 @@ def test_only_better_weights_are_kept(tmp_path: Path, photos: Path) -> None:
     trainer, canned = Trainer(run_config(photos, tmp_path)), Canned()
     validation: Any = canned
     kept: list[int] = []
-    writer = SummaryWriter(str(tmp_path / "curves"))
+    log = Log(trainer, validation, tmp_path)
     for step in (1, 2, 3):
-        trainer.step = step
-        report(trainer, validation, writer, tmp_path, 0.1)
+        trainer.step, trainer.terms = step, {"loss": 0.1}
+        log.add(trainer)
+        log.report(trainer)
         kept.append(load_weights(tmp_path / "best.safetensors")[1]["steps"])
-    writer.close()
+    log.close()
     assert kept == [1, 1, 3]
     assert trainer.best == 31.0
     lines = (tmp_path / "log.jsonl").read_text().splitlines()

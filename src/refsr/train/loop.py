@@ -1,4 +1,4 @@
-"""The training loop: one function a reader can follow, a checkpoint that continues bit for bit.
+"""The training loop: one function that a reader can follow.
 
 A run's folder holds ``config.json``, ``state.pt`` (everything a resumed run needs), ``last`` and
 ``best`` weights (.safetensors, the averaged ones), ``log.jsonl``, TensorBoard curves and sample
@@ -8,171 +8,21 @@ learns not to use the reference shows here first (docs/DECISIONS.md).
 
 from __future__ import annotations
 
-import copy
-import dataclasses
-import json
-import math
 import signal
 import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any
-
-import numpy as np
-import torch
-from PIL import Image as PillowImage
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
-from torch.utils.tensorboard import SummaryWriter
-from tqdm import tqdm
 
 from refsr.errors import DataError, ModelError
-from refsr.evaluate.metrics import psnr
-from refsr.model.checkpoint import load_weights, save_weights
-from refsr.model.ssen import SCALE, SSEN, SSENConfig
-from refsr.resize import imresize
-from refsr.train.adversary import Adversary
-from refsr.train.config import RunConfig, from_dict
-from refsr.train.data import (
-    Batch,
-    Patches,
-    Sample,
-    blank,
-    cached_pairs,
-    image_files,
-    load_hr,
-    scenes,
-    stack,
-)
+from refsr.model.ssen import SCALE
+from refsr.train.config import RunConfig
+from refsr.train.data import Patches
 from refsr.train.distributed import Ranks, joined
-from refsr.train.losses import reconstruction_loss
-from refsr.train.optimizer import Optimizers
-from refsr.train.schedule import learning_rate
-from refsr.train.simulate import MARGIN, simulate_reference
-
-ALONE = Ranks()
-CPU = torch.device("cpu")
-CROP = 384  # HR pixels a side of a validation crop: a few seconds in all
-
-
-class Trainer:
-    """State of a run and the step that changes it; the same in every process of the run."""
-
-    def __init__(self, config: RunConfig, ranks: Ranks = ALONE) -> None:
-        t = config.train
-        torch.manual_seed(t.seed)
-        torch.set_num_threads(t.threads)
-        self.config, self.step, self.best, self.seconds = config, 0, -math.inf, 0.0
-        self.ranks = ranks
-        self.terms: dict[str, float] = {}  # of the last step's loss, over the whole batch
-        self.device = torch.device("cuda", ranks.local) if torch.cuda.is_available() else CPU
-        model = load_weights(Path(t.start))[0] if t.start else SSEN(config.model)
-        if model.config != config.model:
-            raise ModelError(f"{t.start} holds another network than the configuration describes.")
-        self.model = model.to(self.device).train()
-        self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # stubs
-        self.ema = copy.deepcopy(self.model).eval().requires_grad_(False)
-        self.optimizer = Optimizers(self.model, t.optimizer, t.offset_learning_rate)
-        self.forward: nn.Module = self.model  # with others, it averages the gradients as well
-        if ranks.size > 1:
-            self.forward = DistributedDataParallel(self.model, broadcast_buffers=False)
-        a = config.adversarial
-        self.adversary = Adversary(a, t.seed, self.device) if a.weight > 0 else None
-
-    def train_step(self, arrays: Batch) -> float:
-        """One update on this process's part of a batch; returns the loss over the whole batch.
-
-        Its terms, the discriminator's among them, are in ``terms``.
-        """
-        t = self.config.train
-        batch = {
-            key: torch.from_numpy(value).to(self.device, memory_format=torch.channels_last)
-            for key, value in arrays.items()
-        }
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=t.bf16):
-            sr, _ = self.forward(batch["lr"], batch["ref"], batch["validity"])
-        loss = reconstruction_loss(sr, batch["hr"], t.loss, t.charbonnier_epsilon)
-        terms: dict[str, float] = {}
-        if self.adversary is not None:
-            terms = self.adversary.learn(batch["hr"], sr, self.step, self.ranks)
-            terms["reconstruction"] = float(loss.detach())
-            adversarial = self.adversary.term(sr)
-            terms["adversarial"] = float(adversarial.detach())
-            if self.step >= self.config.adversarial.warmup:
-                loss = loss + self.config.adversarial.weight * adversarial
-        self.model.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), t.gradient_clip)
-        if torch.isfinite(norm):  # a broken batch is skipped, not averaged in for ever
-            self.optimizer.step(learning_rate(self.step, self.config, self.seconds))
-        decay = min(t.ema, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            for mean, value in zip(self.ema.parameters(), self.model.parameters(), strict=True):
-                mean.lerp_(value, 1.0 - decay)
-        self.step += 1
-        self.terms = self.ranks.mean({"loss": float(loss.detach()), **terms})
-        return self.terms["loss"]
-
-    def save(self, folder: Path) -> None:
-        """Write everything a resumed run needs, atomically."""
-        state = {
-            "step": self.step,
-            "best": self.best,
-            "seconds": self.seconds,
-            "config": json.dumps(dataclasses.asdict(self.config)),
-            "model": self.model.state_dict(),
-            "ema": self.ema.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-        if self.adversary is not None:
-            state["adversary"] = self.adversary.state_dict()
-        torch.save(state, folder / "state.partial")
-        (folder / "state.partial").replace(folder / "state.pt")
-        save_weights(self.ema, folder / "last.safetensors", self.about())
-
-    def about(self) -> dict[str, Any]:
-        """What the weights' header says of them."""
-        return {
-            "steps": self.step,
-            "hours": round(self.seconds / 3600, 2),
-            "seed": self.config.train.seed,
-        }
-
-    def resume(self, folder: Path) -> None:
-        """Continue from the folder's checkpoint. Raises ModelError where it is another run's."""
-        try:
-            state = self.ranks.shared(
-                lambda: torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
-            )
-            kept = from_dict(SSENConfig, json.loads(state["config"])["model"], str(folder))
-        except (
-            *(OSError, EOFError, RuntimeError, ValueError, LookupError),
-            *(UnpicklingError, DataError),
-        ) as error:
-            raise ModelError(f"The checkpoint in {folder} cannot be read: {error}") from error
-        if kept != self.config.model:
-            raise ModelError(
-                f"The checkpoint in {folder} is of another network; choose another out."
-            )
-        if ("adversary" in state) != (self.adversary is not None):
-            raise ModelError(
-                f"The run in {folder} and the configuration differ in having an adversarial term; "
-                "fine-tune in a folder of its own, with start = the weights."
-            )
-        try:
-            self.model.load_state_dict(state["model"])
-            self.ema.load_state_dict(state["ema"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            if self.adversary is not None:
-                self.adversary.load_state_dict(state["adversary"])
-        except (RuntimeError, ValueError, LookupError) as error:
-            raise ModelError(
-                f"The run in {folder} has another optimizer or discriminator: {error}"
-            ) from error
-        self.step, self.best, self.seconds = state["step"], state["best"], state["seconds"]
+from refsr.train.log import Log
+from refsr.train.trainer import Trainer
+from refsr.train.validation import Validation
 
 
 def train(config: RunConfig, resume: bool = False) -> Path:
@@ -215,7 +65,7 @@ def run(config: RunConfig, resume: bool, ranks: Ranks) -> Path:
         trainer.resume(folder)
     with ranks.in_turn():
         patches = Patches(config.data, t.seed, t.workers)
-    log = Log(trainer, folder) if ranks.first else None
+    log = Log(trainer, Validation(config), folder) if ranks.first else None
     ranks.wait()
     share = ranks.part(t.batch)
     started = saved = time.monotonic()

@@ -1,0 +1,79 @@
+"""What a run leaves to look at: curves, numbers, sample sheets, and the best weights so far."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image as PillowImage
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from refsr.model.checkpoint import save_weights
+from refsr.train.trainer import Trainer
+from refsr.train.validation import Validation
+
+
+class Log:
+    """The run's folder: curves, ``log.jsonl``, samples and the best weights so far."""
+
+    def __init__(self, trainer: Trainer, validation: Validation, folder: Path) -> None:
+        config = trainer.config
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=1))
+        self.folder, self.validation = folder, validation
+        self.writer = SummaryWriter(str(folder))
+        self.bar = tqdm(
+            total=config.train.steps,
+            initial=trainer.step,
+            desc=folder.name,
+            disable=None,
+            smoothing=0.05,
+        )
+        self.terms: dict[str, list[float]] = {}  # of each step since the last report
+
+    def means(self) -> dict[str, float]:
+        """Every term of the loss, averaged over the steps since the last report."""
+        return {name: float(np.mean(values)) for name, values in self.terms.items()}
+
+    def add(self, trainer: Trainer) -> None:
+        """Take note of the step that was just made."""
+        for name, value in trainer.terms.items():
+            self.terms.setdefault(name, []).append(value)
+        self.bar.update()
+        if trainer.step % 100 == 0:
+            means = self.means()
+            for name, value in means.items():
+                self.writer.add_scalar(name, value, trainer.step)
+            self.bar.set_postfix(loss=f"{means['loss']:.4f}")
+
+    def report(self, trainer: Trainer) -> None:
+        """Validate the averaged weights; log, draw, and keep them where they are the best yet."""
+        figures, sheet = self.validation.run(trainer.ema)
+        for name, value in figures.items():
+            self.writer.add_scalar(name, value, trainer.step)
+        if sheet is not None:
+            PillowImage.fromarray(sheet).save(self.folder / "samples.png")
+            self.writer.add_image("samples", sheet, trainer.step, dataformats="HWC")
+        means = self.means()
+        self.terms.clear()
+        seconds = round(trainer.seconds)
+        line = {"step": trainer.step, **means, "seconds": seconds, **figures}
+        with (self.folder / "log.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        shown = "  ".join(f"{name} {value:.3f}" for name, value in figures.items())
+        tqdm.write(f"step {trainer.step}: loss {means['loss']:.5f}  {shown}")
+        score = float(
+            np.mean([v for n, v in figures.items() if n.endswith(("given", "blank"))] or [0.0])
+        )
+        if score > trainer.best:
+            trainer.best = score
+            about = {**trainer.about(), **figures}
+            save_weights(trainer.ema, self.folder / "best.safetensors", about)
+
+    def close(self) -> None:
+        """The curves are complete."""
+        self.bar.close()
+        self.writer.close()

@@ -1,0 +1,114 @@
+"""Validation while training: what the network makes of fixed crops, with and without reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from refsr.evaluate.metrics import psnr
+from refsr.model.ssen import SCALE, SSEN
+from refsr.resize import imresize
+from refsr.train.config import RunConfig
+from refsr.train.data import cached_pairs, scenes, stack
+from refsr.train.datasets import Sample, blank, image_files, load_hr, load_patch_pair, patch_pairs
+from refsr.train.simulate import MARGIN, simulate_reference
+
+CROP = 384  # HR pixels a side of a validation crop: a few seconds in all
+
+
+class Validation:
+    """Fixed crops: held-out registered pairs, or simulated references where there are none."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self.sets: dict[str, list[Sample]] = {}
+        data = config.data
+        if data.benchmark:
+            photos = [load_hr(path, 10_000) for path in image_files(Path(data.benchmark))]
+            self.sets["benchmark"] = [blank(imresize(hr, scale=1 / SCALE), hr) for hr in photos]
+            self.sets["simulated"] = [simulated(hr, i) for i, hr in enumerate(photos)]
+        held = scenes(data)[1] if data.pairs and data.real > 0 else []
+        pairs = [middle(pair) for pair in cached_pairs(held, data)][::2]
+        if pairs:
+            self.sets["pairs"] = pairs
+        patches = patch_pairs(Path(data.patch_pairs))[1] if data.patch_pairs else []
+        if patches:
+            self.sets["patch_pairs"] = [load_patch_pair(pair, least=0) for pair in patches]
+
+    @torch.no_grad()
+    def run(self, model: SSEN) -> tuple[dict[str, float], np.ndarray | None]:
+        """Mean luma PSNR by set and reference, and a sheet: bicubic | none | given | truth."""
+        figures: dict[str, float] = {}
+        rows: list[np.ndarray] = []
+        for name, samples in self.sets.items():
+            kinds = ["blank"] if name == "benchmark" else ["blank", "given", "foreign"]
+            values: dict[str, list[float]] = {kind: [] for kind in kinds}
+            for index, sample in enumerate(samples):
+                other = samples[(index + len(samples) // 2) % len(samples)]
+                outputs = {
+                    kind: infer(model, with_reference(sample, other, kind)) for kind in kinds
+                }
+                for kind, sr in outputs.items():
+                    values[kind].append(psnr(sr, sample.hr, border=SCALE))
+                if name != "benchmark" and len(rows) < 4:
+                    parts = [
+                        imresize(sample.lr, scale=SCALE),
+                        outputs["blank"],
+                        outputs["given"],
+                        sample.hr,
+                    ]
+                    rows.append(np.hstack([part[:256, :256] for part in parts]))
+            figures |= {f"{name}/{kind}": float(np.mean(v)) for kind, v in values.items()}
+            if "given" in kinds:
+                figures[f"{name}/gap"] = figures[f"{name}/given"] - figures[f"{name}/blank"]
+        rows = [row for row in rows if row.shape == rows[0].shape]
+        return figures, np.vstack(rows) if rows else None
+
+
+def simulated(hr: np.ndarray, index: int) -> Sample:
+    """The middle of a photo with a simulated reference."""
+    rng = np.random.default_rng((99, index))
+    size = (min(hr.shape[:2]) - 2 * MARGIN) // (8 * SCALE) * 8 * SCALE
+    hr = hr[: size + 2 * MARGIN, : size + 2 * MARGIN]
+    ref, validity = simulate_reference(rng, hr, hr[::-1], size)
+    inner = np.ascontiguousarray(hr[MARGIN : MARGIN + size, MARGIN : MARGIN + size])
+    return Sample(imresize(inner, scale=1 / SCALE), inner, ref, validity)
+
+
+def middle(pair: Sample) -> Sample:
+    """The middle CROP x CROP pixels of a pair."""
+    top, left = ((side - min(side, CROP)) // 2 // SCALE for side in pair.hr.shape[:2])
+    lr = pair.lr[top : top + CROP // SCALE, left : left + CROP // SCALE]
+    area = slice(top * SCALE, top * SCALE + CROP), slice(left * SCALE, left * SCALE + CROP)
+    return Sample(lr, pair.hr[area], pair.ref[area], pair.validity[area])
+
+
+def with_reference(sample: Sample, other: Sample, kind: str) -> Sample:
+    """The sample with the given, a blank, or another sample's reference declared valid."""
+    if kind == "given":
+        return sample
+    if kind == "blank":
+        return blank(sample.lr, sample.hr)
+    height, width = sample.hr.shape[:2]
+    ref = np.pad(other.ref, ((0, height), (0, width), (0, 0)), "symmetric")[:height, :width]
+    return Sample(sample.lr, sample.hr, ref, np.full((height, width), 255, np.uint8))
+
+
+def infer(model: SSEN, sample: Sample) -> np.ndarray:
+    """SR of a whole sample (4h, 4w, 3) uint8, padded by repetition to the network's grid."""
+    arrays, step = stack([sample]), model.config.multiple
+    height, width = sample.lr.shape[:2]
+    down, right = -height % step, -width % step
+    inputs = []
+    for key, scale in (("lr", 1), ("ref", SCALE), ("validity", SCALE)):
+        pad = ((0, 0), (0, 0), (0, down * scale), (0, right * scale))
+        inputs.append(torch.from_numpy(np.pad(arrays[key], pad, "edge")).to(device_of(model)))
+    sr, _ = model(*inputs)
+    pixels = sr[0, :, : height * SCALE, : width * SCALE].permute(1, 2, 0).float().cpu().numpy()
+    return np.clip(np.rint(pixels * 255.0), 0, 255).astype(np.uint8)
+
+
+def device_of(model: SSEN) -> torch.device:
+    """Where the network's weights are."""
+    return next(model.parameters()).device
