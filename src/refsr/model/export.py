@@ -12,6 +12,7 @@ import onnx
 import onnxruntime
 import torch
 from onnxscript import opset20
+from torch import Tensor, nn
 
 from refsr.errors import ModelError
 from refsr.model.checkpoint import load_weights
@@ -27,7 +28,26 @@ def translate_deform_conv(x: Any, offset: Any, modulation: Any, weight: Any, bia
     )
 
 
-def example(model: SSEN, rows: int, columns: int) -> tuple[torch.Tensor, ...]:
+class Explained(nn.Module):
+    """The network with every layer's offsets and modulation as outputs, flat: what is exported."""
+
+    def __init__(self, model: SSEN) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, lr: Tensor, ref: Tensor, validity: Tensor) -> tuple[Tensor, ...]:
+        """sr and gate as ``SSEN.forward``, then offset and modulation of each layer."""
+        sr, gate, samples = self.model.explain(lr, ref, validity)
+        return sr, gate, *(part for pair in samples for part in pair)
+
+
+def output_names(layers: int) -> list[str]:
+    """The graph's outputs: sr, gate, offset_1, modulation_1, ... of each deformable layer."""
+    pairs = [(f"offset_{index + 1}", f"modulation_{index + 1}") for index in range(layers)]
+    return ["sr", "gate", *(name for pair in pairs for name in pair)]
+
+
+def example(model: SSEN, rows: int, columns: int) -> tuple[Tensor, ...]:
     """Random inputs (lr, ref, validity) of rows x columns times the network's grid."""
     height, width = rows * model.config.multiple, columns * model.config.multiple
     generator = torch.Generator().manual_seed(rows * 31 + columns)
@@ -42,8 +62,9 @@ def export(model: SSEN, path: Path, card: dict[str, Any]) -> float:
     """Write ``model`` as ``path`` (.onnx) with its card (.json) beside it.
 
     The graph takes lr (1, 3, H, W), ref (1, 3, 4H, 4W), validity (1, 1, 4H, 4W), float32 in 0..1,
-    H and W multiples of the card's ``multiple``; it gives sr and gate. Returns the largest
-    difference to torch over two sizes that were not traced; raises ModelError above 1e-4.
+    H and W multiples of the card's ``multiple``; it gives sr and gate and, to who asks for them,
+    what ``SSEN.explain`` tells (``output_names``). Returns the largest difference of sr and gate
+    to torch over two sizes that were not traced; raises ModelError above 1e-4.
     """
     model = model.eval().cpu()
     model.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]  # torch's stubs lack it
@@ -54,12 +75,12 @@ def export(model: SSEN, path: Path, card: dict[str, Any]) -> float:
     )
     hr = {2: step * SCALE * rows, 3: step * SCALE * columns}
     program = torch.onnx.export(
-        model,
+        Explained(model),
         example(model, 2, 3),
         dynamo=True,
         opset_version=OPSET,
         input_names=["lr", "ref", "validity"],
-        output_names=["sr", "gate"],
+        output_names=output_names(model.config.deform_layers),
         dynamic_shapes={"lr": {2: step * rows, 3: step * columns}, "ref": hr, "validity": hr},
         custom_translation_table={torch.ops.refsr.deform_conv2d.default: translate_deform_conv},
         verbose=False,
@@ -73,6 +94,7 @@ def export(model: SSEN, path: Path, card: dict[str, Any]) -> float:
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     parameters = sum(value.numel() for value in model.parameters())
     about = {"name": path.stem, "scale": SCALE, "multiple": step, "parameters": parameters}
+    about["deform_layers"] = model.config.deform_layers
     path.with_suffix(".json").write_text(
         json.dumps(about | card | {"sha256": digest}, indent=1) + "\n"
     )
@@ -103,7 +125,7 @@ def difference(model: SSEN, path: Path) -> float:
             expected = model(*inputs)
         names = ("lr", "ref", "validity")
         feed = {name: value.numpy() for name, value in zip(names, inputs, strict=True)}
-        for ours, theirs in zip(session.run(None, feed), expected, strict=True):
+        for ours, theirs in zip(session.run(["sr", "gate"], feed), expected, strict=True):
             worst = max(worst, float(np.abs(np.asarray(ours) - theirs.numpy()).max()))
     return worst
 
