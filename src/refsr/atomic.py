@@ -6,8 +6,10 @@ import errno
 import os
 import secrets
 import stat
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from refsr.errors import PhotoError
 
@@ -30,14 +32,24 @@ def reason(error: OSError) -> str:
     return REASONS.get(error.errno or 0, error.strerror or "the system refused")
 
 
-def _why(error: OSError | RuntimeError | ValueError) -> str:
+def _why(error: OSError | RuntimeError) -> str:
     if isinstance(error, OSError):
         return reason(error)
-    return "the name is not possible"  # pathlib's answers to a zero byte and to a loop of links
+    return "the name is not possible"  # pathlib's answer to a loop of links
 
 
 def atomic_write(path: str | os.PathLike[str], data: bytes) -> None:
     """Write ``data`` so that ``path`` holds either all of it or what it held before.
+
+    Raises PhotoError as ``atomic_file`` does.
+    """
+    with atomic_file(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def atomic_file(path: str | os.PathLike[str]) -> Generator[BinaryIO]:
+    """A file to write, part by part, that stands at ``path`` only when it is whole.
 
     The bytes go to a temporary file ``.refsr-*.tmp`` in the same folder, reach the disk (fsync) and
     then take the place of ``path`` in one step; a link is followed, not replaced. On any error the
@@ -51,7 +63,7 @@ def atomic_write(path: str | os.PathLike[str], data: bytes) -> None:
         temporary, handle = _create_beside(target)
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(data)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             with suppress(OSError):  # keep the permissions of the file that is replaced
@@ -60,7 +72,7 @@ def atomic_write(path: str | os.PathLike[str], data: bytes) -> None:
         except BaseException:  # an interrupt, too, must leave nothing behind
             temporary.unlink(missing_ok=True)
             raise
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError) as error:
         raise PhotoError(f"{os.fspath(path)} cannot be written: {_why(error)}.") from error
 
 
@@ -76,13 +88,17 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         temporary, handle = _create_beside(_target(path))
         os.close(handle)
         temporary.unlink()
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError) as error:
         raise PhotoError(f"{os.fspath(path)} cannot be written: {_why(error)}.") from error
 
 
 def _target(path: str | os.PathLike[str]) -> Path:
     """What ``path`` leads to, once it is clear that a file may take its place."""
-    name, target = os.fspath(path), Path(path).resolve()
+    name = os.fspath(path)
+    try:
+        target = Path(path).resolve()
+    except ValueError as error:  # a zero byte in the name
+        raise PhotoError(f"{name!r} cannot be written: the name is not possible.") from error
     if not target.parent.is_dir():
         raise PhotoError(f"The folder {target.parent} does not exist; make it first.")
     with suppress(FileNotFoundError):

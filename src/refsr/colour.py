@@ -11,6 +11,7 @@ from PIL import Image, ImageCms
 
 INTENT = ImageCms.Intent.RELATIVE_COLORIMETRIC
 FLAGS = ImageCms.Flags.BLACKPOINTCOMPENSATION
+BAND_ROWS = 256  # that are converted at a time: Pillow's images are large
 MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "LAB": "LAB"}
 
 
@@ -72,7 +73,10 @@ def converted(
         difference = np.abs(apply(cube).astype(np.int16) - cube)
         if int(difference.max()) <= 1:  # two makers' versions of the same space
             return pixels
-    return apply(pixels)
+    out = np.empty_like(pixels)
+    for top in range(0, len(pixels), BAND_ROWS):
+        out[top : top + BAND_ROWS] = apply(np.ascontiguousarray(pixels[top : top + BAND_ROWS]))
+    return out
 
 
 def _profile(icc: bytes | None) -> tuple[ImageCms.ImageCmsProfile, str]:

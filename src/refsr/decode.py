@@ -31,6 +31,7 @@ HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
 DNG_VERSION, NEW_SUBFILE_TYPE = 50706, 254
 BITS_PER_SAMPLE, PHOTOMETRIC, PLANAR, EXTRA_SAMPLES = 258, 262, 284, 338
 
+BAND_ROWS = 256  # that are copied or converted at a time
 LIBJPEG_LUMA_SUM = 3688  # of its luma quantisation table at quality 50
 
 _pillow_limit = threading.Lock()
@@ -176,7 +177,7 @@ def _decode_with_pillow(image: Image.Image, name: str, tags: dict[int, Any]) -> 
     if image.mode in ("CMYK", "LAB"):
         notes.append(f"{image.mode} converted to sRGB")
         rgb = to_srgb(image, image.info.get("icc_profile"))
-        return Decoded(np.array(rgb), None, notes, srgb=True)
+        return Decoded(array_of(rgb), None, notes, srgb=True)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return _decode_deep_grey(image, name, tags)
     transparent = image.has_transparency_data
@@ -184,11 +185,25 @@ def _decode_with_pillow(image: Image.Image, name: str, tags: dict[int, Any]) -> 
         image = image.convert("LA" if transparent else "L")
     else:
         image = image.convert("RGBA" if transparent else "RGB")
-    array = np.array(image)
+    array = array_of(image)
     if not transparent:
         return Decoded(array, None, notes)
     colours = array[..., 0] if array.shape[2] == 2 else array[..., :3]
     return Decoded(np.ascontiguousarray(colours), np.ascontiguousarray(array[..., -1]), notes)
+
+
+def array_of(image: Image.Image) -> NDArray[np.uint8]:
+    """The pixels of an 8-bit image (HW or HWC), a few rows at a time.
+
+    ``np.array`` would hold them three times, which for a photo of 50 MP is half a gigabyte.
+    """
+    width, height = image.size
+    bands = image.getbands()
+    out = np.empty((height, width, len(bands)) if len(bands) > 1 else (height, width), np.uint8)
+    for top in range(0, height, BAND_ROWS):
+        bottom = min(height, top + BAND_ROWS)
+        out[top:bottom] = np.asarray(image.crop((0, top, width, bottom)))
+    return out
 
 
 def _decode_deep_grey(image: Image.Image, name: str, tags: dict[int, Any]) -> Decoded:

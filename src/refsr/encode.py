@@ -1,7 +1,8 @@
 """From arrays to the bytes of a PNG, TIFF, JPEG, WebP or AVIF file, with profile and EXIF.
 
-Pillow writes the 8-bit formats. It has no 16-bit colour, so the 16-bit PNG and every TIFF are laid
-out here; both are plain containers around zlib streams.
+Pillow writes JPEG, WebP and AVIF, for which the whole photo has to lie in memory twice. PNG and
+TIFF are laid out here, a few rows at a time: Pillow has no 16-bit colour, and a large result must
+not be copied. Both are plain containers around zlib streams.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ import io
 import os
 import struct
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,10 +34,20 @@ FORMAT_OF = {
 }
 LONGEST_SIDE = {"JPEG": 65500, "WEBP": 16383, "AVIF": 65535}  # px, by the formats' own rules
 DEEP = ("PNG", "TIFF")  # formats that keep 16 bits
-ICC_PROFILE = 34675  # tag
-STRIP_BYTES = 1 << 20  # of a TIFF, before compression
+STRIP_OFFSETS, ICC_PROFILE = 273, 34675  # tags
+INCHES = 0.0254  # metres
+STRIP_BYTES = 1 << 20  # of pixels that are packed at a time
 PNG_COLOUR_TYPE = {1: 0, 2: 4, 3: 2, 4: 6}  # by the number of channels
 CLASSIC_TIFF_LIMIT = 2**32 - 2**24  # bytes; offsets have 32 bits and the header needs some room
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What travels beside the pixels."""
+
+    icc: bytes | None = None
+    exif: bytes | None = None  # begins with "Exif\0\0"
+    dpi: tuple[float, float] | None = None  # horizontal, vertical
 
 
 def format_of(path: str | os.PathLike[str]) -> str:
@@ -53,75 +65,128 @@ def format_of(path: str | os.PathLike[str]) -> str:
     return format
 
 
-def encode(
+def write(
+    file: BinaryIO,
     format: str,
     pixels: NDArray[np.uint8] | NDArray[np.uint16],
-    icc: bytes | None,
-    exif: bytes | None,
+    extras: Extras,
     quality: int,
-) -> bytes:
-    """The bytes of a file.
+) -> None:
+    """Write a whole file into an empty one.
 
     ``pixels``: HWC with 1 (grey), 2 (grey, alpha), 3 or 4 channels; uint8, or uint16 for the
-    formats of DEEP. ``quality`` is 1 to 100, for the lossy formats. May raise anything.
+    formats of DEEP. ``quality`` is 1 to 100, for the lossy formats. May raise anything; OSError
+    only where ``file`` cannot be written.
     """
     if format == "TIFF":
-        return _tiff(pixels, icc, exif)
-    if pixels.dtype == np.uint16:
-        return _png_16_bit(pixels, icc, exif)
-    options: dict[str, Any] = {}
+        _tiff(file, pixels, extras)
+    elif format == "PNG":
+        _png(file, pixels, extras)
+    else:
+        try:
+            data = _with_pillow(format, pixels, extras, quality)
+        except OSError as error:
+            raise ValueError(str(error)) from error
+        file.write(data)
+
+
+def _with_pillow(format: str, pixels: NDArray[Any], extras: Extras, quality: int) -> bytes:
+    options: dict[str, Any] = {"quality": quality}
+    exif = extras.exif
     if format == "JPEG":  # full colour resolution: results are looked at closely
-        options = {"quality": quality, "subsampling": 0, "optimize": True}
+        options |= {"subsampling": 0, "optimize": True}
         exif = exif and exif_tags.fitted_to_jpeg(exif)
     elif format == "WEBP":
-        options = {"quality": quality, "method": 4}
+        options |= {"method": 4}
     elif format == "AVIF":
-        options = {"quality": quality, "subsampling": "4:4:4" if pixels.shape[2] > 2 else "4:0:0"}
+        options |= {"subsampling": "4:4:4" if pixels.shape[2] > 2 else "4:0:0"}
     if exif is not None:
         options["exif"] = exif
-    if icc is not None:
-        options["icc_profile"] = icc
+    if extras.icc is not None:
+        options["icc_profile"] = extras.icc
+    if extras.dpi is not None and format == "JPEG":
+        options["dpi"] = tuple(min(65535, max(1, round(one))) for one in extras.dpi)
     out = io.BytesIO()
     Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(out, format, **options)
     return out.getvalue()
 
 
-def _png_16_bit(pixels: NDArray[Any], icc: bytes | None, exif: bytes | None) -> bytes:
-    """PNG of 16 bits a channel; each row is stored as its difference to the row above."""
+def _png(file: BinaryIO, pixels: NDArray[Any], extras: Extras) -> None:
     height, width, channels = pixels.shape
 
-    def chunk(kind: bytes, data: bytes) -> bytes:
+    def chunk(kind: bytes, data: bytes) -> None:
         checksum = zlib.crc32(kind + data).to_bytes(4, "big")
-        return len(data).to_bytes(4, "big") + kind + data + checksum
+        file.write(len(data).to_bytes(4, "big") + kind + data + checksum)
 
-    header = struct.pack(">IIBBBBB", width, height, 16, PNG_COLOUR_TYPE[channels], 0, 0, 0)
-    parts = [b"\x89PNG\r\n\x1a\n", chunk(b"IHDR", header)]
-    if icc is not None:
-        parts.append(chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc)))
-    if exif is not None:
-        parts.append(chunk(b"eXIf", exif.removeprefix(exif_tags.PREFIX)))
-    packer, above = zlib.compressobj(6), np.zeros(width * channels * 2, np.uint8)
-    for row in pixels:
-        line = row.astype(">u2").view(np.uint8).ravel()
-        filter_up = b"\2"
-        packed = packer.compress(filter_up + (line - above).tobytes())
-        above = line
+    file.write(b"\x89PNG\r\n\x1a\n")
+    bits = pixels.itemsize * 8
+    head = struct.pack(">IIBBBBB", width, height, bits, PNG_COLOUR_TYPE[channels], 0, 0, 0)
+    chunk(b"IHDR", head)
+    if extras.icc is not None:
+        chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(extras.icc))
+    if extras.dpi is not None:
+        metre = 1
+        chunk(b"pHYs", struct.pack(">IIB", *(round(d / INCHES) for d in extras.dpi), metre))
+    if extras.exif is not None:
+        chunk(b"eXIf", extras.exif.removeprefix(exif_tags.PREFIX))
+    packer = zlib.compressobj(6)
+    above = np.zeros((1, width * channels * pixels.itemsize), np.uint8)
+    rows = max(1, STRIP_BYTES // above.size)
+    for top in range(0, height, rows):
+        band = pixels[top : top + rows]
+        lines = np.ascontiguousarray(band, band.dtype.newbyteorder(">"))
+        lines = lines.view(np.uint8).reshape(len(band), -1)
+        packed = packer.compress(_png_filtered(lines, above, channels * pixels.itemsize))
+        above = lines[-1:]
         if packed:
-            parts.append(chunk(b"IDAT", packed))
-    parts += [chunk(b"IDAT", packer.flush()), chunk(b"IEND", b"")]
-    return b"".join(parts)
+            chunk(b"IDAT", packed)
+    chunk(b"IDAT", packer.flush())
+    chunk(b"IEND", b"")
 
 
-def _tiff(pixels: NDArray[Any], icc: bytes | None, exif: bytes | None) -> bytes:
+def _png_filtered(lines: NDArray[np.uint8], above: NDArray[np.uint8], pixel: int) -> bytes:
+    """Rows of bytes (n, m), each as the least of PNG's five differences, its number in front.
+
+    ``above`` (1, m) is the row before; a pixel has ``pixel`` bytes.
+    """
+    up = np.concatenate([above, lines[:-1]])
+    left, corner = np.zeros_like(lines), np.zeros_like(lines)
+    left[:, pixel:], corner[:, pixel:] = lines[:, :-pixel], up[:, :-pixel]
+    average = (left & up) + ((left ^ up) >> 1)  # of two bytes, in a byte
+    wide_left, wide_up, wide_corner = (a.astype(np.int16) for a in (left, up, corner))
+    to_left = np.abs(wide_up - wide_corner)
+    to_up = np.abs(wide_left - wide_corner)
+    to_corner = np.abs(wide_left + wide_up - 2 * wide_corner)
+    paeth = np.where(to_up <= to_corner, up, corner)
+    paeth = np.where((to_left <= to_up) & (to_left <= to_corner), left, paeth)
+    tried = [lines, lines - left, lines - up, lines - average, lines - paeth]
+    sizes = [np.minimum(one, -one).sum(axis=1, dtype=np.int64) for one in tried]  # of signed bytes
+    best = np.argmin(sizes, axis=0).astype(np.uint8)
+    out = np.empty((len(lines), lines.shape[1] + 1), np.uint8)
+    out[:, 0] = best
+    for number, one in enumerate(tried):
+        chosen = best == number
+        out[chosen, 1:] = one[chosen]
+    return out.tobytes()
+
+
+def _tiff(file: BinaryIO, pixels: NDArray[Any], extras: Extras) -> None:
     """TIFF with zlib-packed strips and horizontal differences, readable everywhere."""
     height, width, channels = pixels.shape
     rows = max(1, STRIP_BYTES // (width * channels * pixels.itemsize))
-    strips = [_tiff_strip(pixels[top : top + rows]) for top in range(0, height, rows)]
-    sizes = [len(strip) for strip in strips]
-    if sum(sizes) > CLASSIC_TIFF_LIMIT:
-        raise PhotoError("The result does not fit into a TIFF, which ends at 4 GB; write a PNG.")
+    file.write(b"II*\0" + bytes(4))  # where the tags begin is known in the end
+    places, sizes = list[int](), list[int]()
+    for top in range(0, height, rows):
+        strip = _tiff_strip(pixels[top : top + rows])
+        places.append(file.tell())
+        sizes.append(len(strip))
+        file.write(strip + bytes(len(strip) % 2))  # everything begins at an even place
+        if file.tell() > CLASSIC_TIFF_LIMIT:
+            raise PhotoError(
+                "The result does not fit into a TIFF, which ends at 4 GB; write a PNG."
+            )
     tags = ImageFileDirectory_v2(b"II*\0\x08\0\0\0")
-    for tag, value in exif_tags.tags_of(exif).items() if exif else ():
+    for tag, value in exif_tags.tags_of(extras.exif).items() if extras.exif else ():
         if tag in exif_tags.DESCRIPTIVE:
             tags[tag] = value
     tags[256], tags[257] = width, height
@@ -131,15 +196,31 @@ def _tiff(pixels: NDArray[Any], icc: bytes | None, exif: bytes | None) -> bytes:
     tags[277], tags[278], tags[284] = channels, rows, 1
     if channels in (2, 4):
         tags[338] = 2  # alpha, not premultiplied
-    if icc is not None:
-        tags.tagtype[ICC_PROFILE], tags[ICC_PROFILE] = 7, icc
-    tags[279] = tuple(sizes)
-    tags[273] = tuple(
-        int(at) for at in np.cumsum([0, *sizes[:-1]])
-    )  # Pillow adds the header's size
-    out = io.BytesIO()
-    tags.save(out)
-    return b"".join([out.getvalue(), *strips])
+    if extras.dpi is not None:
+        tags[282], tags[283] = extras.dpi
+        tags[296] = 2  # inches
+    if extras.icc is not None:
+        tags.tagtype[ICC_PROFILE], tags[ICC_PROFILE] = 7, extras.icc
+    tags[STRIP_OFFSETS], tags[279] = (0,) * len(places), tuple(sizes)
+    at = file.tell()
+    file.write(_directory(tags, at, places))
+    file.seek(4)
+    file.write(struct.pack("<I", at))
+
+
+def _directory(tags: ImageFileDirectory_v2, at: int, places: list[int]) -> bytes:
+    """A TIFF's tags as they lie at ``at``, behind the strips at ``places``.
+
+    Pillow takes for granted that the strips follow the tags, and moves their places: they are put
+    right here.
+    """
+    data = bytearray(tags.tobytes(at))
+    for entry in range(2, 2 + 12 * struct.unpack_from("<H", data)[0], 12):
+        tag, _, count, value = struct.unpack_from("<HHII", data, entry)
+        if tag == STRIP_OFFSETS:
+            where = entry + 8 if count == 1 else value - at
+            struct.pack_into(f"<{count}I", data, where, *places)
+    return bytes(data)
 
 
 def _tiff_strip(rows: NDArray[Any]) -> bytes:

@@ -20,7 +20,7 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from refsr import colour, decode, encode
-from refsr.atomic import atomic_write, check_writable, reason
+from refsr.atomic import atomic_file, atomic_write, check_writable, reason
 from refsr.decode import Levels
 from refsr.errors import PhotoError
 from refsr.exif import read_exif, resized
@@ -60,6 +60,7 @@ class Photo:
     format: str | None = None  # Pillow's name of the file's format; None for arrays
     notes: tuple[str, ...] = ()  # what the user should be told
     jpeg_quality: int | None = None  # 1 to 100, of a JPEG file's quantisation, on libjpeg's scale
+    dpi: tuple[float, float] | None = None  # horizontal, vertical; where the file says it
 
     def __post_init__(self) -> None:
         shape, dtype = self.pixels.shape, self.pixels.dtype
@@ -156,8 +157,8 @@ def save_photo(
 
     PNG and TIFF keep 16 bits; JPEG, WebP and AVIF get 8, rounded. JPEG has no alpha: the photo is
     laid over white. Grey photos are written grey (WebP has no grey). ``quality`` is 1 to 100, for
-    JPEG, WebP and AVIF. ``strip_metadata`` leaves out the EXIF; the ICC profile stays, since
-    without it the colours would change.
+    JPEG, WebP and AVIF. ``strip_metadata`` leaves out the EXIF and the print resolution; the ICC
+    profile stays, since without it the colours would change.
 
     Raises PhotoError where the format is unknown or cannot hold the photo, or the file cannot be
     written.
@@ -177,14 +178,15 @@ def save_photo(
             exif = resized(photo.exif, photo.width, photo.height)
     try:
         channels, icc = _channels_for(photo, format)
-        data = encode.encode(format, channels, icc, exif, quality)
+        extras = encode.Extras(icc, exif, None if strip_metadata else photo.dpi)
+        with atomic_file(path) as file:
+            encode.write(file, format, channels, extras, quality)
     except PhotoError:
         raise
     except MemoryError as error:
         raise PhotoError(f"There is not enough memory to write {name}.") from error
     except Exception as error:  # an encoder may raise anything
         raise PhotoError(f"{name} could not be encoded as {format} ({error}).") from error
-    atomic_write(path, data)
 
 
 def check_output_path(path: str | os.PathLike[str]) -> None:
@@ -246,7 +248,17 @@ def _from_image(image: PIL.Image.Image, file: Any, name: str, max_pixels: int) -
         format = "JPEG" if image.format == "MPO" else image.format
         told = tuple(decoded.notes + notes)
         quality = decode.jpeg_quality(image)
-        return Photo(pixels, alpha, grey, icc, exif, format, told, quality)
+        dpi = _dpi_of(image, orientation)
+        return Photo(pixels, alpha, grey, icc, exif, format, told, quality, dpi)
+
+
+def _dpi_of(image: PIL.Image.Image, orientation: Any) -> tuple[float, float] | None:
+    """The resolution for print of the upright photo, where the file has a possible one."""
+    with suppress(Exception):  # files say the strangest things
+        x, y = (float(one) for one in image.info["dpi"])
+        if 0.5 <= x <= 65535 and 0.5 <= y <= 65535:
+            return (y, x) if orientation in (5, 6, 7, 8) else (x, y)
+    return None
 
 
 def _exif_of(image: PIL.Image.Image) -> tuple[bytes | None, list[str]]:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+SCALE = 4  # HR pixels per LR pixel: what every model makes
 KERNEL_WIDTH = 4.0  # support of the cubic kernel in source pixels, before antialiasing stretches it
 
 

@@ -19,6 +19,11 @@ class Tile:
     core_rows: slice
     core_cols: slice
 
+    @property
+    def pixels(self) -> int:
+        """LR pixels that are computed."""
+        return (self.rows.stop - self.rows.start) * (self.cols.stop - self.cols.start)
+
     def core(self, scale: int) -> tuple[slice, slice]:
         """Where the core lies inside the computed tile, ``scale`` times enlarged."""
         top = (self.core_rows.start - self.rows.start) * scale
@@ -27,47 +32,76 @@ class Tile:
         width = (self.core_cols.stop - self.core_cols.start) * scale
         return slice(top, top + height), slice(left, left + width)
 
+    def inside(self, outer: Tile) -> tuple[slice, slice]:
+        """Where the computed tile lies inside the computed part of ``outer``."""
+        top, left = outer.rows.start, outer.cols.start
+        return (
+            slice(self.rows.start - top, self.rows.stop - top),
+            slice(self.cols.start - left, self.cols.stop - left),
+        )
 
-def spans(length: int, step: int, halo: int) -> list[tuple[slice, slice]]:
-    """(computed, core) intervals of one axis: cores of ``step`` with a halo to both sides."""
-    starts = range(0, length, step)
-    return [
-        (slice(max(0, s - halo), min(length, s + step + halo)), slice(s, min(length, s + step)))
-        for s in starts
-    ]
+
+def whole(height: int, width: int) -> Tile:
+    """A photo as its only tile."""
+    rows, cols = slice(0, height), slice(0, width)
+    return Tile(rows, cols, rows, cols)
 
 
-def best_steps(height: int, width: int, halo: int, multiple: int, budget: int) -> tuple[int, int]:
-    """Core height and width with the least computed area, no tile above ``budget`` LR pixels."""
+def spans(part: slice, length: int, step: int, halo: int) -> list[tuple[slice, slice]]:
+    """(computed, core) intervals of one axis of a photo of that ``length``.
 
-    def choices(length: int) -> list[tuple[int, int, int]]:
-        out: list[tuple[int, int, int]] = []
-        for step in range(multiple, length + multiple, multiple):
-            sizes = [
-                -(-(c.stop - c.start) // multiple) * multiple for c, _ in spans(length, step, halo)
-            ]
-            out.append((step, sum(sizes), max(sizes)))
-        return out
+    Cores of ``step`` cover ``part``; the halo to both sides ends at the photo's border.
+    """
+    out: list[tuple[slice, slice]] = []
+    for start in range(part.start, part.stop, step):
+        stop = min(part.stop, start + step)
+        out.append((slice(max(0, start - halo), min(length, stop + halo)), slice(start, stop)))
+    return out
 
+
+def choices(part: slice, length: int, halo: int, multiple: int) -> list[tuple[int, int, int]]:
+    """Possible steps of one axis: (step, computed in total, computed at most in one)."""
+    out: list[tuple[int, int, int]] = []
+    extent = part.stop - part.start
+    count = 0
+    for step in range(multiple, extent + multiple, multiple):
+        if -(-extent // step) == count:
+            continue  # as many parts as before, only less even
+        count = -(-extent // step)
+        sizes = [
+            -(-(c.stop - c.start) // multiple) * multiple
+            for c, _ in spans(part, length, step, halo)
+        ]
+        out.append((step, sum(sizes), max(sizes)))
+    return out
+
+
+def cut(
+    height: int,
+    width: int,
+    halo: int,
+    multiple: int,
+    budget: int,
+    part: Tile | None = None,
+) -> list[Tile]:
+    """Tiles of an LR photo, row by row, with the least computed area that the budget allows.
+
+    ``budget``: LR pixels that one computed tile may have; a tile is never smaller than one grid
+    cell with its halo. ``part``: only tiles that cover the core of this one, which begins on the
+    grid.
+    """
+    part = part or whole(height, width)
     possible = [
         (total_y * total_x, step_y, step_x)
         for (step_y, total_y, most_y), (step_x, total_x, most_x) in product(
-            choices(height), choices(width)
+            choices(part.core_rows, height, halo, multiple),
+            choices(part.core_cols, width, halo, multiple),
         )
         if most_y * most_x <= budget
     ]
-    return min(possible)[1:] if possible else (multiple, multiple)
-
-
-def cut(height: int, width: int, halo: int, multiple: int, budget: int) -> list[Tile]:
-    """Tiles of an LR photo, row by row.
-
-    ``budget``: LR pixels that one computed tile may have; a tile is never smaller than one grid
-    cell with its halo.
-    """
-    step_y, step_x = best_steps(height, width, halo, multiple, budget)
+    step_y, step_x = min(possible)[1:] if possible else (multiple, multiple)
     return [
         Tile(rows, cols, core_rows, core_cols)
-        for rows, core_rows in spans(height, step_y, halo)
-        for cols, core_cols in spans(width, step_x, halo)
+        for rows, core_rows in spans(part.core_rows, height, step_y, halo)
+        for cols, core_cols in spans(part.core_cols, width, step_x, halo)
     ]

@@ -14,9 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from refsr.resize import contributions
+from refsr.resize import SCALE, contributions
 
-SCALE = 4  # HR pixels per LR pixel
 FIELD = 2  # field pixels per LR pixel
 BAND_ROWS = 64  # LR rows rendered at a time: bounds memory whatever the size of the input
 REMAP_SIDE = 32000  # OpenCV's remap takes at most 32767 pixels a side

@@ -15,9 +15,8 @@ from refsr.data.layouts import scene_of
 from refsr.errors import DataError
 from refsr.evaluate.metrics import SSIM_WINDOW, psnr, ssim
 from refsr.evaluate.pairs import Job
-from refsr.resize import imresize
+from refsr.resize import SCALE, imresize
 
-SCALE = 4
 BORDER = SCALE  # the field's convention: as many pixels as the scale
 SMALLEST = SSIM_WINDOW + 2 * BORDER + 1  # the least multiple of SCALE in which an SSIM window fits
 EQUAL = 100.0  # dB that count for an exact copy, whose PSNR is infinite, so that means stay finite
