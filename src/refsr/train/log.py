@@ -68,7 +68,8 @@ class Log:
         score = float(
             np.mean([v for n, v in figures.items() if n.endswith(("given", "blank"))] or [0.0])
         )
-        if score > trainer.best:
+        if score > trainer.best and trainer.adversary is None:
+            # beside an adversarial term PSNR falls on purpose: which weights are best is for eyes
             trainer.best = score
             about = {**trainer.about(), **figures}
             save_weights(trainer.ema, self.folder / "best.safetensors", about)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from refsr.evaluate.metrics import psnr
+from refsr.evaluate.perceptual import SMALLEST, detail_share, haarpsi
 from refsr.model.ssen import SCALE, SSEN
 from refsr.resize import imresize
 from refsr.train.config import RunConfig
@@ -23,6 +25,7 @@ class Validation:
 
     def __init__(self, config: RunConfig) -> None:
         self.sets: dict[str, list[Sample]] = {}
+        self.perceptual = config.adversarial.weight > 0  # PSNR cannot see what it is trained for
         data = config.data
         if data.benchmark:
             photos = [load_hr(path, 10_000) for path in image_files(Path(data.benchmark))]
@@ -44,6 +47,7 @@ class Validation:
         for name, samples in self.sets.items():
             kinds = ["blank"] if name == "benchmark" else ["blank", "given", "foreign"]
             values: dict[str, list[float]] = {kind: [] for kind in kinds}
+            looks: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
             for index, sample in enumerate(samples):
                 other = samples[(index + len(samples) // 2) % len(samples)]
                 outputs = {
@@ -51,6 +55,9 @@ class Validation:
                 }
                 for kind, sr in outputs.items():
                     values[kind].append(psnr(sr, sample.hr, border=SCALE))
+                    if self.perceptual and min(sr.shape[:2]) >= SMALLEST + 2 * SCALE:
+                        looks[kind, "haarpsi"].append(haarpsi(sr, sample.hr, border=SCALE))
+                        looks[kind, "detail"].append(detail_share(sr, sample.hr, border=SCALE))
                 if name != "benchmark" and len(rows) < 4:
                     parts = [
                         imresize(sample.lr, scale=SCALE),
@@ -60,6 +67,7 @@ class Validation:
                     ]
                     rows.append(np.hstack([part[:256, :256] for part in parts]))
             figures |= {f"{name}/{kind}": float(np.mean(v)) for kind, v in values.items()}
+            figures |= {f"{name}/{kind}/{m}": float(np.mean(v)) for (kind, m), v in looks.items()}
             if "given" in kinds:
                 figures[f"{name}/gap"] = figures[f"{name}/given"] - figures[f"{name}/blank"]
         rows = [row for row in rows if row.shape == rows[0].shape]
