@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from refsr.resize import imresize
-from refsr.train.config import DataConfig
+from refsr.train.config import DataConfig, RunConfig
 from refsr.train.data import Patches
 from refsr.train.degrade import GRID, degraded_lr, jpeg, noise, shrink
+from refsr.train.validation import Validation
 
 Pixels = NDArray[np.uint8]
 
@@ -78,3 +79,18 @@ def test_a_share_of_the_patches_is_degraded(tmp_path: Path, natural: Pixels, sha
         assert np.array_equal(a.ref, b.ref)
         changed += not np.array_equal(a.lr, b.lr)
     assert changed == 0 if share == 0.0 else 8 < changed < 32
+
+
+def test_what_is_trained_on_damaged_photos_is_validated_on_them(
+    tmp_path: Path, natural: Pixels
+) -> None:
+    Image.fromarray(natural).save(tmp_path / "a.png")
+    sets = [
+        Validation(RunConfig(data=DataConfig(benchmark=str(tmp_path), real=0.0, degraded=share)))
+        for share in (0.0, 0.9, 0.9)
+    ]
+    clean, worse, again = (validation.sets["simulated"][0] for validation in sets)
+    assert not np.array_equal(clean.lr, worse.lr)
+    assert np.array_equal(worse.lr, again.lr)
+    assert np.array_equal(clean.hr, worse.hr)
+    assert np.array_equal(clean.ref, worse.ref)

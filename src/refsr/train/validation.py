@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from refsr.resize import imresize
 from refsr.train.config import RunConfig
 from refsr.train.data import cached_pairs, scenes, stack
 from refsr.train.datasets import Sample, blank, image_files, load_hr, load_patch_pair, patch_pairs
+from refsr.train.degrade import degraded_lr
 from refsr.train.simulate import MARGIN, simulate_reference
 
 CROP = 384  # HR pixels a side of a validation crop: a few seconds in all
@@ -38,6 +40,8 @@ class Validation:
         patches = patch_pairs(Path(data.patch_pairs))[1] if data.patch_pairs else []
         if patches:
             self.sets["patch_pairs"] = [load_patch_pair(pair, least=0) for pair in patches]
+        if data.degraded > 0:
+            self.sets = {name: degraded(samples) for name, samples in self.sets.items()}
 
     @torch.no_grad()
     def run(self, model: SSEN) -> tuple[dict[str, float], np.ndarray | None]:
@@ -72,6 +76,14 @@ class Validation:
                 figures[f"{name}/gap"] = figures[f"{name}/given"] - figures[f"{name}/blank"]
         rows = [row for row in rows if row.shape == rows[0].shape]
         return figures, np.vstack(rows) if rows else None
+
+
+def degraded(samples: list[Sample]) -> list[Sample]:
+    """The same with the small photos that a model for damaged ones is for, each time alike."""
+    return [
+        replace(sample, lr=degraded_lr(np.random.default_rng((98, index)), sample.hr))
+        for index, sample in enumerate(samples)
+    ]
 
 
 def simulated(hr: np.ndarray, index: int) -> Sample:
