@@ -69,18 +69,20 @@ def register(lr: NDArray[np.uint8], reference: Reference) -> Registration:
     return judge(lr, reference, xy_ref, doubt, geometry, len(pairs))
 
 
-def dense(gray: Image, xy_ref: Field, reference: Reference) -> tuple[Field, Image]:
+def dense(
+    gray: Image, xy_ref: Field, reference: Reference, rounds: int = FLOW_ROUNDS
+) -> tuple[Field, Image]:
     """Optical flow on top of the smooth field: the field, and its doubt in LR px (2h, 2w)."""
     height, width = gray.shape
     doubt = np.zeros((FIELD * height, FIELD * width), np.float32)
     if min(height, width) < SMALLEST_FLOW:
         return xy_ref, doubt
     lr_norm = flow.normalise(flow.enlarge2(gray))
-    for step in range(FLOW_ROUNDS):
+    for step in range(rounds):
         warped = flow.normalise(flow.enlarge2(warped_gray(xy_ref, reference)))
         inside, _ = flow.folding(xy_ref, reference.pixels.shape)
         xy_ref, target, forward = flow.refine(lr_norm, warped, xy_ref, inside)
-        if step == FLOW_ROUNDS - 1:
+        if step == rounds - 1:
             doubt = flow.round_trip(lr_norm, target, forward) / np.float32(FIELD)
     return xy_ref, doubt
 
@@ -94,22 +96,15 @@ def judge(
     matches: int,
 ) -> Registration:
     """Validity, consistency and colour of a finished field."""
-    height, width = lr.shape[:2]
-    inside, torn = flow.folding(xy_ref, reference.pixels.shape)
-    trust = np.exp(-((doubt / 0.5) ** 2)) * (inside & ~torn)
-    validity = np.clip(cv2.GaussianBlur(trust.astype(np.float32), (0, 0), 1.0), 0, 1) * inside
-    zoom = zoom_of(xy_ref, trust > 0.5)
-    pixels, level = reference.prefiltered(zoom)
-    shrunk = shrunk_warp(pixels, at_level(xy_ref, level))
-    local = flow.agreement(flow.luma(lr), flow.luma(shrunk))
-    size = (FIELD * width, FIELD * height)
-    consistency = np.clip(cv2.resize(local, size, interpolation=cv2.INTER_LINEAR), 0, 1)
+    validity, trusted = valid(xy_ref, doubt, reference)
+    zoom = zoom_of(xy_ref, trusted)
+    consistency, shrunk = consistent(lr, xy_ref, reference, zoom)
     both = validity * consistency
     coverage = float((both > CONSISTENT).mean())
     found = Registration(
         xy_ref=xy_ref,
-        validity=validity.astype(np.float32),
-        consistency=consistency.astype(np.float32),
+        validity=validity,
+        consistency=consistency,
         zoom=zoom,
         coverage=coverage,
         matches=matches,
@@ -119,6 +114,26 @@ def judge(
         colour=colour_match(lr, shrunk, both),
     )
     return found if found.matched else replace(found, validity=np.zeros_like(found.validity))
+
+
+def valid(xy_ref: Field, doubt: Image, reference: Reference) -> tuple[Image, NDArray[np.bool_]]:
+    """Geometric validity of a field (2h, 2w, 2), 0..1, and where it is trusted: (2h, 2w) each."""
+    inside, torn = flow.folding(xy_ref, reference.pixels.shape)
+    trust = np.exp(-((doubt / 0.5) ** 2)) * (inside & ~torn)
+    validity = np.clip(cv2.GaussianBlur(trust.astype(np.float32), (0, 0), 1.0), 0, 1) * inside
+    return validity.astype(np.float32), trust > 0.5
+
+
+def consistent(
+    lr: NDArray[np.uint8], xy_ref: Field, reference: Reference, zoom: float
+) -> tuple[Image, Image]:
+    """How well the shrunk warped reference explains the LR photo (2h, 2w), 0..1, and that image."""
+    pixels, level = reference.prefiltered(zoom)
+    shrunk = shrunk_warp(pixels, at_level(xy_ref, level))
+    local = flow.agreement(flow.luma(lr), flow.luma(shrunk))
+    size = (FIELD * lr.shape[1], FIELD * lr.shape[0])
+    consistency = np.clip(cv2.resize(local, size, interpolation=cv2.INTER_LINEAR), 0, 1)
+    return consistency.astype(np.float32), shrunk
 
 
 def unmatched(lr: NDArray[np.uint8], reference: Reference, matches: int) -> Registration:
