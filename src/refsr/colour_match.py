@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from refsr.warp import SCALE, Image, grid, sample
 
 NODES = 16  # along the photo's long side
+LEAST_GAIN, MOST_GAIN = 0.2, 5.0  # a photo two stops darker is made four times brighter
 IDENTITY = np.array([[[1, 1, 1, 0, 0, 0]]], np.float32)
 
 
@@ -51,7 +52,7 @@ def regress(
     variance = np.maximum(sum_aa / count - mean_a * mean_a, np.float32(0))
     covariance = sum_ab / count - mean_a * mean_b
     slope = (covariance + ridge * prior) / (variance + ridge)
-    return np.clip(slope, 0.4, 2.5), mean_a, mean_b
+    return np.clip(slope, LEAST_GAIN, MOST_GAIN), mean_a, mean_b
 
 
 def apply_colour(

@@ -80,6 +80,7 @@ def expected_together(composite: Composite | None) -> float:
 def build_report(
     *,
     composite: Composite | None,
+    album: dict[str, Any] | None,
     names: list[str],
     amounts: NDArray[np.float32],
     seconds: dict[str, float],
@@ -89,7 +90,8 @@ def build_report(
     """Everything a caller may want to know of a job, as JSON-ready values.
 
     ``amounts``: (h, w, 3), see ``refsr.provenance``. ``lr_error``: mean absolute difference, in
-    8-bit levels, of the result shrunk again to the LR photo. ``facts``: sizes, model, notes.
+    8-bit levels, of the result shrunk again to the LR photo. ``album``: of many references, which
+    were registered and why the others not. ``facts``: sizes, model, notes.
     """
     references: list[dict[str, Any]] = []
     if composite is not None:
@@ -106,6 +108,7 @@ def build_report(
     return {
         **facts,
         "references": references,
+        "album": album,
         "borrowed_detail": round(float(borrowed_share(amounts).mean()), 4),
         "detail": overall_shares(amounts),
         "expected_gain_db": round(gain, 2),
