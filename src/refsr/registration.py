@@ -62,6 +62,9 @@ def register(lr: NDArray[np.uint8], reference: Reference) -> Registration:
     features = input_features(gray, enlarge)
     pairs = matching.match(features, reference.features, RATIO)
     geometry = first_geometry(features, reference.features, pairs)
+    if geometry is None:  # a reference of a small part: its own features have fewer rivals here
+        pairs = matching.match(reference.features, features, RATIO)[:, ::-1]
+        geometry = first_geometry(features, reference.features, pairs)
     if geometry is None:
         return unmatched(lr, reference, len(pairs))
     geometry, xy_ref = rematch(gray, features, enlarge, geometry, reference)
