@@ -46,7 +46,7 @@ SUN80_TRUTH, SUN80_REFERENCES = "Sun_Hays_SR_groundtruth", "Sun_Hays_SR_scenemat
 SUN80_PHOTOS, SUN80_EACH = 80, 20
 DIV2K_NAME = re.compile(r"(\d{4})\.png")
 DIV2K_PARTS = (range(1, 801), range(801, 901))  # training, validation
-DEPTH = 2  # folders below the given one that are looked through for known data sets
+DEPTH = 3  # folders below the given one that are looked through: CUFED/test/CUFED5
 
 
 @dataclass(frozen=True)
@@ -325,12 +325,15 @@ def recognise(folder: Path) -> list[DataSet]:
     if any(holds_known(path, DEPTH - 1) for path in inside):
         found = [recognise(path) for path in inside if images_below(path)]
         return [part for parts in found for part in parts]
-    if not images_in(folder) and sum(bool(images_in(path)) for path in inside) > len(inside) / 2:
+    shrunk = re.search(r"_LR(_|$)", folder.name) is not None
+    with_photos = sum(bool(images_in(path)) for path in inside)
+    if not images_in(folder) and with_photos > len(inside) / 2 and not shrunk:
         return [scenes(folder)]
     photos = images_below(folder)
     if not photos:
         raise DataError(f"There are no photos in {folder}.")
-    return [DataSet("photos", folder, tuple(Pair(path, (), "photos") for path in photos))]
+    notes = ("by the folder's name these are shrunk photos: not for training",) if shrunk else ()
+    return [DataSet("photos", folder, tuple(Pair(p, (), "photos") for p in photos), notes=notes)]
 
 
 def scene_of(path: Path) -> str:
