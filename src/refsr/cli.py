@@ -13,12 +13,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
-from tyro.conf import Positional, UseAppendAction, arg
+from tyro.conf import (
+    OmitArgPrefixes,
+    OmitSubcommandPrefixes,
+    Positional,
+    UseAppendAction,
+    arg,
+    subcommand,
+)
 
 from refsr import __version__
 from refsr.errors import DataError, RefsrError
 
 if TYPE_CHECKING:
+    from refsr.budget import Estimate
     from refsr.upscaler import Upscaler
 
 Input = Positional[Path]
@@ -26,17 +34,15 @@ References = Annotated[UseAppendAction[tuple[Path, ...]], arg(name="ref", metava
 Output = Annotated[Path, arg(aliases=["-o"])]
 OUT_OF_MEMORY = "Out of memory; a lower --max-memory works in smaller tiles."
 OPENCV_NO_MEMORY = -4  # code of cv2.error
-UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+LONG = 20.0  # seconds; what takes longer is announced
 
 
-def parse_memory(text: str) -> int:
-    """Bytes of "2GB", "800MB" or a plain number. Raises DataError."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?B?)\s*", text, re.IGNORECASE)
-    unit = match.group(2).upper() if match else ""
-    unit = unit if unit in UNITS else unit + "B"
-    if not match or unit not in UNITS:
-        raise DataError(f"{text!r} is not an amount of memory; write for example 2GB or 800MB.")
-    return int(float(match.group(1)) * UNITS[unit])
+def parse_place(text: str) -> tuple[int, int]:
+    """The pixel of "X,Y". Raises DataError."""
+    match = re.fullmatch(r"\s*(\d+)\s*,\s*(\d+)\s*", text)
+    if not match:
+        raise DataError(f"{text!r} is no place in a photo; write for example --at 512,300.")
+    return int(match.group(1)), int(match.group(2))
 
 
 @contextlib.contextmanager
@@ -57,6 +63,35 @@ def progress_bar(name: str, quiet: bool) -> Generator[Callable[[float], None]]:
         yield move
 
 
+def announcer(out: Path, quiet: bool) -> Callable[[Estimate], None]:
+    """Says what a long job, or one that needs more memory than it is allowed, will take."""
+
+    def announce(estimate: Estimate) -> None:
+        from tqdm import tqdm
+
+        from refsr.encode import memory_to_write
+        from refsr.memory import in_words
+
+        pixels = estimate.width * estimate.height
+        memory = max(estimate.memory, estimate.result + memory_to_write(out, pixels))
+        over = memory > estimate.allowed
+        if quiet or not (over or estimate.seconds > LONG):
+            return
+        text = f"this takes about {duration(estimate.seconds)} and {in_words(memory)} of memory"
+        if over:
+            text += f", more than the {in_words(estimate.allowed)} allowed: it cannot do with less"
+        tqdm.write(f"{text}.", file=sys.stderr)  # above the bar
+
+    return announce
+
+
+def duration(seconds: float) -> str:
+    """A time for a reader: "40 seconds", "3 minutes"."""
+    if seconds < 90:
+        return f"{max(1, round(seconds, -1 if seconds >= 10 else 0)):.0f} seconds"
+    return f"{round(seconds / 60)} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
+
+
 def say(text: str, quiet: bool = False) -> None:
     """A line for the reader, on stderr: stdout belongs to the answer."""
     if not quiet:
@@ -70,7 +105,8 @@ def upscale(
     model: str = "ssen",
     device: Literal["auto", "cpu", "cuda"] = "auto",
     runtime: Literal["auto", "onnx"] = "auto",
-    max_memory: str = "1.1GB",
+    scale: Literal[2, 3, 4] = 4,
+    max_memory: str = "auto",
     max_pixels: int = 200_000_000,
     threads: int = 0,
     strength: float = 1.0,
@@ -80,7 +116,7 @@ def upscale(
     json: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Make a photo four times larger, with the detail of other photos of the same thing.
+    """Make a photo two to four times larger, with the detail of other photos of the same thing.
 
     Args:
         photo: The small photo.
@@ -90,7 +126,9 @@ def upscale(
         model: A shipped model (see `refsr info`), detail-transfer, or an exported .onnx file.
         device: Where the network runs.
         runtime: What runs it.
+        scale: How many times larger the result is; 2 and 3 are the result of 4, shrunk.
         max_memory: What the program may use, such as 2GB; large photos are worked on in tiles.
+            auto is half of the free memory, at most 1.5GB.
         max_pixels: Photos larger than this are refused before they are decoded.
         threads: Processor cores to use; 0 for all.
         strength: How much of the references' detail is taken, from 0 (none) to 1 (all).
@@ -116,17 +154,26 @@ def upscale(
     upscaler = load_upscaler(model, device, threads, max_memory, max_pixels)
     upscaler.set_reference(list(ref))
     with progress_bar(photo.name, quiet or json) as progress:
-        result = upscaler.upscale(photo, strength=strength, progress=progress)
+        result = upscaler.upscale(
+            photo,
+            scale=scale,
+            strength=strength,
+            progress=progress,
+            announce=announcer(out, quiet),
+        )
+    del upscaler  # writing a large result takes memory of its own
     result.save(out, strip_metadata=strip_metadata)
     record = {"input": str(photo), "output": str(out), **result.report}
     if map is not None:
-        save_photo(Photo.of(result.map()), map)
+        save_photo(Photo(result.map()), map)
     if report is not None:
         write_text(report, dump(record, indent=1))
     if json:
         print(dump(record))
     for note in result.report["notes"]:
         say(f"note: {note}", quiet)
+    if result.report["album"]:
+        say(album_line(result.report["album"]), quiet)
     for reference in result.report["references"]:
         say(f"{reference['reference']}: {reference['verdict']}", quiet)
     width, height = result.report["output_size"]
@@ -152,13 +199,18 @@ def check(photo: Input, ref: References, json: bool = False, max_pixels: int = 2
         sys.exit(2)
     upscaler = Upscaler.load(DETAIL_TRANSFER, max_pixels=max_pixels)  # no network is needed
     upscaler.set_reference(list(ref))
-    composite = upscaler.register(load_photo(photo, max_pixels=max_pixels))
+    opened = load_photo(photo, max_pixels=max_pixels)
+    references, album = upscaler.choose(opened)
+    composite = upscaler.register(opened, references)
     assert composite is not None
-    rows = [describe(one.name, composite, i) for i, one in enumerate(upscaler.references)]
+    rows = [describe(one.name, composite, i) for i, one in enumerate(references)]
     gain = round(expected_together(composite), 2)
     if json:
-        print(dump({"input": str(photo), "references": rows, "expected_gain_db": gain}))
+        answer = {"input": str(photo), "references": rows, "album": album}
+        print(dump(answer | {"expected_gain_db": gain}))
     else:
+        if album:
+            print(album_line(album))
         for row in rows:
             print(f"{row['reference']}: {row['verdict']}")
         if sum(composite.useful) > 1:
@@ -169,7 +221,7 @@ def evaluate(
     target: Positional[str],
     root: Path,
     model: str = "ssen",
-    reference: Literal["given", "none", "shuffled", "blank", "self", "upscaled"] = "given",
+    reference: Literal["given", "none", "shuffled", "blank", "self", "upscaled", "all"] = "given",
     max_side: int | None = None,
     limit: int | None = None,
     json: Path | None = None,
@@ -179,16 +231,19 @@ def evaluate(
 
     Args:
         target: A CSV with the columns input, reference, kind, or set5, set14, b100, urban100,
-            cufed5.
+            cufed5 (a row a level; cufed5-l1 to -l5 one level, cufed5-all five references at once),
+            wr-sr, sun80 (the first reference; sun80-all every one).
         root: The folder that the CSV's paths, or the benchmark, are in.
         model: A shipped model, bicubic, lanczos, detail-transfer, or an exported .onnx file.
-        reference: Which reference the model gets. Measure given and none to see what it adds.
+        reference: Which reference the model gets; all puts given, shuffled, blank, none and self
+            beside each other: does the reference help at all?
         max_side: Shrink photos to this long side first, in pixels.
         limit: Only the first so many rows.
         json: Write every number to this file.
         quiet: No progress.
     """
     from refsr.atomic import check_writable
+    from refsr.evaluate.compare import compare_references, render_comparison
     from refsr.evaluate.pairs import load_jobs
     from refsr.evaluate.run import evaluate as measure
     from refsr.evaluate.run import render_table
@@ -197,12 +252,112 @@ def evaluate(
         check_writable(json)
     jobs = load_jobs(target, root)[:limit]
     with progress_bar(f"{model}, {reference}", quiet) as progress:
-        result = measure(
-            jobs, model=model, reference=reference, max_side=max_side, progress=progress
-        )
+        if reference == "all":
+            result = compare_references(jobs, model=model, max_side=max_side, progress=progress)
+            table = render_comparison(result)
+        else:
+            result = measure(
+                jobs, model=model, reference=reference, max_side=max_side, progress=progress
+            )
+            table = render_table(result)
     if json is not None:
         write_text(json, dump(result, indent=1))
-    print(render_table(result))
+    print(table)
+
+
+def reproduce(
+    table: Positional[Literal["table1", "table2", "table3", "table4", "fig7", "time"]],
+    out: Output,
+    root: Path = Path(),
+    model: str = "ssen",
+    pairs: Path = Path("benchmarks/validation.csv"),
+    limit: int | None = None,
+    quiet: bool = False,
+) -> None:
+    """Make a table of the paper again: its numbers and ours, with their protocols.
+
+    Writes Markdown and JSON. Data that is absent is named: what it must hold, and where.
+
+    Args:
+        table: table1 CUFED5; table2 self-similarity; table3 similarity levels; table4 ablation;
+            fig7 where the samples fall; time seconds and memory by size.
+        out: The folder for the results; made if missing.
+        root: The folder that the data is in, as deep as two folders down.
+        model: A shipped model, detail-transfer, or an exported .onnx file.
+        pairs: Own pairs for table3: a CSV with the columns input, reference, kind, its photos in a
+            folder pairs of the root, or in the root.
+        limit: Only so many photos of each data set.
+        quiet: No progress.
+    """
+    from refsr.evaluate.reproduce import Request
+    from refsr.evaluate.reproduce import reproduce as make
+
+    with progress_bar(table, quiet) as progress:
+        request = Request(root, out, model, pairs, limit, progress)
+        written = make(table, request)
+    print("\n".join(map(str, written)))
+
+
+def data_check(folder: Input, json: bool = False, quiet: bool = False) -> None:
+    """Say what a data set is, and what in it is missing, unpaired, unreadable, too small.
+
+    Exits with 1 where anything is wrong. Known are CUFED, CUFED5, WR-SR, Sun80, Set5, Set14, B100,
+    Urban100, DIV2K, own scenes (SCENE/*.jpg) and plain photos.
+
+    Args:
+        folder: The data set, or a folder of data sets.
+        json: Print one JSON object on stdout instead of sentences.
+        quiet: No progress.
+    """
+    from refsr.data.check import check, describe, render
+
+    with progress_bar(folder.name, quiet or json) as progress:
+        checked = check(folder, progress)
+    if json:
+        print(dump({"sets": [describe(data) for data in checked]}))
+    else:
+        for data in checked:
+            print(render(data))
+    wrong = sum(len(data.problems) for data in checked)
+    if wrong:
+        raise DataError(f"{wrong} problem{'s' * (wrong > 1)} in {folder}.")
+
+
+def data_build(
+    folder: Input, out: Output, link: bool = False, json: bool = False, quiet: bool = False
+) -> None:
+    """Make training pairs of your own photos: those that overlap become scenes.
+
+    The photos below the folder are compared, likely partners registered, and every scene's photos
+    written to OUT/SCENE/, with OUT/pairs.csv for `refsr evaluate`. The same command goes on where
+    it was interrupted.
+
+    Args:
+        folder: Your photos, searched recursively; they are not changed.
+        out: A new folder for the scenes.
+        link: Make symbolic links to the photos instead of copies.
+        json: Print one JSON object on stdout instead of sentences.
+        quiet: No progress.
+    """
+    from refsr.data.build import build, describe, render
+
+    with progress_bar(folder.name, quiet or json) as progress:
+        built = build(folder, out, link=link, progress=progress)
+    print(dump(describe(built)) if json else render(built))
+
+
+Task = (
+    Annotated[None, subcommand("check", constructor=data_check)]
+    | Annotated[None, subcommand("build", constructor=data_build)]
+)
+
+
+def data(task: OmitSubcommandPrefixes[OmitArgPrefixes[Task]]) -> None:
+    """Check data sets, or make training pairs of your own photos.
+
+    Args:
+        task: What to do.
+    """
 
 
 def train(config: Input, resume: Literal["auto", "never"] = "never") -> None:
@@ -214,10 +369,13 @@ def train(config: Input, resume: Literal["auto", "never"] = "never") -> None:
     """
     need_torch()
     from refsr.train.config import load_config
+    from refsr.train.distributed import is_first
     from refsr.train.loop import train as run
 
     folder = run(load_config(config), resume == "auto")
-    print(f"{folder}: best.safetensors, last.safetensors, log.jsonl")
+    if is_first():
+        weights = sorted(path.name for path in folder.glob("*.safetensors"))
+        print(f"{folder}: {', '.join(weights)}, log.jsonl")
 
 
 def export(checkpoint: Input, out: Output, note: str = "") -> None:
@@ -233,6 +391,58 @@ def export(checkpoint: Input, out: Output, note: str = "") -> None:
 
     error = export_checkpoint(checkpoint, out, note)
     print(f"{out}: equals torch within {error:.1e}")
+
+
+def explain(
+    photo: Input,
+    out: Output,
+    at: str,
+    ref: Path | None = None,
+    heat: Path | None = None,
+    model: str = "ssen",
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    max_pixels: int = 200_000_000,
+    quiet: bool = False,
+) -> None:
+    """Draw which places of the reference one pixel of the result was sampled from.
+
+    Args:
+        photo: The small photo.
+        out: The figure: input, reference with the samples, samples enlarged, result.
+        at: X,Y of the pixel in the result, which is 4 times larger than the photo.
+        ref: A sharp photo of the same thing; without one the photo is its own reference.
+        heat: Write a map of how far the network opened its samples, over the whole photo.
+        model: A shipped model or an exported .onnx file.
+        device: Where the network runs.
+        max_pixels: Photos larger than this are refused before they are decoded.
+        quiet: No progress, no closing line.
+    """
+    from refsr.explain import Layers, modulation_map, registered
+    from refsr.explain import explain as look_into
+    from refsr.figure import draw_figure, draw_heat
+    from refsr.photo import Photo, check_output_path, load_photo, save_photo
+
+    place = parse_place(at)
+    outputs = [out] if heat is None else [out, heat]
+    for path in outputs:
+        check_output_path(path)
+    check_distinct([photo] if ref is None else [photo, ref], outputs)
+    layers = Layers(model, device)
+    opened = load_photo(photo, max_pixels=max_pixels)
+    reference = None if ref is None else load_photo(ref, max_pixels=max_pixels)
+    composite = registered(opened, reference)
+    found = look_into(opened, composite, layers, place)
+    save_photo(Photo.of(draw_figure(found)), out)
+    if heat is not None:
+        with progress_bar(photo.name, quiet) as progress:
+            shares, validity = modulation_map(opened, composite, layers, progress)
+        masked = None if found.source is None else validity
+        save_photo(Photo.of(draw_heat(opened.as_uint8(), shares, masked)), heat)
+    if ref is not None and found.source is None:
+        say(f"{ref.name} is not used for this photo; the figure shows the photo as its own", quiet)
+    x, y = found.xy_identity
+    whose = "the photo" if found.source is None else "the reference"
+    say(f"{out}: {len(found.strength)} samples around pixel {x:.1f},{y:.1f} of {whose}", quiet)
 
 
 def info(json: bool = False) -> None:
@@ -281,6 +491,13 @@ def demo(out: Annotated[Path, arg(aliases=["-o"])] = Path("demo_out")) -> None:
     print(run_demo(out))
 
 
+def album_line(album: dict[str, Any]) -> str:
+    """How many references were looked at and registered, and those that could not be read."""
+    line = f"{album['looked_at']} references looked at, {len(album['registered'])} registered."
+    unread = [one["why"] for one in album["not_registered"] if one["why"].endswith(".")]
+    return " ".join([line, *unread])
+
+
 def check_distinct(inputs: list[Path], outputs: list[Path]) -> None:
     """Refuse to write over a photo that is read, or to write two things to one file.
 
@@ -322,7 +539,7 @@ def load_upscaler(
         model,
         device=device,
         threads=threads,
-        max_memory=parse_memory(max_memory),
+        max_memory=max_memory,
         max_pixels=max_pixels,
     )
 
@@ -343,8 +560,11 @@ COMMANDS = {
     "upscale": upscale,
     "check": check,
     "evaluate": evaluate,
+    "reproduce": reproduce,
+    "data": data,
     "train": train,
     "export": export,
+    "explain": explain,
     "info": info,
     "demo": demo,
 }

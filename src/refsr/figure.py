@@ -1,0 +1,228 @@
+"""Drawing what ``refsr.explain`` found: a figure for print, and a heat map over the photo."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+import PIL.ImageFont
+from numpy.typing import NDArray
+
+from refsr.explain import Explanation
+from refsr.resize import imresize
+from refsr.warp import SCALE, grid, render
+
+PANEL = 600  # pixels: height of every picture in the figure
+MARGIN, GAP = 30, 24
+TITLE, TEXT = 28, 22  # sizes of the letters
+VIEW = 40  # LR pixels a side of the input's and the output's crop
+CLOSEST = 64.0  # source pixels: the enlarged part is never smaller than this
+DISC = 0.0075  # radius of a sample in the enlarged part, of its side
+DOT = 1.2  # the same in the whole reference, in pixels
+VISIBLE = 0.01  # opacity from which a sample counts for how much is shown
+TOP = MARGIN + TITLE  # above the pictures
+SCALE_WIDTH = 120  # of the scale of opacity
+INK, PAPER, OUTSIDE = (25, 25, 25), (255, 255, 255), (235, 235, 235)
+BORROWED, OWN = (255, 70, 30), (40, 150, 255)  # samples on the reference, and on its stand-in
+MARK = (255, 225, 0)
+
+Image = NDArray[np.float32]
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class View:
+    """A rectangle of an image, as it is shown: source pixel (x, y) is drawn at ``place(x, y)``."""
+
+    left: float  # edge, in source coordinates (pixel centres at integers)
+    top: float
+    scale: float  # drawn pixels per source pixel
+    width: int  # drawn pixels
+    height: int
+
+    @staticmethod
+    def square(x: float, y: float, side: float) -> View:
+        """The square of ``side`` source pixels around (x, y), as large as a panel."""
+        return View(x - side / 2, y - side / 2, PANEL / side, PANEL, PANEL)
+
+    @staticmethod
+    def whole(image: Pixels) -> View:
+        """All of an image, as high as a panel, at most twice as wide."""
+        height, width = image.shape[:2]
+        scale = min(PANEL / height, 2 * PANEL / width)
+        return View(-0.5, -0.5, scale, max(1, round(width * scale)), max(1, round(height * scale)))
+
+    def place(self, xy: Image) -> Image:
+        """Where places (..., 2) of the source are drawn, in drawn pixels."""
+        corner = np.array([self.left, self.top], np.float32)
+        return ((xy - corner) * self.scale - 0.5).astype(np.float32)
+
+    def show(self, image: Pixels, smooth: bool) -> Pixels:
+        """Draw the rectangle; what lies outside the image is light grey."""
+        if self.scale < 1:  # shrinking needs a filter that warping has not
+            return imresize(image, size=(self.height, self.width))
+        step = 1 / self.scale
+        xy = grid(slice(0, self.height), slice(0, self.width), step)
+        xy += np.array([self.left + 0.5, self.top + 0.5], np.float32)
+        drawn = render(image, xy, cv2.INTER_CUBIC if smooth else cv2.INTER_NEAREST)
+        size = np.array([image.shape[1], image.shape[0]], np.float32)
+        drawn[((xy < -0.5) | (xy >= size - 0.5)).any(axis=2)] = OUTSIDE
+        return np.rint(np.clip(drawn, 0, 255)).astype(np.uint8)
+
+
+def draw_figure(found: Explanation) -> Pixels:
+    """Four pictures side by side, RGB: input, reference, samples enlarged, result.
+
+    The input is drawn with its own pixels. Each sample is a disc as opaque as the product of its
+    modulations; where the photo is its own reference, it takes the reference's place.
+    """
+    x, y = found.at
+    own_reference = found.source is None
+    source, xy, identity = found.source, found.xy, found.xy_identity
+    if source is None:  # the network is shown the enlarged photo: so are we
+        source = imresize(found.lr, scale=float(SCALE))
+        xy, identity = ((p + 0.5) * SCALE - 0.5 for p in (xy, identity))
+    side = max(CLOSEST, 2.3 * float(np.abs(xy - identity)[found.strength > VISIBLE].max(initial=0)))
+    whole, near = View.whole(source), View.square(float(identity[0]), float(identity[1]), side)
+    lr_view = View.square(x // SCALE, y // SCALE, VIEW)
+    left, top = found.sr_origin
+    middle = ((x // SCALE + 0.5) * SCALE - 0.5 - left, (y // SCALE + 0.5) * SCALE - 0.5 - top)
+    sr_view = View.square(*middle, VIEW * SCALE)
+    panels = [lr_view.show(found.lr, smooth=False), whole.show(source, smooth=True)]
+    panels.append(near.show(source, smooth=True))
+    panels.append(sr_view.show(found.sr, smooth=True))
+    colours = np.where(found.borrowed[:, None] | own_reference, BORROWED, OWN)
+    order = np.argsort(found.strength, kind="stable")  # the strongest are drawn last, on top
+    for view, panel, radius in ((whole, panels[1], DOT), (near, panels[2], DISC * PANEL)):
+        stamp(panel, view.place(xy)[order], radius, colours[order], found.strength[order])
+    cross(panels[2], near.place(identity))
+    names = ("Input", "Input, its own reference" if own_reference else "Reference")
+    titles = [*names, f"Samples, x{near.scale:.1f}", "Result"]
+    canvas, lefts = lay_out(panels, titles)
+    pen = PIL.ImageDraw.Draw(canvas)
+    centre = (PANEL - 1) / 2
+    for index in (0, 3):
+        half = PANEL / VIEW / 2
+        frame(pen, lefts[index] + centre, TOP + centre, half)
+    box_x, box_y = whole.place(np.array([near.left + side / 2, near.top + side / 2], np.float32))
+    half = max(4.0, side * whole.scale / 2)
+    box_x, box_y = box_x + lefts[1], box_y + TOP
+    for sign in (-1, 1):  # from the box to the picture that enlarges it
+        edge = TOP + centre + sign * centre
+        pen.line([(box_x + half, box_y + sign * half), (lefts[2], edge)], MARK, 2)
+    frame(pen, box_x, box_y, half)
+    caption(pen, canvas.height, found)
+    return np.asarray(canvas)
+
+
+def stamp(panel: Pixels, xy: Image, radius: float, colours: Pixels, opacity: Image) -> None:
+    """Draw antialiased discs (N, 2) into ``panel`` (H, W, 3), one over the other."""
+    height, width = panel.shape[:2]
+    reach = int(np.ceil(radius)) + 1
+    for (x, y), colour, alpha in zip(xy, colours, opacity, strict=True):
+        left, top = int(np.floor(x)) - reach, int(np.floor(y)) - reach
+        rows = np.arange(max(0, top), min(height, top + 2 * reach + 2))
+        cols = np.arange(max(0, left), min(width, left + 2 * reach + 2))
+        if not (len(rows) and len(cols)):
+            continue
+        distance = np.hypot(cols[None] - x, rows[:, None] - y)
+        cover = alpha * np.clip(radius + 0.5 - distance, 0, 1)[..., None]
+        area = panel[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
+        area[:] = np.rint(area * (1 - cover) + colour * cover)
+
+
+def cross(panel: Pixels, xy: Image) -> None:
+    """Mark the identity path: a cross with a dark rim, at a place in drawn pixels."""
+    picture = PIL.Image.fromarray(panel)
+    pen = PIL.ImageDraw.Draw(picture)
+    x, y = (float(v) for v in xy)
+    for reach, width, colour in ((15, 7, INK), (14, 3, MARK)):
+        pen.line([(x - reach, y), (x + reach, y)], colour, width)
+        pen.line([(x, y - reach), (x, y + reach)], colour, width)
+    panel[:] = np.asarray(picture)
+
+
+def frame(pen: PIL.ImageDraw.ImageDraw, x: float, y: float, half: float) -> None:
+    """A square around (x, y), bright within a dark rim: seen on every photo."""
+    for grow, colour, width in ((4, INK, 6), (3, MARK, 3)):
+        reach = half + grow
+        pen.rectangle([x - reach, y - reach, x + reach, y + reach], outline=colour, width=width)
+
+
+def lay_out(panels: list[Pixels], titles: list[str]) -> tuple[PIL.Image.Image, list[int]]:
+    """Panels in a row under their titles; returns the canvas and where each begins."""
+    widths = [panel.shape[1] for panel in panels]
+    total = 2 * MARGIN + sum(widths) + GAP * (len(panels) - 1)
+    canvas = PIL.Image.new("RGB", (total, TOP + PANEL + 3 * TEXT + MARGIN), PAPER)
+    pen = PIL.ImageDraw.Draw(canvas)
+    lefts: list[int] = []
+    left = MARGIN
+    for panel, title in zip(panels, titles, strict=True):
+        canvas.paste(PIL.Image.fromarray(panel), (left, TOP + (PANEL - panel.shape[0]) // 2))
+        pen.text((left, MARGIN // 2), title, INK, letters(TITLE))
+        lefts.append(left)
+        left += panel.shape[1] + GAP
+    return canvas, lefts
+
+
+def caption(pen: PIL.ImageDraw.ImageDraw, height: int, found: Explanation) -> None:
+    """What the marks mean, with a scale of opacity, at the foot of the figure."""
+    y, x = height - MARGIN - TEXT, float(MARGIN)
+    words = f"Pixel {found.at[0]},{found.at[1]}: {len(found.strength)} samples of {found.layers} "
+    words += "deformable layers. Opacity: product of the modulations, 0"
+    pen.text((x, y), words, INK, letters(TEXT))
+    x += pen.textlength(words, letters(TEXT)) + 10
+    for step in range(SCALE_WIDTH):
+        share = step / (SCALE_WIDTH - 1)
+        tone = tuple(round(255 + share * (c - 255)) for c in BORROWED)
+        pen.line([(x + step, y + 2), (x + step, y + TEXT)], tone)
+    x += SCALE_WIDTH + 10
+    rest = "1. "
+    if found.source is not None and not found.borrowed.all():
+        rest = "1; blue: not valid there, the photo stands in. "
+    rest += "Cross: the pixel's own place, which the residual layers always pass on."
+    pen.text((x, y), rest, INK, letters(TEXT))
+
+
+def draw_heat(photo: Pixels, heat: Image, validity: Image | None) -> Pixels:
+    """The modulation ``heat`` (h, w) 0..1 in colours over ``photo`` (h, w, 3): RGB, 4 times larger.
+
+    The scale below goes from 0 to the 99.5th percentile. Where the reference is not valid
+    (``validity`` (h, w) 0..1; None: everywhere valid) the photo stays grey.
+    """
+    height, width = photo.shape[0] * SCALE, photo.shape[1] * SCALE
+    top = max(float(np.percentile(heat, 99.5)), 1e-6)
+    share = cv2.resize(np.clip(heat / top, 0, 1), (width, height), interpolation=cv2.INTER_LINEAR)
+    hue = cv2.applyColorMap(np.rint(255 * share).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
+    gray = cv2.cvtColor(imresize(photo, scale=float(SCALE)), cv2.COLOR_RGB2GRAY)[..., None]
+    gray = gray.astype(np.float32)
+    shade = 0.6 + 0.4 * gray / 255
+    valid = np.ones((height, width, 1), np.float32)
+    if validity is not None:
+        valid = cv2.resize(validity, (width, height), interpolation=cv2.INTER_LINEAR)[..., None]
+    picture = np.rint(valid * hue * shade + (1 - valid) * (80 + gray / 2)).astype(np.uint8)
+    return np.vstack([picture, heat_scale(width, top, validity is not None)])
+
+
+def heat_scale(width: int, top: float, masked: bool) -> Pixels:
+    """The strip below the map: its colours from 0 to ``top``, and what they mean."""
+    size = max(10, min(TEXT, width // 40))
+    canvas = PIL.Image.new("RGB", (width, 2 * size), PAPER)
+    pen = PIL.ImageDraw.Draw(canvas)
+    ramp = np.rint(np.linspace(0, 255, max(2, width // 6))).astype(np.uint8)
+    colours = cv2.applyColorMap(np.tile(ramp, (size, 1)), cv2.COLORMAP_INFERNO)[..., ::-1]
+    words = f"{top:.2f}   modulation, product of the layers"
+    words += "; grey: no valid reference" if masked else ""
+    x, y = size // 2, size // 2 - 2
+    pen.text((x, y), "0", INK, letters(size))
+    canvas.paste(PIL.Image.fromarray(np.ascontiguousarray(colours)), (x + size, size // 2))
+    pen.text((x + 2 * size - size // 2 + len(ramp), y), words, INK, letters(size))
+    return np.asarray(canvas)
+
+
+def letters(size: int) -> PIL.ImageFont.FreeTypeFont | PIL.ImageFont.ImageFont:
+    """Pillow's own typeface: the same on every machine."""
+    return PIL.ImageFont.load_default(size)
