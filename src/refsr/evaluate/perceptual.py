@@ -22,6 +22,7 @@ HAARPSI_C = 30.0
 HAARPSI_ALPHA = 4.2
 # NTSC's YIQ of RGB
 YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+NO_DETAIL = 1e-4  # grey levels squared: float32's rounding of a flat photo is below
 SMALLEST = 16  # HR pixels a side: HaarPSI's largest filter spans as many
 
 
@@ -123,5 +124,5 @@ def detail_share(sr: NDArray[np.uint8], hr: NDArray[np.uint8], border: int = 4) 
     """
     check_images(sr, hr, border)
     inside = slice(border, -border or None)
-    made, true = (float((fine_detail(image)[inside, inside] ** 2).sum()) for image in (sr, hr))
-    return math.sqrt(made / true) if true else 0.0
+    made, true = (float((fine_detail(image)[inside, inside] ** 2).mean()) for image in (sr, hr))
+    return math.sqrt(made / true) if true > NO_DETAIL else 0.0

@@ -3,24 +3,20 @@
 It sees texture, not composition: what the adversarial term is wanted for. There is no batch norm:
 the gradient penalty belongs to one sample, and processes that share a batch must see what one
 would. Nor instance norm: it takes away local contrast, which is what tells a soft patch from a
-sharp one. What bounds it is the gradient penalty (Wasserstein) or spectral norm (vanilla).
+sharp one. Spectral norm was tried and made no difference (docs/DECISIONS.md).
 """
 
 from __future__ import annotations
 
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
 
 
 class PatchDiscriminator(nn.Module):
     """``layers`` 4x4 convolutions of stride 2, two of stride 1; with three, a score sees 70x70."""
 
-    def __init__(self, channels: int, layers: int, spectral: bool) -> None:
-        """``channels``: of the first convolution, doubled by each next, at most eightfold.
-
-        ``spectral``: divide each weight by its largest singular value (Miyato et al. 2018).
-        """
+    def __init__(self, channels: int, layers: int) -> None:
+        """``channels``: of the first convolution, doubled by each next, at most eightfold."""
         super().__init__()
         widths = [channels * min(2**index, 8) for index in range(layers + 1)]
         inputs = [3, *widths]
@@ -31,7 +27,7 @@ class PatchDiscriminator(nn.Module):
         ]
         for conv in convs[:-1]:
             nn.init.kaiming_normal_(conv.weight, 0.2, nonlinearity="leaky_relu")
-        self.convs = nn.ModuleList(spectral_norm(conv) if spectral else conv for conv in convs)
+        self.convs = nn.ModuleList(convs)
 
     def forward(self, photo: Tensor) -> Tensor:
         """(B, 3, H, W) RGB in 0..1 to scores (B, 1, h, w) of any size, high where it looks real."""

@@ -18,15 +18,13 @@ class Adversary:
     """Judges SR patches against true ones, and learns from every batch before it is asked.
 
     It computes in float32 outside autocast: Wasserstein lives on small differences of scores, and
-    the penalty differentiates twice. Once the training has begun, the order in a step is:
-    ``learn`` on the batch, then ``term`` for the network's loss.
+    the penalty differentiates twice. In a step, ``learn`` comes first, then ``term``.
     """
 
     def __init__(self, config: AdversarialConfig, seed: int, device: torch.device) -> None:
         """``seed``: of the penalty's mixing; the weights are drawn from torch's generator."""
         self.config, self.seed = config, seed
-        spectral = config.objective == "vanilla"  # the other has its penalty
-        self.model = PatchDiscriminator(config.channels, config.layers, spectral).to(device).train()
+        self.model = PatchDiscriminator(config.channels, config.layers).to(device)
         self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # stubs
         self.optimizer = torch.optim.Adam(
             self.model.parameters(), config.learning_rate, betas=(0.0, 0.9)

@@ -105,13 +105,23 @@ class Ranks:
             gradient.copy_(part.view(gradient.shape))
 
 
+def launched() -> bool:
+    """Whether ``torchrun`` started this process beside others."""
+    return os.environ.keys() >= TORCHRUN and os.environ["WORLD_SIZE"] != "1"
+
+
+def is_first() -> bool:
+    """Whether this process is the one that speaks for the run."""
+    return not launched() or os.environ["RANK"] == "0"
+
+
 @contextmanager
 def joined() -> Generator[Ranks]:
     """Join the other processes that ``torchrun`` started, if it did, and leave them at the end.
 
     Raises ModelError with one sentence in every process that is left when another one dies.
     """
-    if not os.environ.keys() >= TORCHRUN or os.environ["WORLD_SIZE"] == "1":
+    if not launched():
         yield Ranks()
         return
     rank, size, local = (int(os.environ[key]) for key in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))

@@ -1,0 +1,222 @@
+"""Adversarial fine-tuning: the discriminator, its part in a step, and what a checkpoint keeps."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from refsr.errors import ModelError
+from refsr.model.checkpoint import load_weights
+from refsr.model.discriminator import PatchDiscriminator
+from refsr.model.ssen import SSENConfig
+from refsr.train.adversary import Adversary
+from refsr.train.config import AdversarialConfig, DataConfig, RunConfig, TrainConfig
+from refsr.train.data import Patches
+from refsr.train.distributed import Ranks
+from refsr.train.loop import train
+from refsr.train.trainer import Trainer
+
+TINY = SSENConfig(
+    channels=8,
+    feature_blocks=1,
+    reconstruction_blocks=1,
+    deform_layers=1,
+    offset_channels=8,
+    attention_window=8,
+)
+SMALL = AdversarialConfig(weight=3e-3, warmup=1, channels=4)
+OBJECTIVES = pytest.mark.parametrize("objective", ["wgan-gp", "vanilla"])
+Pixels = NDArray[np.uint8]
+
+
+@pytest.fixture
+def photos(tmp_path: Path, natural: Pixels) -> Path:
+    """A folder with a photo."""
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(natural).save(tmp_path / "photos" / "a.png")
+    return tmp_path / "photos"
+
+
+def run_config(photos: Path, out: Path, adversarial: AdversarialConfig, steps: int) -> RunConfig:
+    return RunConfig(
+        out=str(out),
+        model=TINY,
+        data=DataConfig(photos=(str(photos),), real=0.0, simulated=0.6, patch=64),
+        train=TrainConfig(
+            steps=steps, batch=2, threads=1, bf16=False, warmup=1, validate_every=2, seed=5
+        ),
+        adversarial=adversarial,
+    )
+
+
+def batches(config: RunConfig) -> Any:
+    t = config.train
+    return Patches(config.data, t.seed).batches(0, t.steps, t.batch)
+
+
+def equal(a: dict[str, Any], b: dict[str, Any]) -> bool:
+    """Whether two dictionaries of tensors are equal to the last bit."""
+    return a.keys() == b.keys() and all(torch.equal(value, b[name]) for name, value in a.items())
+
+
+# The discriminator
+
+
+def test_a_score_sees_a_patch_and_no_other_sample() -> None:
+    """70x70 with three layers (Isola et al.), and nothing of another photo of the batch."""
+    torch.manual_seed(1)
+    model = PatchDiscriminator(4, 3)
+    photo = torch.rand(2, 3, 128, 128, requires_grad=True)
+    scores = model(photo)
+    assert scores.shape == (2, 1, 14, 14)
+    (seen,) = torch.autograd.grad(scores[0, 0, 7, 7], photo)
+    rows = torch.nonzero(seen[0].abs().sum((0, 2)))
+    columns = torch.nonzero(seen[0].abs().sum((0, 1)))
+    assert int(rows.max() - rows.min()) + 1 == 70
+    assert int(columns.max() - columns.min()) + 1 == 70
+    assert not seen[1].any()
+
+
+def learned(config: AdversarialConfig) -> tuple[Adversary, dict[str, float], Tensor, Tensor]:
+    """A discriminator after 30 steps of noise against softened noise, and its last batch."""
+    torch.manual_seed(2)
+    adversary = Adversary(config, 1, torch.device("cpu"))
+    rng = np.random.default_rng(3)
+    real = soft = torch.empty(0)
+    terms: dict[str, float] = {}
+    for step in range(30):
+        real = torch.from_numpy(rng.random((2, 3, 32, 32), np.float32))
+        soft = torch.nn.functional.avg_pool2d(real, 3, 1, 1)
+        terms = adversary.learn(real, soft, step, Ranks())
+    return adversary, terms, real, soft
+
+
+@OBJECTIVES
+def test_the_discriminator_learns_to_tell_soft_from_sharp(objective: Any) -> None:
+    config = dataclasses.replace(SMALL, objective=objective, learning_rate=5e-3)
+    adversary, terms, real, soft = learned(config)
+    assert terms["score/real"] > terms["score/made"] + 0.3
+    assert float(adversary.term(soft)) > float(adversary.term(real))
+
+
+def test_the_penalty_holds_the_slope() -> None:
+    config = dataclasses.replace(SMALL, learning_rate=5e-3)
+    held = learned(config)[1]["gradient_penalty"]
+    free = learned(dataclasses.replace(config, gradient_penalty=0.0))[1]["gradient_penalty"]
+    assert held < 0.5
+    assert free > 5 * held
+
+
+def test_each_term_moves_its_own_network_only() -> None:
+    adversary = Adversary(SMALL, 1, torch.device("cpu"))
+    made = torch.rand(1, 3, 32, 32, requires_grad=True)
+    adversary.learn(torch.rand(1, 3, 32, 32), made, 0, Ranks())
+    assert made.grad is None  # what the discriminator learns does not reach the network
+    before = {name: value.clone() for name, value in adversary.model.state_dict().items()}
+    for parameter in adversary.model.parameters():
+        parameter.grad = None
+    adversary.term(made).backward()
+    assert made.grad is not None
+    assert made.grad.abs().sum() > 0
+    assert all(parameter.grad is None for parameter in adversary.model.parameters())
+    assert equal(before, adversary.model.state_dict())
+
+
+def test_a_broken_batch_does_not_reach_the_discriminator() -> None:
+    adversary = Adversary(SMALL, 1, torch.device("cpu"))
+    before = {name: value.clone() for name, value in adversary.model.state_dict().items()}
+    broken = torch.full((1, 3, 32, 32), math.nan)
+    adversary.learn(torch.rand(1, 3, 32, 32), broken, 0, Ranks())
+    assert equal(before, adversary.model.state_dict())
+
+
+# The run
+
+
+def test_while_the_discriminator_warms_up_the_network_trains_as_without(
+    photos: Path, tmp_path: Path
+) -> None:
+    patient = dataclasses.replace(SMALL, warmup=2)
+    config = run_config(photos, tmp_path, patient, 3)
+    plain = Trainer(dataclasses.replace(config, adversarial=AdversarialConfig()))
+    fine = Trainer(config)
+    assert plain.adversary is None
+    for step, batch in enumerate(batches(config)):
+        plain.train_step(batch)
+        fine.train_step(batch)
+        assert equal(plain.model.state_dict(), fine.model.state_dict()) == (step < 2)
+    assert set(plain.terms) == {"loss"}
+
+
+@OBJECTIVES
+def test_the_loss_is_the_sum_of_its_terms(photos: Path, tmp_path: Path, objective: Any) -> None:
+    config = run_config(photos, tmp_path, dataclasses.replace(SMALL, objective=objective), 2)
+    trainer = Trainer(config)
+    for step, batch in enumerate(batches(config)):
+        loss, terms = trainer.train_step(batch), trainer.terms
+        weight = SMALL.weight if step else 0.0
+        assert loss == pytest.approx(terms["reconstruction"] + weight * terms["adversarial"])
+        assert ("gradient_penalty" in terms) == (objective == "wgan-gp")
+
+
+@OBJECTIVES
+def test_interrupted_and_continued_is_the_same_run(
+    photos: Path, tmp_path: Path, objective: Any
+) -> None:
+    adversarial = dataclasses.replace(SMALL, objective=objective)
+    whole = train(run_config(photos, tmp_path / "whole", adversarial, 4))
+    parts = run_config(photos, tmp_path / "parts", adversarial, 4)
+    first = Trainer(parts)  # the first half, and then a fresh process
+    (tmp_path / "parts").mkdir()
+    for batch in list(batches(parts))[:2]:
+        first.train_step(batch)
+    first.save(tmp_path / "parts")
+    train(parts, resume=True)
+    one, other = (
+        torch.load(folder / "state.pt", weights_only=True) for folder in (whole, tmp_path / "parts")
+    )
+    for part in ("model", "ema"):
+        assert equal(one[part], other[part])
+    assert equal(one["adversary"]["model"], other["adversary"]["model"])
+    moments = [state["adversary"]["optimizer"]["state"] for state in (one, other)]
+    assert moments[0]
+    for index, values in moments[0].items():
+        assert equal(values, moments[1][index])
+
+
+def test_every_term_is_logged_and_no_best_is_claimed(photos: Path, tmp_path: Path) -> None:
+    config = run_config(photos, tmp_path / "run", SMALL, 4)
+    benchmark = dataclasses.replace(config.data, benchmark=str(photos))
+    train(dataclasses.replace(config, data=benchmark))
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    terms = {"loss", "reconstruction", "adversarial", "discriminator", "gradient_penalty"}
+    looks = {f"simulated/given/{name}" for name in ("haarpsi", "detail")}
+    assert [line["step"] for line in lines] == [2, 4]
+    for line in lines:
+        assert line.keys() >= terms | looks | {"score/real", "score/made", "simulated/gap"}
+        assert all(math.isfinite(value) for value in line.values())
+    assert not (tmp_path / "run" / "best.safetensors").exists()  # by PSNR it would be the start
+    assert load_weights(tmp_path / "run" / "last.safetensors")[1]["steps"] == 4
+
+
+def test_fine_tuning_does_not_mix_with_another_run(photos: Path, tmp_path: Path) -> None:
+    fine = run_config(photos, tmp_path / "fine", SMALL, 1)
+    plain = run_config(photos, tmp_path / "plain", AdversarialConfig(), 1)
+    train(fine)
+    train(plain)
+    for config, adversarial in ((fine, AdversarialConfig()), (plain, SMALL)):
+        with pytest.raises(ModelError, match="differ in having an adversarial term"):
+            train(dataclasses.replace(config, adversarial=adversarial), resume=True)
+    wider = dataclasses.replace(SMALL, channels=8)
+    with pytest.raises(ModelError, match="another optimizer or discriminator"):
+        train(dataclasses.replace(fine, adversarial=wider), resume=True)
