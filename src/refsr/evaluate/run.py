@@ -13,12 +13,14 @@ from PIL import Image
 
 from refsr.data.layouts import scene_of
 from refsr.errors import DataError
+from refsr.evaluate import perceptual
 from refsr.evaluate.metrics import SSIM_WINDOW, psnr, ssim
 from refsr.evaluate.pairs import Job
 from refsr.resize import SCALE, imresize
 
 BORDER = SCALE  # the field's convention: as many pixels as the scale
-SMALLEST = SSIM_WINDOW + 2 * BORDER + 1  # the least multiple of SCALE in which an SSIM window fits
+# The least multiple of SCALE in which an SSIM window and HaarPSI's largest filter fit.
+SMALLEST = -(-(max(SSIM_WINDOW, perceptual.SMALLEST) + 2 * BORDER) // SCALE) * SCALE
 EQUAL = 100.0  # dB that count for an exact copy, whose PSNR is infinite, so that means stay finite
 GREY = 128  # a blank reference: the middle of 8 bits
 IRRELEVANT = "irrelevant"  # the kind of a pair that shows two different things
@@ -32,7 +34,10 @@ MODE_SENTENCES: dict[str, str] = {
     "self": "the shrunk photo itself",
     "upscaled": "the shrunk photo, upscaled by bicubic",
 }
-METRICS = ("psnr", "ssim", "bicubic_psnr", "bicubic_ssim", "seconds")
+METRICS = (
+    *("psnr", "ssim", "haarpsi", "detail"),
+    *("bicubic_psnr", "bicubic_ssim", "bicubic_haarpsi", "bicubic_detail", "seconds"),
+)
 
 Pixels = NDArray[np.uint8]  # HWC RGB
 Method = Callable[[Pixels, list[Pixels]], Pixels]
@@ -53,8 +58,8 @@ def evaluate(
     ``progress`` is called with the finished share, 0..1.
 
     Returns {"protocol", "model", "reference", "rows", "mean"}: a row for each job with input,
-    reference, kind and METRICS; the mean by kind, of "all", and of the "matching" rows where some
-    rows are irrelevant. It is ready for JSON.
+    reference, kind and METRICS (``measured``, and of bicubic); the mean by kind, of "all", and of
+    the "matching" rows where some rows are irrelevant. It is ready for JSON.
 
     Raises DataError for jobs that cannot be run as asked, PhotoError for a photo that cannot be
     read, ModelError for a model that cannot be loaded.
@@ -83,10 +88,8 @@ def evaluate(
                 "input": job.shown(job.input),
                 "reference": ";".join(used),
                 "kind": job.kind,
-                "psnr": min(psnr(sr, hr, BORDER), EQUAL),
-                "ssim": ssim(sr, hr, BORDER),
-                "bicubic_psnr": min(psnr(bicubic, hr, BORDER), EQUAL),
-                "bicubic_ssim": ssim(bicubic, hr, BORDER),
+                **measured(sr, hr),
+                **{f"bicubic_{name}": value for name, value in measured(bicubic, hr).items()},
                 "seconds": seconds,
             }
         )
@@ -98,6 +101,16 @@ def evaluate(
         "reference": reference,
         "rows": rows,
         "mean": mean_by_kind(rows),
+    }
+
+
+def measured(sr: Pixels, hr: Pixels) -> dict[str, float]:
+    """How near a result (HWC, uint8) comes to the truth: PSNR in dB, SSIM, HaarPSI, fine detail."""
+    return {
+        "psnr": min(psnr(sr, hr, BORDER), EQUAL),
+        "ssim": ssim(sr, hr, BORDER),
+        "haarpsi": perceptual.haarpsi(sr, hr, BORDER),
+        "detail": perceptual.detail_share(sr, hr, BORDER),
     }
 
 
@@ -116,6 +129,8 @@ def describe_protocol(max_side: int | None, reference: ReferenceMode) -> dict[st
         "border": BORDER,
         "psnr": f"peak 255; an exact copy counts {EQUAL:g} dB",
         "ssim": "11x11 Gaussian of sigma 1.5, windows wholly inside, K1 0.01, K2 0.03, L 255",
+        "haarpsi": "Reisenhofer et al. 2018, of RGB: how it looks beside the truth, 0 to 1",
+        "detail": "root of the energy of luma that shrinking by four loses, over the truth's",
         "mean": "of the rows' values",
         "references": MODE_SENTENCES[reference],
         "reference_size": "as it is" if max_side is None else f"long side at most {max_side} px",
@@ -232,7 +247,10 @@ def mean_by_kind(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
 
 def render_table(result: dict[str, Any]) -> str:
     """The means of an evaluation as an aligned plain-text table, its protocol in the last lines."""
-    head = ("kind", "pairs", "bicubic", "PSNR", "gain dB", "SSIM", "gain", "s/pair")
+    head = (
+        *("kind", "pairs", "bicubic", "PSNR", "gain dB", "SSIM", "gain"),
+        *("HaarPSI", "gain", "detail", "s/pair"),
+    )
     lines = [
         (
             kind,
@@ -242,6 +260,9 @@ def render_table(result: dict[str, Any]) -> str:
             f"{mean['gain_psnr']:+.2f}",
             f"{mean['ssim']:.4f}",
             f"{mean['gain_ssim']:+.4f}",
+            f"{mean['haarpsi']:.4f}",
+            f"{mean['haarpsi'] - mean['bicubic_haarpsi']:+.4f}",
+            f"{mean['detail']:.2f}",
             f"{mean['seconds']:.2f}",
         )
         for kind, mean in result["mean"].items()
@@ -263,5 +284,6 @@ def render_table(result: dict[str, Any]) -> str:
             f"x{protocol['scale']}, {protocol['channel']}; border {protocol['border']} px; "
             f"long side {side}",
             f"LR: {protocol['lr']}",
+            "HaarPSI: perceptual similarity; detail: fine detail as a share of the truth's",
         ]
     )

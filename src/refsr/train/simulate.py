@@ -90,3 +90,28 @@ def simulate_reference(
     if rng.random() < 0.25:
         validity[blob(rng, size)] = 0
     return ref, validity
+
+
+def displaced_reference(
+    rng: np.random.Generator,
+    image: Image,  # (size + 2m)^2 RGB around the HR patch, m at least 4 * distance + 6
+    size: int,
+    distance: float,
+) -> Image:
+    """An unregistered reference (size, size, 3) uint8: the photo's own place seen ``distance`` off.
+
+    ``distance`` is in LR px, in a random direction; beside it a smooth warp of up to 0.4 LR px and
+    a mild change of exposure. So the sample that lies under an output pixel shows something else,
+    and what belongs there stands ``distance`` away: the paper's task without registration.
+    """
+    angle = float(rng.uniform(0.0, 2.0 * np.pi))
+    warp = float(rng.uniform(0.0, 0.8))  # HR px of unit deviation; two deviations are 0.4 LR px
+    grid = np.arange(size, dtype=np.float32) + (image.shape[0] - size) // 2
+    x, y = np.meshgrid(grid, grid)
+    x = x + np.float32(4.0 * distance * np.cos(angle)) + warp * smooth_field(rng, size, 2)
+    y = y + np.float32(4.0 * distance * np.sin(angle)) + warp * smooth_field(rng, size, 2)
+    ref = cv2.remap(image, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+    gamma = float(np.exp(rng.normal(0.0, 0.05)))
+    gain = np.exp(rng.normal(0.0, 0.04, 3)).astype(np.float32)
+    pixels = (ref.astype(np.float32) / 255.0) ** gamma * gain
+    return np.clip(np.rint(pixels * 255.0), 0, 255).astype(np.uint8)
