@@ -91,18 +91,22 @@ def log(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
-def assert_close(a: dict[str, Any], b: dict[str, Any], tolerance: float) -> None:
-    """Network, average and discriminator agree in every weight."""
-    pairs = [(a[part], b[part]) for part in ("model", "ema")]
-    pairs.append((a["adversary"]["model"], b["adversary"]["model"]))
-    for one, other in pairs:
+def assert_close(a: dict[str, Any], b: dict[str, Any]) -> None:
+    """Network and average agree to float32's rounding, the discriminator nearly so.
+
+    Where a channel of it is active everywhere, Wasserstein leaves its bias nothing but rounding
+    for a gradient, which Adam scales up to a step.
+    """
+    parts = [(a[part], b[part], 1e-6) for part in ("model", "ema")]
+    parts.append((a["adversary"]["model"], b["adversary"]["model"], 2e-4))
+    for one, other, tolerance in parts:
         assert one.keys() == other.keys()
         for name, value in one.items():
             assert float((value - other[name]).abs().max()) < tolerance, name
 
 
 def test_two_processes_train_as_one_and_one_writes(here: Path) -> None:
-    """The loss to float tolerance; Adam turns rounding in tiny gradients into tiny steps."""
+    """Every term of the loss and every weight, to float tolerance."""
     job = start(write_config(here, "two", 4))
     train(load_config(write_config(here, "one", 4)))
     output, errors = job.communicate(timeout=300)
@@ -112,8 +116,8 @@ def test_two_processes_train_as_one_and_one_writes(here: Path) -> None:
     assert [line["step"] for line in two] == [2, 4]  # one process wrote, once
     for a, b in zip(one, two, strict=True):
         for name in ("loss", "reconstruction", "adversarial", "discriminator", "gradient_penalty"):
-            assert a[name] == pytest.approx(b[name], rel=1e-4), name
-    assert_close(state(here / "one"), state(here / "two"), 2e-5)
+            assert a[name] == pytest.approx(b[name], rel=1e-5), name
+    assert_close(state(here / "one"), state(here / "two"))
 
 
 def children(pid: int) -> list[int]:

@@ -13,7 +13,11 @@ from torch import Tensor, nn
 
 
 class PatchDiscriminator(nn.Module):
-    """``layers`` 4x4 convolutions of stride 2, two of stride 1; with three, a score sees 70x70."""
+    """``layers`` 4x4 convolutions of stride 2, two of stride 1; with three, a score sees 70x70.
+
+    The last has no bias: Wasserstein compares scores, so its gradient would be rounding alone, and
+    Adam would walk it off at random.
+    """
 
     def __init__(self, channels: int, layers: int) -> None:
         """``channels``: of the first convolution, doubled by each next, at most eightfold."""
@@ -22,7 +26,7 @@ class PatchDiscriminator(nn.Module):
         inputs = [3, *widths]
         strides = [2] * layers + [1, 1]
         convs = [
-            nn.Conv2d(before, after, 4, stride, 1)
+            nn.Conv2d(before, after, 4, stride, 1, bias=after > 1)
             for before, after, stride in zip(inputs, [*widths, 1], strides, strict=True)
         ]
         for conv in convs[:-1]:
