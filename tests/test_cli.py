@@ -406,6 +406,7 @@ FLAGS = {
     "--quiet --max-pixels --threads --strip-metadata --strength",
     "check": "--ref --json --max-pixels",
     "evaluate": "--root --model --reference --json --max-side --limit --quiet",
+    "reproduce": "-o --out --root --model --pairs --limit --quiet",
     "data": "",  # its two tasks: tests/test_data_cli.py
     "train": "--resume",
     "export": "-o --out --note",
