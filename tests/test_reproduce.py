@@ -162,6 +162,12 @@ def test_table3_by_level_and_by_viewpoint(cufed5: Path, tinted: None, tmp_path: 
     assert shares[-1] == pytest.approx(1.0)
 
 
+def test_a_limit_holds_for_each_kind() -> None:
+    jobs = [Job(Path(f"{i}"), (), kind) for i, kind in enumerate("aabba")]
+    assert [job.input.name for job in reproduce.first_of_kind(jobs, 1)] == ["0", "2"]
+    assert reproduce.first_of_kind(jobs, None) == jobs
+
+
 def comparison(given: list[float], none: float) -> dict[str, Any]:
     """What ``compare_references`` gives on CUFED5, made up: bicubic is 20 dB."""
 

@@ -286,7 +286,7 @@ def reproduce(
         model: A shipped model, detail-transfer, or an exported .onnx file.
         pairs: Own pairs for table3: a CSV with the columns input, reference, kind, its photos in a
             folder pairs of the root, or in the root.
-        limit: Only so many photos of each data set.
+        limit: Only so many photos of each data set, or of each kind of own pairs.
         quiet: No progress.
     """
     from refsr.evaluate.reproduce import Request

@@ -7,6 +7,7 @@ What a table needs is looked for below one root; where it is absent, one sentenc
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -46,7 +47,7 @@ class Request:
     out: Path  # figures are written here
     model: str = "ssen"
     pairs: Path = Path("benchmarks/validation.csv")  # the list of own pairs, for table 3
-    limit: int | None = None  # only so many photos of each list
+    limit: int | None = None  # only so many photos of each data set, or kind of own pairs
     progress: Progress | None = None
 
 
@@ -160,7 +161,7 @@ def table3(request: Request) -> Report:
     cufed5 = find_folder(request.root, "cufed5")
     photos = find_folder(request.root, "pairs") or request.root
     listed = request.pairs.is_file()
-    own = csv_jobs(request.pairs, photos)[: request.limit] if listed else []
+    own = first_of_kind(csv_jobs(request.pairs, photos), request.limit) if listed else []
     if cufed5 is None and not own:
         raise DataError(
             f"There is neither a folder 'cufed5' in {request.root} (CUFED5's groups, 001_0.png to "
@@ -180,6 +181,17 @@ def table3(request: Request) -> Report:
         notes = ["Levels by the geometry between the two views, not by gain."]
         sections.append(level_section("Ours on own pairs", measured["pairs"], OWN_LEVELS, notes))
     return Report("Table 3: how similar the reference is", sections, measured)
+
+
+def first_of_kind(jobs: list[Job], limit: int | None) -> list[Job]:
+    """The first ``limit`` jobs of each kind, in their order; all where there is no limit."""
+    seen: Counter[str] = Counter()
+    out: list[Job] = []
+    for job in jobs:
+        seen[job.kind] += 1
+        if limit is None or seen[job.kind] <= limit:
+            out.append(job)
+    return out
 
 
 def compared(request: Request, jobs: list[Job], start: float, share: float) -> dict[str, Any]:
