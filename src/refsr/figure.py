@@ -19,8 +19,9 @@ PANEL = 600  # pixels: height of every picture in the figure
 MARGIN, GAP = 30, 24
 TITLE, TEXT = 28, 22  # sizes of the letters
 VIEW = 40  # LR pixels a side of the input's and the output's crop
-CLOSEST = 64.0  # source pixels: the enlarged part is never smaller than this
-DISC = 0.0075  # radius of a sample in the enlarged part, of its side
+CLOSEST = 40.0  # source pixels: the enlarged part is never smaller than this
+ROOM = 4.0  # its side, of the samples' largest distance from the middle
+DISC = 4.5  # radius of a sample in the enlarged part, in pixels
 DOT = 1.2  # the same in the whole reference, in pixels
 VISIBLE = 0.01  # opacity from which a sample counts for how much is shown
 TOP = MARGIN + TITLE  # above the pictures
@@ -44,9 +45,13 @@ class View:
     height: int
 
     @staticmethod
-    def square(x: float, y: float, side: float) -> View:
-        """The square of ``side`` source pixels around (x, y), as large as a panel."""
-        return View(x - side / 2, y - side / 2, PANEL / side, PANEL, PANEL)
+    def square(image: Pixels, xy: Image, side: float) -> View:
+        """The square of ``side`` source pixels around a place, inside the image where it fits."""
+        left, top = (
+            min(max(float(place) - side / 2, -0.5), max(-0.5, length - 0.5 - side))
+            for place, length in zip(xy, image.shape[1::-1], strict=True)
+        )
+        return View(left, top, PANEL / side, PANEL, PANEL)
 
     @staticmethod
     def whole(image: Pixels) -> View:
@@ -79,43 +84,53 @@ def draw_figure(found: Explanation) -> Pixels:
     The input is drawn with its own pixels. Each sample is a disc as opaque as the product of its
     modulations; where the photo is its own reference, it takes the reference's place.
     """
-    x, y = found.at
-    own_reference = found.source is None
     source, xy, identity = found.source, found.xy, found.xy_identity
     if source is None:  # the network is shown the enlarged photo: so are we
         source = imresize(found.lr, scale=float(SCALE))
         xy, identity = ((p + 0.5) * SCALE - 0.5 for p in (xy, identity))
-    side = max(CLOSEST, 2.3 * float(np.abs(xy - identity)[found.strength > VISIBLE].max(initial=0)))
-    whole, near = View.whole(source), View.square(float(identity[0]), float(identity[1]), side)
-    lr_view = View.square(x // SCALE, y // SCALE, VIEW)
-    left, top = found.sr_origin
-    middle = ((x // SCALE + 0.5) * SCALE - 0.5 - left, (y // SCALE + 0.5) * SCALE - 0.5 - top)
-    sr_view = View.square(*middle, VIEW * SCALE)
-    panels = [lr_view.show(found.lr, smooth=False), whole.show(source, smooth=True)]
-    panels.append(near.show(source, smooth=True))
-    panels.append(sr_view.show(found.sr, smooth=True))
-    colours = np.where(found.borrowed[:, None] | own_reference, BORROWED, OWN)
+    lr_xy = np.array([found.at[0] // SCALE, found.at[1] // SCALE], np.float32)
+    sr_xy = (lr_xy + 0.5) * SCALE - 0.5 - np.array(found.sr_origin, np.float32)
+    spread = float(np.abs(xy - identity)[found.strength > VISIBLE].max(initial=0))
+    views = (
+        View.square(found.lr, lr_xy, VIEW),
+        View.whole(source),
+        View.square(source, identity, max(CLOSEST, ROOM * spread)),
+        View.square(found.sr, sr_xy, VIEW * SCALE),
+    )
+    images = (found.lr, source, source, found.sr)
+    panels = [
+        view.show(image, smooth=image is not found.lr)
+        for view, image in zip(views, images, strict=True)
+    ]
+    colours = np.where(found.borrowed[:, None] | (found.source is None), BORROWED, OWN)
     order = np.argsort(found.strength, kind="stable")  # the strongest are drawn last, on top
-    for view, panel, radius in ((whole, panels[1], DOT), (near, panels[2], DISC * PANEL)):
-        stamp(panel, view.place(xy)[order], radius, colours[order], found.strength[order])
-    cross(panels[2], near.place(identity))
-    names = ("Input", "Input, its own reference" if own_reference else "Reference")
-    titles = [*names, f"Samples, x{near.scale:.1f}", "Result"]
-    canvas, lefts = lay_out(panels, titles)
+    for index, radius in ((1, DOT), (2, DISC)):
+        places = views[index].place(xy)[order]
+        stamp(panels[index], places, radius, colours[order], found.strength[order])
+    cross(panels[2], views[2].place(identity))
+    name = "Reference" if found.source is not None else "Input, its own reference"
+    titles = ["Input", name, f"Samples, x{views[2].scale:.1f}", "Result"]
+    canvas, corners = lay_out(panels, titles)
     pen = PIL.ImageDraw.Draw(canvas)
-    centre = (PANEL - 1) / 2
-    for index in (0, 3):
-        half = PANEL / VIEW / 2
-        frame(pen, lefts[index] + centre, TOP + centre, half)
-    box_x, box_y = whole.place(np.array([near.left + side / 2, near.top + side / 2], np.float32))
-    half = max(4.0, side * whole.scale / 2)
-    box_x, box_y = box_x + lefts[1], box_y + TOP
-    for sign in (-1, 1):  # from the box to the picture that enlarges it
-        edge = TOP + centre + sign * centre
-        pen.line([(box_x + half, box_y + sign * half), (lefts[2], edge)], MARK, 2)
-    frame(pen, box_x, box_y, half)
+    for index, place in ((0, lr_xy), (3, sr_xy)):
+        frame(pen, views[index].place(place) + corners[index], PANEL / VIEW / 2)
+    enlarge(pen, views[1], corners[1], views[2], corners[2])
     caption(pen, canvas.height, found)
     return np.asarray(canvas)
+
+
+def enlarge(
+    pen: PIL.ImageDraw.ImageDraw, whole: View, corner: Image, near: View, near_corner: Image
+) -> None:
+    """Frame in the one picture what the next one enlarges, and join the two by lines."""
+    side = near.width / near.scale
+    middle = whole.place(np.array([near.left + side / 2, near.top + side / 2], np.float32)) + corner
+    half = max(4.0, side * whole.scale / 2)
+    for sign in (-1, 1):
+        start = (float(middle[0]) + half, float(middle[1]) + sign * half)
+        end = (float(near_corner[0]), float(near_corner[1]) + (PANEL - 1) * (1 + sign) / 2)
+        pen.line([start, end], MARK, 2)
+    frame(pen, middle, half)
 
 
 def stamp(panel: Pixels, xy: Image, radius: float, colours: Pixels, opacity: Image) -> None:
@@ -145,27 +160,29 @@ def cross(panel: Pixels, xy: Image) -> None:
     panel[:] = np.asarray(picture)
 
 
-def frame(pen: PIL.ImageDraw.ImageDraw, x: float, y: float, half: float) -> None:
-    """A square around (x, y), bright within a dark rim: seen on every photo."""
+def frame(pen: PIL.ImageDraw.ImageDraw, xy: Image, half: float) -> None:
+    """A square around a place, bright within a dark rim: seen on every photo."""
+    x, y = (float(v) for v in xy)
     for grow, colour, width in ((4, INK, 6), (3, MARK, 3)):
         reach = half + grow
         pen.rectangle([x - reach, y - reach, x + reach, y + reach], outline=colour, width=width)
 
 
-def lay_out(panels: list[Pixels], titles: list[str]) -> tuple[PIL.Image.Image, list[int]]:
-    """Panels in a row under their titles; returns the canvas and where each begins."""
+def lay_out(panels: list[Pixels], titles: list[str]) -> tuple[PIL.Image.Image, list[Image]]:
+    """Panels in a row under their titles; returns the canvas and each panel's first pixel."""
     widths = [panel.shape[1] for panel in panels]
     total = 2 * MARGIN + sum(widths) + GAP * (len(panels) - 1)
     canvas = PIL.Image.new("RGB", (total, TOP + PANEL + 3 * TEXT + MARGIN), PAPER)
     pen = PIL.ImageDraw.Draw(canvas)
-    lefts: list[int] = []
+    corners: list[Image] = []
     left = MARGIN
     for panel, title in zip(panels, titles, strict=True):
-        canvas.paste(PIL.Image.fromarray(panel), (left, TOP + (PANEL - panel.shape[0]) // 2))
+        top = TOP + (PANEL - panel.shape[0]) // 2
+        canvas.paste(PIL.Image.fromarray(panel), (left, top))
         pen.text((left, MARGIN // 2), title, INK, letters(TITLE))
-        lefts.append(left)
+        corners.append(np.array([left, top], np.float32))
         left += panel.shape[1] + GAP
-    return canvas, lefts
+    return canvas, corners
 
 
 def caption(pen: PIL.ImageDraw.ImageDraw, height: int, found: Explanation) -> None:
