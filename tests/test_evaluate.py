@@ -16,6 +16,7 @@ from refsr.errors import DataError, RefsrError
 from refsr.evaluate import run
 from refsr.evaluate.metrics import psnr, ssim
 from refsr.evaluate.pairs import Job, load_jobs
+from refsr.evaluate.perceptual import detail_share, haarpsi
 from refsr.evaluate.run import evaluate, render_table
 from refsr.resize import imresize
 
@@ -155,6 +156,8 @@ def test_numbers_are_those_of_the_protocol(root: Path, jobs: list[Job]) -> None:
     assert row["ssim"] == ssim(lanczos, hr)
     assert row["bicubic_psnr"] == psnr(bicubic, hr)
     assert row["bicubic_ssim"] == ssim(bicubic, hr)
+    assert row["haarpsi"] == haarpsi(lanczos, hr)
+    assert row["bicubic_detail"] == detail_share(bicubic, hr)
     assert row["seconds"] >= 0
     assert shares == [0.25, 0.5, 0.75, 1.0]
 
@@ -261,6 +264,8 @@ def test_what_cannot_be_evaluated(root: Path, jobs: list[Job]) -> None:
     Image.new("RGB", (60, 18)).save(root / "thin.png")
     with pytest.raises(DataError, match=r"thin\.png is too small to measure \(60 x 18 pixels\)"):
         evaluate([Job(root / "thin.png", (), "x")], model="bicubic")
+    Image.new("RGB", (run.SMALLEST, run.SMALLEST)).save(root / "least.png")
+    assert evaluate([Job(root / "least.png", (), "x")], model="bicubic")["rows"][0]["haarpsi"] == 1
     (root / "text.png").write_text("no photo", encoding="utf-8")
     with pytest.raises(RefsrError, match=r"text\.png"):
         evaluate([Job(root / "text.png", (), "x")], model="bicubic")
