@@ -18,11 +18,11 @@ from refsr.errors import DataError
 from refsr.evaluate import compare, paper, reproduce, run
 from refsr.evaluate.compare import compare_references, comparison_rows, render_comparison
 from refsr.evaluate.pairs import Job, load_jobs
-from refsr.evaluate.reproduce import Request, level_check
 from refsr.evaluate.reproduce import reproduce as make
 from refsr.evaluate.reproduce_ablation import ablation_sections, judged, read_runs, shown
+from refsr.evaluate.reproduce_levels import OWN_LEVELS, first_of_kind, level_check
 from refsr.evaluate.reproduce_time import measure_forward, textured
-from refsr.evaluate.sections import Section, markdown
+from refsr.evaluate.sections import Request, Section, markdown
 from refsr.resize import imresize
 
 Pixels = NDArray[np.uint8]
@@ -164,8 +164,8 @@ def test_table3_by_level_and_by_viewpoint(cufed5: Path, tinted: None, tmp_path: 
 
 def test_a_limit_holds_for_each_kind() -> None:
     jobs = [Job(Path(f"{i}"), (), kind) for i, kind in enumerate("aabba")]
-    assert [job.input.name for job in reproduce.first_of_kind(jobs, 1)] == ["0", "2"]
-    assert reproduce.first_of_kind(jobs, None) == jobs
+    assert [job.input.name for job in first_of_kind(jobs, 1)] == ["0", "2"]
+    assert first_of_kind(jobs, None) == jobs
 
 
 def comparison(given: list[float], none: float) -> dict[str, Any]:
@@ -225,7 +225,7 @@ def test_roots_and_names_that_do_not_exist(tmp_path: Path) -> None:
 
 def test_every_table_of_the_contract_is_made() -> None:
     assert set(reproduce.TABLES) == {"table1", "table2", "table3", "table4", "fig7", "time"}
-    assert set(reproduce.OWN_LEVELS.values()) == set(paper.LEVELS.values())
+    assert set(OWN_LEVELS.values()) == set(paper.LEVELS.values())
 
 
 def ablation_run(setting: str, variant: str, seed: int, gain: float) -> dict[str, Any]:

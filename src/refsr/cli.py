@@ -289,8 +289,8 @@ def reproduce(
         limit: Only so many photos of each data set, or of each kind of own pairs.
         quiet: No progress.
     """
-    from refsr.evaluate.reproduce import Request
     from refsr.evaluate.reproduce import reproduce as make
+    from refsr.evaluate.sections import Request
 
     with progress_bar(table, quiet) as progress:
         request = Request(root, out, model, pairs, limit, progress)
