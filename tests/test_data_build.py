@@ -117,6 +117,18 @@ def test_an_interrupted_build_goes_on(
     assert (tmp_path / "out/pairs.csv").read_text() == (built.out / "pairs.csv").read_text()
 
 
+def test_a_close_up_finds_the_photo_it_is_a_small_part_of(tmp_path: Path) -> None:
+    pile = tmp_path / "pile"
+    pile.mkdir()
+    photo = skimage.data.astronaut()
+    Image.fromarray(np.kron(photo, np.ones((2, 2, 1), np.uint8))).save(pile / "a.png")
+    Image.fromarray(photo[40:120, 180:260].repeat(2, 0).repeat(2, 1)).save(pile / "b.png")
+    built = build(pile, tmp_path / "out")
+    (link,) = built.scenes[0].links
+    assert (link.first.name, link.second.name) == ("b.png", "a.png")  # the other way round
+    assert link.coverage > 0.9
+
+
 def test_links_and_where_nothing_can_be_built(pile: Path, tmp_path: Path) -> None:
     some = tmp_path / "some"
     some.mkdir()

@@ -29,6 +29,7 @@ THUMBNAIL_SIDE = 400
 THUMBNAIL_FEATURES = 400
 RATIO = 0.85  # Lowe's ratio between thumbnails
 MIN_VOTES = 6  # matches of two thumbnails that agree in zoom and rotation
+MANY_VOTES = 25  # hardly ever reached by unrelated photos: both directions are tried then
 CANDIDATES = 8  # photos that each photo is registered with, at most
 MIN_COVERAGE = 0.04  # share of the photo that must be explained; unrelated photos stay below it
 MIN_INLIERS = 16
@@ -101,8 +102,8 @@ def votes(a: Features, b: Features) -> int:
     return int(matching.similar_pose(a, b, pairs).sum()) if len(pairs) else 0
 
 
-def candidates(views: list[View], progress: Progress | None = None) -> list[tuple[int, int]]:
-    """Pairs of indices (i < j) worth registering: each photo's CANDIDATES best by votes."""
+def candidates(views: list[View], progress: Progress | None = None) -> dict[tuple[int, int], int]:
+    """Pairs of indices (i < j) worth registering, and their votes: each photo's CANDIDATES best."""
     count = len(views)
     score = np.zeros((count, count), np.int32)
     for i in range(count):
@@ -110,11 +111,11 @@ def candidates(views: list[View], progress: Progress | None = None) -> list[tupl
             score[i, j] = score[j, i] = votes(views[i].thumbnail, views[j].thumbnail)
         if progress:
             progress((i + 1) / count)
-    chosen: set[tuple[int, int]] = set()
+    chosen: dict[tuple[int, int], int] = {}
     for i in range(count):
-        best = np.argsort(-score[i], kind="stable")[:CANDIDATES]
-        chosen |= {(min(i, j), max(i, j)) for j in best.tolist() if score[i, j] >= MIN_VOTES}
-    return sorted(chosen)
+        best = np.argsort(-score[i], kind="stable")[:CANDIDATES].tolist()
+        chosen |= {(min(i, j), max(i, j)): int(score[i, j]) for j in best}
+    return {pair: found for pair, found in chosen.items() if found >= MIN_VOTES}
 
 
 def share_inside(homography: Points, size: tuple[int, int], other: tuple[int, int]) -> float:
@@ -194,14 +195,15 @@ def link(view: View, other: View, registration: Registration) -> Link | None:
 
 def register_candidates(
     views: list[View],
-    pairs: list[tuple[int, int]],
+    pairs: dict[tuple[int, int], int],
     known: dict[tuple[Path, Path], Link | None],
     keep: Callable[[Path, Path, Link | None], None],
     progress: Progress | None = None,
 ) -> list[Link]:
     """Register every candidate pair that is not ``known``; ``keep`` is told each new answer.
 
-    The pairs of one reference come together, so that each photo is prepared once.
+    The pairs of one reference come together, so that each photo is prepared once. Where the
+    second covers too little of the first, as a close-up may, the first is tried as its reference.
     """
     found: list[Link] = []
     ordered = sorted(pairs, key=lambda pair: (pair[1], pair[0]))
@@ -211,7 +213,12 @@ def register_candidates(
         if key not in known:
             if prepared is None or prepared_for != j:
                 prepared_for, prepared = j, prepare_reference(working_pixels(views[j].path)[0])
-            known[key] = link(views[i], views[j], register(views[i].lr, prepared))
+            registration = register(views[i].lr, prepared)
+            known[key] = link(views[i], views[j], registration)
+            promising = registration.matched or pairs[i, j] >= MANY_VOTES
+            if known[key] is None and promising:
+                other = prepare_reference(working_pixels(views[i].path)[0])
+                known[key] = link(views[j], views[i], register(views[j].lr, other))
             keep(*key, known[key])
         answer = known[key]
         if answer is not None:

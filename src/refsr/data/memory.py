@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from contextlib import suppress
+from dataclasses import astuple
 from pathlib import Path
 
 from refsr.data.grouping import Link
@@ -34,12 +35,12 @@ class Memory:
         first, second, *marks, answer = json.loads(line)
         key = Path(first), Path(second)
         if marks == [self.mark(path) for path in key]:
-            self.known[key] = Link(*key, *answer) if answer else None
+            self.known[key] = answer and Link(Path(answer[0]), Path(answer[1]), *answer[2:])
 
     def keep(self, first: Path, second: Path, answer: Link | None) -> None:
         """Write one answer down."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        facts = [answer.kind, answer.kind_back, answer.coverage] if answer else None
+        facts = answer and [str(answer.first), str(answer.second), *astuple(answer)[2:]]
         line = [str(first), str(second), self.mark(first), self.mark(second), facts]
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
