@@ -53,7 +53,7 @@ def draw_window(wall: NDArray[np.float32], rng: np.random.Generator) -> None:
 def seen_through(
     hr: Levels, matrix: NDArray[np.float64], size: tuple[int, int], finer: int = 2
 ) -> Levels:
-    """``hr`` through a homography (HR px to px of the view) as a view of ``size`` (width, height)."""
+    """``hr`` through a homography (HR px to the view's) as a view of ``size`` (width, height)."""
     up = np.array([[finer, 0, (finer - 1) / 2], [0, finer, (finer - 1) / 2], [0, 0, 1]])
     big = cv2.warpPerspective(
         hr, up @ matrix, (finer * size[0], finer * size[1]), flags=cv2.INTER_CUBIC
