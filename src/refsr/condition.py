@@ -72,3 +72,23 @@ def sharpness(grey: Grey) -> float:
     return float(
         np.log((((grey - fine) ** 2).mean() + 0.01) / (((fine - coarse) ** 2).mean() + 0.01))
     )
+
+
+def is_damaged(
+    condition: Condition,
+    jpeg_quality: float = 94,
+    blocks: float = 0.3,
+    noise: float = 1.4,
+    sharpness: float = -0.4,
+) -> bool:
+    """Whether a photo wants the model for damaged ones, by limits that were measured.
+
+    ``scripts/fit_condition.py`` finds them; the table is in docs/DECISIONS.md.
+    """
+    compressed = condition.jpeg_quality is not None and condition.jpeg_quality <= jpeg_quality
+    return (
+        compressed
+        or condition.blocks > blocks
+        or condition.noise > noise
+        or condition.sharpness < sharpness
+    )
