@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refsr.composite import Composite
-from refsr.expected_gain import expected_gain, explained_share, gain_class, trust_of
+from refsr.expected_gain import expected_gain, gain_class, worth_of
 from refsr.provenance import borrowed_share, overall_shares
 from refsr.reference import SMALLEST
 from refsr.registration import Registration
@@ -25,7 +25,7 @@ def describe(name: str, composite: Composite, index: int) -> dict[str, Any]:
     registration, used = composite.registrations[index], composite.useful[index]
     gain = 0.0
     if used:
-        gain = expected_gain(explained_share(composite.lr, trust_of(registration)))
+        gain = expected_gain([worth_of(composite.lr, registration)])
     matched = registration.matched
     return {
         "reference": name,
@@ -68,13 +68,10 @@ def expected_together(composite: Composite | None) -> float:
     """The expected gain of all references together, in dB over none."""
     if composite is None or not composite.matched:
         return 0.0
-    trust = np.zeros_like(composite.shares[0])
-    for registration, share, used in zip(
-        composite.registrations, composite.shares, composite.useful, strict=True
-    ):
-        if used:
-            trust += share * trust_of(registration)
-    return expected_gain(explained_share(composite.lr, trust))
+    parts = zip(composite.registrations, composite.shares, composite.useful, strict=True)
+    return expected_gain(
+        [worth_of(composite.lr, found, share) for found, share, used in parts if used]
+    )
 
 
 def build_report(
