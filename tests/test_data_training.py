@@ -188,6 +188,25 @@ def test_the_configuration_finds_the_pairs(tmp_path: Path) -> None:
     assert config.flips
 
 
+@pytest.mark.parametrize(
+    ("name", "patch", "kinds"), [("paper", 160, (1.0, 1)), ("paper_self", 192, (0.0, 0))]
+)
+def test_the_papers_configurations(name: str, patch: int, kinds: tuple[float, int]) -> None:
+    config = load_config(Path(__file__).parents[1] / "configs" / f"{name}.toml")
+    data, schedule = config.data, config.train
+    assert data.patch == patch
+    assert patch % (4 * config.model.multiple) == 0
+    assert (data.unregistered, bool(data.patch_pairs)) == kinds
+    assert data.real == data.simulated == data.foreign == 0.0
+    assert not data.flips
+    assert (schedule.steps, schedule.batch, schedule.learning_rate) == (100_000, 32, 1e-4)
+    assert schedule.optimizer == "adam"
+    assert (config.model.trunk, config.model.deform_layers) == (
+        ("rcan" if name == "paper_self" else "edsr"),
+        3,
+    )
+
+
 def run_config(data: DataConfig, out: Path) -> RunConfig:
     schedule = TrainConfig(
         steps=3, batch=2, threads=1, bf16=False, warmup=2, validate_every=100, learning_rate=1e-3
