@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from refsr.errors import ModelError
+from refsr.errors import DataError, ModelError
 from refsr.model.checkpoint import load_weights
 from refsr.model.discriminator import PatchDiscriminator
 from refsr.model.ssen import SSENConfig
@@ -23,7 +23,7 @@ from refsr.train.adversary import Adversary
 from refsr.train.config import AdversarialConfig, DataConfig, RunConfig, TrainConfig
 from refsr.train.data import Patches
 from refsr.train.distributed import Ranks
-from refsr.train.loop import train
+from refsr.train.loop import check, train
 from refsr.train.trainer import Trainer
 
 TINY = SSENConfig(
@@ -141,6 +141,20 @@ def test_a_broken_batch_does_not_reach_the_discriminator() -> None:
 
 
 # The run
+
+
+@pytest.mark.parametrize("layers", [3, 4, 5])
+def test_a_patch_too_small_for_the_discriminator_is_said(photos: Path, layers: int) -> None:
+    """A patch of 64 leaves a score with four layers, none with five."""
+    config = run_config(photos, photos, dataclasses.replace(SMALL, layers=layers), 1)
+    if layers < 5:
+        check(config, Ranks())
+        assert (
+            PatchDiscriminator(2, layers)(torch.rand(1, 3, 64, 64)).shape[2] == 64 // 2**layers - 2
+        )
+    else:
+        with pytest.raises(DataError, match=r"64 pixels is too small .* layers = 5"):
+            check(config, Ranks())
 
 
 def test_while_the_discriminator_warms_up_the_network_trains_as_without(

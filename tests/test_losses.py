@@ -11,7 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from refsr.errors import DataError
 from refsr.train.config import RunConfig, TrainConfig
+from refsr.train.distributed import Ranks
+from refsr.train.loop import check
 from refsr.train.losses import (
     charbonnier,
     discriminator_loss,
@@ -173,3 +176,9 @@ def test_a_time_limit_takes_every_schedule_with_it() -> None:
     config = RunConfig(train=t)
     assert learning_rate(20, config, 90) == pytest.approx(learning_rate(160, config, 0))
     assert learning_rate(20, config, 200) == pytest.approx(t.final_learning_rate)
+
+
+def test_a_period_of_no_steps_is_refused() -> None:
+    config = RunConfig(train=TrainConfig(schedule="cosine_restarts", period=0))
+    with pytest.raises(DataError, match="period = 0 must be at least one step"):
+        check(config, Ranks())

@@ -134,6 +134,7 @@ def joined() -> Generator[Ranks]:
     try:
         dist.init_process_group(backend, timeout=PATIENCE)
         yield Ranks(rank, size, local)
+        dist.destroy_process_group()  # not after an error: it may wait for those who are gone
     except RuntimeError as error:
         if not connection_lost(error):
             raise
@@ -141,8 +142,6 @@ def joined() -> Generator[Ranks]:
     finally:
         if main:
             signal.signal(signal.SIGTERM, before)
-        if dist.is_initialized():
-            dist.destroy_process_group()
 
 
 def told_to_stop(number: int, frame: object) -> None:

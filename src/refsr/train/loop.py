@@ -49,6 +49,11 @@ def check(config: RunConfig, ranks: Ranks) -> None:
         raise DataError(
             f"batch = {config.train.batch} cannot be shared equally by {ranks.size} processes."
         )
+    if config.adversarial.weight > 0 and config.data.patch >> config.adversarial.layers < 3:
+        raise DataError(
+            f"A patch of {config.data.patch} pixels is too small for a discriminator with layers = "
+            f"{config.adversarial.layers}."
+        )
     if config.train.period < 1:
         raise DataError(f"period = {config.train.period} must be at least one step.")
 
