@@ -22,8 +22,9 @@ import pytest
 import skimage.data
 from numpy.typing import NDArray
 
-from refsr.cli import COMMANDS, main, parse_memory
+from refsr.cli import COMMANDS, main
 from refsr.errors import DataError
+from refsr.memory import parse_memory
 from refsr.resize import imresize
 
 CLI = [sys.executable, "-m", "refsr"]
@@ -341,10 +342,10 @@ import refsr.upscaler as road
 from refsr.cli import main
 
 run = road.Network.run
-def slow(*arguments):
+def slow(*arguments, **options):
     print("in the middle", flush=True)
     time.sleep(0.05)
-    return run(*arguments)
+    return run(*arguments, **options)
 road.Network.run = slow
 sys.exit(main(sys.argv[1:]))
 """
@@ -403,9 +404,9 @@ def test_wrong_usage_is_2(arguments: list[str], capfd: Read) -> None:
 
 FLAGS = {
     "upscale": "-o --out --ref --model --device --runtime --max-memory --report --map --json "
-    "--quiet --max-pixels --threads --strip-metadata --strength",
+    "--quiet --max-pixels --threads --strip-metadata --scale --strength",
     "check": "--ref --json --max-pixels",
-    "evaluate": "--root --model --reference --json --max-side --limit --quiet",
+    "evaluate": "--root --model --reference --json --max-side --jpeg --limit --quiet",
     "reproduce": "-o --out --root --model --pairs --limit --quiet",
     "data": "",  # its two tasks: tests/test_data_cli.py
     "train": "--resume",
@@ -483,7 +484,7 @@ def test_out_of_memory_is_a_sentence(
 
     from refsr.upscaler import Network, Upscaler
 
-    def none_left(*_: object) -> None:
+    def none_left(*_: object, **__: object) -> None:
         raise MemoryError
 
     job = ["upscale", photos / "small.png", "-o", tmp_path / "out.png"]
@@ -491,7 +492,7 @@ def test_out_of_memory_is_a_sentence(
         patch.setattr(Network, "run", none_left)
         assert "not enough memory for even the smallest tile" in refused(capfd, *job)
     with monkeypatch.context() as patch:
-        patch.setattr(Upscaler, "register", none_left)
+        patch.setattr(Upscaler, "job", none_left)
         assert "Out of memory" in refused(capfd, *job)
 
     def opencv_has_none(*_: object) -> None:
@@ -499,7 +500,7 @@ def test_out_of_memory_is_a_sentence(
         error.code = -4
         raise error
 
-    monkeypatch.setattr(Upscaler, "register", opencv_has_none)
+    monkeypatch.setattr(Upscaler, "job", opencv_has_none)
     assert "Out of memory" in refused(capfd, *job)
     assert list(tmp_path.iterdir()) == []
 

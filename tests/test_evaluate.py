@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from refsr.evaluate.metrics import psnr, ssim
 from refsr.evaluate.pairs import Job, load_jobs
 from refsr.evaluate.perceptual import detail_share, haarpsi
 from refsr.evaluate.run import evaluate, render_table
+from refsr.photo import load_photo
 from refsr.resize import imresize
 
 PAIRS = """input,reference,kind
@@ -252,6 +254,35 @@ def test_max_side_shrinks_truth_and_reference(root: Path, jobs: list[Job], seen:
     expected = imresize(pixels(root / "church/b.png"), size=(34, 48))  # 50x70
     np.testing.assert_array_equal(references[0], expected)
     assert result["protocol"]["max_side"] == 48
+
+
+def test_the_small_photo_may_be_a_jpeg_file(jobs: list[Job]) -> None:
+    clean = evaluate(jobs[:1], model="bicubic")
+    packed = evaluate(jobs[:1], model="bicubic", jpeg=30)
+    assert packed["mean"]["all"]["gain_psnr"] == pytest.approx(0.0)  # of the same damaged photo
+    assert packed["mean"]["all"]["psnr"] < clean["mean"]["all"]["psnr"]
+    assert "JPEG of quality 30" in packed["protocol"]["lr"]
+    assert "JPEG" not in clean["protocol"]["lr"]
+    with pytest.raises(DataError, match="A JPEG quality of 0 does not exist"):
+        evaluate(jobs, jpeg=0)
+
+
+def test_a_model_gets_the_jpeg_file_itself(jobs: list[Job], monkeypatch: Any) -> None:
+    files: list[object] = []
+
+    def load_method(model: str) -> Callable[..., NDArray[np.uint8]]:
+        def method(small: object, references: object) -> NDArray[np.uint8]:
+            files.append(small)
+            assert isinstance(small, bytes)
+            return imresize(run.pixels_of(small), scale=4.0)
+
+        return method
+
+    monkeypatch.setattr(run, "load_method", load_method)
+    evaluate(jobs[:1], jpeg=60)
+    photo = load_photo(files[0])  # pyright: ignore[reportArgumentType]
+    assert photo.jpeg_quality == 60
+    assert (photo.height, photo.width) == (15, 20)
 
 
 def test_what_cannot_be_evaluated(root: Path, jobs: list[Job]) -> None:

@@ -223,6 +223,7 @@ def evaluate(
     model: str = "ssen",
     reference: Literal["given", "none", "shuffled", "blank", "self", "upscaled", "all"] = "given",
     max_side: int | None = None,
+    jpeg: int | None = None,
     limit: int | None = None,
     json: Path | None = None,
     quiet: bool = False,
@@ -238,6 +239,7 @@ def evaluate(
         reference: Which reference the model gets; all puts given, shuffled, blank, none and self
             beside each other: does the reference help at all?
         max_side: Shrink photos to this long side first, in pixels.
+        jpeg: Make the small photo a JPEG file of this quality, 1 to 100.
         limit: Only the first so many rows.
         json: Write every number to this file.
         quiet: No progress.
@@ -253,11 +255,18 @@ def evaluate(
     jobs = load_jobs(target, root)[:limit]
     with progress_bar(f"{model}, {reference}", quiet) as progress:
         if reference == "all":
-            result = compare_references(jobs, model=model, max_side=max_side, progress=progress)
+            result = compare_references(
+                jobs, model=model, max_side=max_side, jpeg=jpeg, progress=progress
+            )
             table = render_comparison(result)
         else:
             result = measure(
-                jobs, model=model, reference=reference, max_side=max_side, progress=progress
+                jobs,
+                model=model,
+                reference=reference,
+                max_side=max_side,
+                jpeg=jpeg,
+                progress=progress,
             )
             table = render_table(result)
     if json is not None:

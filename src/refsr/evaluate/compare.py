@@ -23,6 +23,7 @@ def compare_references(
     model: str = "ssen",
     modes: Sequence[ReferenceMode] = MODES,
     max_side: int | None = None,
+    jpeg: int | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
     """``evaluate`` in each of the ``modes``; arguments and errors as there.
@@ -46,7 +47,12 @@ def compare_references(
 
         try:
             results[mode] = evaluate(
-                jobs, model=model, reference=mode, max_side=max_side, progress=report
+                jobs,
+                model=model,
+                reference=mode,
+                max_side=max_side,
+                jpeg=jpeg,
+                progress=report,
             )
         except DataError as error:
             if mode != "shuffled":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -40,7 +41,8 @@ METRICS = (
 )
 
 Pixels = NDArray[np.uint8]  # HWC RGB
-Method = Callable[[Pixels, list[Pixels]], Pixels]
+Small = Pixels | bytes  # the small photo: its pixels, or a JPEG file of them
+Method = Callable[[Small, list[Pixels]], Pixels]
 
 
 def evaluate(
@@ -49,12 +51,14 @@ def evaluate(
     model: str = "ssen",
     reference: ReferenceMode = "given",
     max_side: int | None = None,
+    jpeg: int | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
     """Upscale every job's shrunk photo and compare the result with the photo.
 
     ``model``: bicubic, lanczos, or what ``Upscaler.load`` takes. ``reference``: what the model gets
     beside the photo. ``max_side``: photos and references are first shrunk to this long side (px).
+    ``jpeg``: the shrunk photo is a JPEG file of this quality, 1 to 100, as libjpeg counts.
     ``progress`` is called with the finished share, 0..1.
 
     Returns {"protocol", "model", "reference", "rows", "mean"}: a row for each job with input,
@@ -71,16 +75,20 @@ def evaluate(
         raise DataError(f"There is no reference mode {reference!r}; there are: {modes}.")
     if max_side is not None and max_side < SMALLEST:
         raise DataError(f"Photos of {max_side} px are too small to measure; {SMALLEST} px will do.")
+    if jpeg is not None and not 1 <= jpeg <= 100:
+        raise DataError(f"A JPEG quality of {jpeg} does not exist; choose 1 to 100.")
     given = shuffled(jobs) if reference == "shuffled" else [job.references for job in jobs]
     method = load_method(model)
     rows: list[dict[str, Any]] = []
     for index, (job, paths) in enumerate(zip(jobs, given, strict=True)):
         hr = load_truth(job.input, max_side)
         lr = imresize(hr, scale=1 / SCALE)
+        small: Small = lr if jpeg is None else as_jpeg(lr, jpeg)
+        lr = pixels_of(small)
         bicubic = imresize(lr, scale=float(SCALE))
         references = reference_pixels(reference, paths, hr, lr, max_side)
         started = time.perf_counter()
-        sr = method(lr, references)
+        sr = method(small, references)
         seconds = time.perf_counter() - started
         used = [job.shown(path) for path in paths] if reference in ("given", "shuffled") else []
         rows.append(
@@ -96,7 +104,7 @@ def evaluate(
         if progress:
             progress((index + 1) / len(jobs))
     return {
-        "protocol": describe_protocol(max_side, reference),
+        "protocol": describe_protocol(max_side, reference, jpeg),
         "model": model,
         "reference": reference,
         "rows": rows,
@@ -114,15 +122,20 @@ def measured(sr: Pixels, hr: Pixels) -> dict[str, float]:
     }
 
 
-def describe_protocol(max_side: int | None, reference: ReferenceMode) -> dict[str, Any]:
+def describe_protocol(
+    max_side: int | None, reference: ReferenceMode, jpeg: int | None = None
+) -> dict[str, Any]:
     """Every choice on which the numbers depend."""
     from refsr import __version__
+
+    packed = "" if jpeg is None else f", then JPEG of quality {jpeg} (4:2:0)"
 
     return {
         "scale": SCALE,
         "truth": "8-bit RGB, upright, no alpha; bottom and right cropped to a multiple of 4",
         "max_side": max_side,
-        "lr": "MATLAB-compatible antialiased bicubic (a = -0.5) of the truth, rounded to 8 bits",
+        "lr": "MATLAB-compatible antialiased bicubic (a = -0.5) of the truth, rounded to 8 bits"
+        + packed,
         "bicubic": "the same kernel upwards, rounded to 8 bits",
         "lanczos": "Pillow's Lanczos (a = 3) of the LR, rounded to 8 bits",
         "channel": "BT.601 luma (16 to 235, not rounded) of the 8-bit result",
@@ -203,6 +216,20 @@ def reference_pixels(
     return references
 
 
+def as_jpeg(pixels: Pixels, quality: int) -> bytes:
+    """A JPEG file of an image (HWC, uint8), its chroma at half resolution."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=quality, subsampling="4:2:0")
+    return file.getvalue()
+
+
+def pixels_of(small: Small) -> Pixels:
+    """The small photo's pixels (HWC, uint8)."""
+    from refsr.photo import load_photo
+
+    return load_photo(small).as_uint8() if isinstance(small, bytes) else small
+
+
 def lanczos(lr: Pixels) -> Pixels:
     """Pillow's Lanczos (a = 3), four times larger: HWC uint8."""
     height, width = lr.shape[:2]
@@ -213,16 +240,16 @@ def lanczos(lr: Pixels) -> Pixels:
 def load_method(model: str) -> Method:
     """A function from (LR photo, references) to the photo four times larger. Raises ModelError."""
     if model == "bicubic":
-        return lambda lr, references: imresize(lr, scale=float(SCALE))
+        return lambda small, references: imresize(pixels_of(small), scale=float(SCALE))
     if model == "lanczos":
-        return lambda lr, references: lanczos(lr)
+        return lambda small, references: lanczos(pixels_of(small))
     from refsr.upscaler import Upscaler
 
     upscaler = Upscaler.load(model)
 
-    def method(lr: Pixels, references: list[Pixels]) -> Pixels:
+    def method(small: Small, references: list[Pixels]) -> Pixels:
         upscaler.set_reference(references or None)
-        return np.asarray(upscaler.upscale(lr).image)
+        return np.asarray(upscaler.upscale(small).image)
 
     return method
 
