@@ -4,9 +4,9 @@
     python scripts/pack_training_data.py unpack configs/gpu.toml gpu_packs gpu_data
 
 A pack is a plain tar below ``--mib``: photos shrunk to the run's size (JPEG, quality 95; one that
-is a small JPEG already travels as it is), the benchmark's own files, and of every registered pair
-in the cache the aligned reference (JPEG, quality 95) and its validity (PNG). Unpacking rebuilds
-the cache from those; packs may arrive one by one, in any order.
+is a small JPEG already travels as it is), the files of the benchmark and of patch pairs, and of
+every registered pair in the cache the aligned reference (JPEG, quality 95) and its validity (PNG).
+Unpacking rebuilds the cache from those; packs may arrive one by one, in any order.
 """
 
 from __future__ import annotations
@@ -63,6 +63,9 @@ def members(config: DataConfig) -> Iterator[tuple[str, bytes]]:
         for index, path in enumerate(image_files(Path(folder))):
             name = f"photos/{number}/{index:05}-{path.stem}.jpg"
             yield name, small_photo(path, config.max_side)
+    for part in ("input", "ref") if config.patch_pairs else ():
+        for path in image_files(Path(config.patch_pairs) / part):
+            yield f"patch_pairs/{part}/{path.name}", path.read_bytes()
     if not config.pairs:
         return
     held = Path(config.held_out).read_bytes() if config.held_out else b""

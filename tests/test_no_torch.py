@@ -55,6 +55,8 @@ def test_the_finder_hides_torch(tmp_path: Path) -> None:
         "refsr.report",
         "refsr.runtime",
         "refsr.weights",
+        "refsr.data.build",
+        "refsr.data.check",
         "refsr.evaluate.run",
     ],
 )

@@ -103,6 +103,17 @@ def test_what_is_packed_arrives(packing: ModuleType, source: DataConfig, tmp_pat
         assert len(Patches(config, 1).photos) == 4
 
 
+def test_patch_pairs_travel_as_they_are(packing: ModuleType, tmp_path: Path) -> None:
+    config = DataConfig(patch_pairs=str(tmp_path))
+    for part in ("input", "ref"):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "H_0_7595161@N07.png").write_bytes(part.encode())
+    assert dict(packing.members(config)) == {
+        "patch_pairs/input/H_0_7595161@N07.png": b"input",
+        "patch_pairs/ref/H_0_7595161@N07.png": b"ref",
+    }
+
+
 def test_a_small_jpeg_travels_as_it_is(packing: ModuleType, source: DataConfig) -> None:
     photo = image_files(Path(source.pairs) / "house")[0]
     assert packing.small_photo(photo, 256) == photo.read_bytes()
