@@ -23,6 +23,7 @@ from refsr.warp import FIELD
 GATE = 0.9  # agreement from which a place counts as explained, in full at 1
 # gain = -10 SLOPE log10(1 - REACH share) exp(-FADE error) min(1, zoom) ^ COARSE: fitted
 SLOPE, REACH, FADE, COARSE = 1.087, 0.873, 1.901, 0.698
+FLAT = 1e-3  # square levels: what a photo has less of is rounding
 SMALL, CLEAR = 0.15, 1.0  # dB over no reference: where a gain can be seen, and where it strikes
 
 GainClass = Literal["none", "small", "clear"]
@@ -60,7 +61,8 @@ def explained_share(lr: NDArray[np.uint8], trust: Image) -> float:
     energy = (gray - cv2.GaussianBlur(gray, (0, 0), 1.0)) ** 2
     at_lr = trust.reshape(height, FIELD, width, FIELD).mean(axis=(1, 3))
     total = float(energy.sum())
-    return float((energy * at_lr).sum()) / total if total > 0 else 0.0
+    flat = total < FLAT * energy.size
+    return 0.0 if flat else float((energy * at_lr).sum()) / total
 
 
 def expected_gain(worths: list[Worth]) -> float:

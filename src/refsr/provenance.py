@@ -2,7 +2,7 @@
 
 *Own* is what the photo itself holds at its finest; *borrowed* what the network handed over from an
 aligned reference; *guessed* whatever else it drew that the photo cannot hold: the part of the
-result that shrinking by four takes away again. All three are measured, as mean absolute amounts.
+bicubic photo's change that shrinking by four takes away again. All are mean absolute amounts.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refsr.detail_transfer import fine_detail
-from refsr.resize import imresize
-from refsr.warp import SCALE
+from refsr.resize import SCALE, imresize
+from refsr.warp import BAND_ROWS, grid, sample
 
 LEAST = 0.5 / 255  # below half a level there is no detail to speak of
 
@@ -38,7 +38,7 @@ def detail_amounts(sr: Image, gate: Image, ref: Image, lr: Image) -> Image:
     """
     base = imresize(lr, scale=float(SCALE))
     given = fine_detail((ref - base) * gate[..., None]) if gate.any() else np.zeros_like(base)
-    return amounts_of(lr, given, fine_detail(sr) - given)
+    return amounts_of(lr, given, fine_detail(sr - base) - given)
 
 
 def amounts_of(lr: Image, given: Image, drawn: Image) -> Image:
@@ -80,20 +80,25 @@ def overall_shares(amounts: Image) -> dict[str, float]:
 
 
 def provenance_map(sr: NDArray[np.uint8], amounts: Image) -> NDArray[np.uint8]:
-    """The result in grey, green where its detail is borrowed, orange where guessed: (4h, 4w, 3).
+    """The result in grey, green where its detail is borrowed, orange where guessed: as ``sr``.
 
-    ``sr`` (4h, 4w, 3) RGB uint8; ``amounts`` (h, w, 3) from ``detail_amounts``. A legend with the
-    overall shares stands in the bottom left corner, unless the picture is too small for it.
+    ``sr`` (H, W, 3) RGB uint8, the photo two to four times larger; ``amounts`` (h, w, 3) from
+    ``detail_amounts``. A legend with the overall shares stands in the bottom left corner, unless
+    the picture is too small for it.
     """
     height, width = sr.shape[:2]
-    shares = cv2.resize(detail_shares(amounts), (width, height), interpolation=cv2.INTER_LINEAR)
-    gray = cv2.cvtColor(sr, cv2.COLOR_RGB2GRAY).astype(np.float32)[..., None]
-    picture = gray * np.ones(3, np.float32)
-    for plane in (BORROWED, GUESSED):
-        tint = np.array(TINTS[plane][1], np.float32)
-        share = STRENGTH * shares[..., plane, None]
-        picture += share * (tint * (0.35 + 0.65 * gray / 255) - gray)
-    out = np.clip(picture + 0.5, 0, 255).astype(np.uint8)
+    shares = detail_shares(amounts)
+    out = np.empty_like(sr)
+    for top in range(0, height, BAND_ROWS):  # a large picture as floats would fill the memory
+        rows = slice(top, min(height, top + BAND_ROWS))
+        here = sample(shares, grid(rows, slice(0, width), amounts.shape[1] / width))
+        gray = cv2.cvtColor(sr[rows], cv2.COLOR_RGB2GRAY).astype(np.float32)[..., None]
+        picture = gray * np.ones(3, np.float32)
+        for plane in (BORROWED, GUESSED):
+            tint = np.array(TINTS[plane][1], np.float32)
+            share = STRENGTH * here[..., plane, None]
+            picture += share * (tint * (0.35 + 0.65 * gray / 255) - gray)
+        out[rows] = np.clip(picture + 0.5, 0, 255).astype(np.uint8)
     if width >= LEGEND_WIDTH and height >= LEGEND_HEIGHT:
         draw_legend(out, overall_shares(amounts))
     return out
