@@ -1,27 +1,37 @@
 """The network: its invariants, its switches, and its ONNX twin."""
 
 import dataclasses
+import hashlib
+import json
+import re
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
 
-from refsr.errors import ModelError
+from refsr.errors import DataError, ModelError
 from refsr.model.checkpoint import load_weights, save_weights
-from refsr.model.export import example, export
+from refsr.model.export import example, export, output_names
 from refsr.model.ssen import SSEN, BicubicX4, NonLocal, SSENConfig
 from refsr.resize import imresize
+from refsr.train.config import load_config
 
 TINY = SSENConfig(
     channels=8, feature_blocks=1, reconstruction_blocks=1, offset_channels=8, attention_window=8
 )
+TINY_RCAN = {"trunk": "rcan", "rcan_groups": 2, "rcan_blocks": 1, "rcan_reduction": 2}
+ROOT = Path(__file__).parents[1]
+NEW_KEYS = ("trunk", "rcan_groups", "rcan_blocks", "rcan_reduction")  # since the first weights
 
 
-def network(config: SSENConfig = TINY) -> SSEN:
+def network(config: SSENConfig = TINY, trunk: nn.Module | None = None) -> SSEN:
     """A tiny network whose offsets and attention are not zero, as after training."""
     torch.manual_seed(5)
-    model = SSEN(config).eval()
+    model = SSEN(config, trunk).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.startswith("estimators."):
@@ -46,6 +56,10 @@ def test_bicubic_is_matlabs() -> None:
         {"skip": "concat"},
         {"attention_window": 0},
         {"hr_transfer": False},
+        {"deform_layers": 2},
+        {"deform_layers": 4, "deform_groups": 4, "skip": "concat"},
+        TINY_RCAN,
+        TINY_RCAN | {"deform_layers": 0},
     ],
 )
 def test_every_switch_gives_a_photo_and_gradients_everywhere(change: dict[str, object]) -> None:
@@ -54,9 +68,12 @@ def test_every_switch_gives_a_photo_and_gradients_everywhere(change: dict[str, o
     sr, gate = model(lr, ref, validity)
     assert sr.shape == (1, 3, lr.shape[2] * 4, lr.shape[3] * 4)
     assert gate.shape == (1, 1, *sr.shape[2:])
-    sr.square().mean().backward()
+    loss = sr.square().mean()
+    loss.backward()
     dead = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
     assert dead == []
+    torch.optim.Adam(model.parameters(), 1e-4).step()
+    assert float(model(lr, ref, validity)[0].square().mean().detach()) < float(loss.detach())
 
 
 def test_an_invalid_reference_is_no_reference() -> None:
@@ -102,6 +119,114 @@ def test_onnx_equals_torch_on_other_sizes(tmp_path: Path) -> None:
     text = path.read_bytes()
     assert b"site-packages" not in text
     assert str(Path.cwd()).encode() not in text
+
+
+# Each switch at least once, and every number of layers (3 above); an export takes ten CPU seconds.
+EXPORTED = [
+    {**TINY_RCAN, "deform_layers": 4, "deform_groups": 2, "skip": "concat", "attention_window": 0},
+    {"deform_layers": 0, "hr_transfer": False},
+    {"deform_layers": 1, "modulation": False, "nonlocal_blocks": False},
+    {"deform_layers": 2, "trunk": "documented"},
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", EXPORTED, ids=lambda change: str(change["deform_layers"]))
+def test_every_switch_exports_and_equals_torch(change: dict[str, object], tmp_path: Path) -> None:
+    third = documented_trunk()(8) if change.get("trunk") == "documented" else None
+    change = {key: value for key, value in change.items() if value != "documented"}
+    model = network(dataclasses.replace(TINY, **change), third)  # type: ignore[arg-type]
+    path = tmp_path / "tiny.onnx"
+    assert export(model, path, {}) < 1e-4
+    inputs = example(model, 2, 1)
+    names = output_names(model.config.deform_layers)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    assert [output.name for output in session.get_outputs()] == names
+    feed = zip(("lr", "ref", "validity"), inputs, strict=True)
+    ours = session.run(names, {name: value.numpy() for name, value in feed})
+    with torch.no_grad():
+        sr, gate, samples = model.explain(*inputs)
+    expected = [sr, gate, *(part for pair in samples for part in pair)]
+    for name, got, value in zip(names, ours, expected, strict=True):
+        assert np.abs(got - value.numpy()).max() < 1e-4, name
+    card = json.loads(path.with_suffix(".json").read_text())
+    assert card["deform_layers"] == model.config.deform_layers
+
+
+def documented_trunk() -> type[nn.Module]:
+    """The third trunk of docs/PAPER.md, as a reader would copy it."""
+    page = (ROOT / "docs" / "PAPER.md").read_text(encoding="utf-8")
+    code = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0]
+    assert len(code.splitlines()) < 30
+    names: dict[str, type[nn.Module]] = {}
+    exec(code, names)
+    return names["DenseTrunk"]
+
+
+def test_the_documented_third_trunk_works() -> None:
+    model = network(TINY, documented_trunk()(TINY.channels))
+    lr, ref, validity = example(model, 1, 2)
+    sr, _ = model(lr, ref, validity)
+    sr.square().mean().backward()
+    assert all(p.grad is not None and p.grad.any() for p in model.reconstruct.parameters())
+    assert not torch.equal(sr, network()(lr, ref, validity)[0])
+
+
+def test_ssen_is_attached_to_each_trunk_in_the_same_way() -> None:
+    """Without its trunk, the network with RCAN is the one with EDSR's blocks."""
+
+    def rest(model: SSEN) -> dict[str, torch.Size]:
+        state = model.state_dict()
+        return {k: v.shape for k, v in state.items() if not k.startswith("reconstruct.")}
+
+    assert rest(network()) == rest(network(dataclasses.replace(TINY, **TINY_RCAN)))
+
+
+def test_the_default_networks_weights_keep_their_names() -> None:
+    """Checkpoints of today must load tomorrow: a golden hash of names and shapes, in order."""
+    state = SSEN(SSENConfig()).state_dict()
+    text = "\n".join(f"{name} {tuple(value.shape)}" for name, value in state.items())
+    assert len(state) == 180
+    assert hashlib.sha256(text.encode()).hexdigest() == (
+        "e5a802b51fdbee70d93846a46dbf3859cb1e7cd8eaba593a6cb1a3703bee8cb9"
+    )
+
+
+def test_a_checkpoint_from_before_the_trunks_had_names_loads(tmp_path: Path) -> None:
+    model, path = network(), tmp_path / "old.safetensors"
+    save_weights(model, path, {})
+    about = {"model": dataclasses.asdict(TINY)}
+    for key in NEW_KEYS:
+        del about["model"][key]
+    save_file(load_file(path), path, {"about": json.dumps(about)})
+    again, _ = load_weights(path)
+    assert again.config == TINY
+    inputs = example(model, 1, 1)
+    assert torch.equal(again(*inputs)[0], model(*inputs)[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"deform_groups": 3}, "deform_groups = 3 must divide channels = 8"),
+        ({"attention_window": 12}, "attention_window = 12 must be a multiple of 8"),
+        ({"channels": 6}, "channels = 6 must be a multiple of 4"),
+        ({"trunk": "rcan", "rcan_reduction": 16}, "rcan_reduction = 16 must be 1 to channels = 8"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_said(change: dict[str, object], words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        dataclasses.replace(TINY, **change)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "configs").rglob("*.toml")), ids=lambda path: path.stem
+)
+def test_every_configuration_builds_its_network(path: Path) -> None:
+    config = load_config(path)
+    assert config.data.patch % (4 * config.model.multiple) == 0
+    with torch.device("meta"):  # shapes alone: RCAN of the paper has 17 M parameters
+        assert len(SSEN(config.model).estimators) == config.model.deform_layers
 
 
 def test_checkpoints_hold_weights_and_shape_or_say_so(tmp_path: Path) -> None:

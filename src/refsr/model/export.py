@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from refsr.errors import ModelError
 from refsr.model.checkpoint import load_weights
+from refsr.model.deform import TAPS
 from refsr.model.ssen import SCALE, SSEN
 
 OPSET = 20  # has DeformConv (19) and is read by every runtime; Attention (23) is not yet
@@ -23,8 +24,9 @@ OPSET = 20  # has DeformConv (19) and is read by every runtime; Attention (23) i
 
 def translate_deform_conv(x: Any, offset: Any, modulation: Any, weight: Any, bias: Any) -> Any:
     """The exporter's name for ``refsr::deform_conv2d``: ONNX's own DeformConv."""
+    pads, groups = [1, 1, 1, 1], int(modulation.shape[1]) // TAPS
     return opset20.DeformConv(
-        x, weight, offset, bias, modulation, kernel_shape=[3, 3], pads=[1, 1, 1, 1]
+        x, weight, offset, bias, modulation, kernel_shape=[3, 3], pads=pads, offset_group=groups
     )
 
 
@@ -75,7 +77,7 @@ def export(model: SSEN, path: Path, card: dict[str, Any]) -> float:
     )
     hr = {2: step * SCALE * rows, 3: step * SCALE * columns}
     program = torch.onnx.export(
-        Explained(model),
+        Explained(model).eval(),
         example(model, 2, 3),
         dynamo=True,
         opset_version=OPSET,
