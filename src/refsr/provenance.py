@@ -24,6 +24,7 @@ TINTS = (  # Okabe and Ito's colours: told apart whatever one's eyes
     ("guessed", (230, 159, 0)),
 )
 STRENGTH = 0.75  # of the tint where all detail is of one kind
+BOOST = 1.8  # a place whose detail is new by half is tinted as if nearly all of it were
 LEGEND_WIDTH, LEGEND_HEIGHT = 240, 120  # HR pixels: smaller pictures carry no legend
 
 Image = NDArray[np.float32]
@@ -94,9 +95,11 @@ def provenance_map(sr: NDArray[np.uint8], amounts: Image) -> NDArray[np.uint8]:
         here = sample(shares, grid(rows, slice(0, width), amounts.shape[1] / width))
         gray = cv2.cvtColor(sr[rows], cv2.COLOR_RGB2GRAY).astype(np.float32)[..., None]
         picture = gray * np.ones(3, np.float32)
+        new = here[..., BORROWED] + here[..., GUESSED]
+        vivid = STRENGTH * np.minimum(BOOST, 1 / np.maximum(new, np.float32(1e-6)))
         for plane in (BORROWED, GUESSED):
             tint = np.array(TINTS[plane][1], np.float32)
-            share = STRENGTH * here[..., plane, None]
+            share = (vivid * here[..., plane])[..., None]
             picture += share * (tint * (0.35 + 0.65 * gray / 255) - gray)
         out[rows] = np.clip(picture + 0.5, 0, 255).astype(np.uint8)
     if width >= LEGEND_WIDTH and height >= LEGEND_HEIGHT:
