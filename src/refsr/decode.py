@@ -181,10 +181,10 @@ def _decode_with_pillow(image: Image.Image, name: str, tags: dict[int, Any]) -> 
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return _decode_deep_grey(image, name, tags)
     transparent = image.has_transparency_data
-    if image.mode in ("1", "L", "LA", "La"):
-        image = image.convert("LA" if transparent else "L")
-    else:
-        image = image.convert("RGBA" if transparent else "RGB")
+    mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
+    mode += "A" if transparent else ""
+    if image.mode != mode:  # Pillow would copy it
+        image = image.convert(mode)
     array = array_of(image)
     if not transparent:
         return Decoded(array, None, notes)

@@ -29,21 +29,34 @@ def detail_transfer(
     out = imresize(lr, float(SCALE))
     if not registration.matched:
         return out
-    gate = np.float32(strength) * detail_gate(registration)
     halo = 6  # LR rows that shrinking and enlarging reach beyond a band
     for start in range(0, height, BAND_ROWS):
         stop = min(start + BAND_ROWS, height)
         top, bottom = max(start - halo, 0), min(stop + halo, height)
-        aligned, validity = aligned_reference(
-            registration, reference, lr, slice(top, bottom), slice(0, width)
-        )
-        detail = fine_detail(aligned)
-        at_gate = grid(slice(top * SCALE, bottom * SCALE), slice(0, width * SCALE), FIELD / SCALE)
-        detail *= (validity * sample(gate, at_gate))[..., None]
+        detail = detail_of(lr, registration, reference, slice(top, bottom), slice(0, width))
         inner = slice((start - top) * SCALE, (stop - top) * SCALE)
         band = out[start * SCALE : stop * SCALE]
-        band[:] = np.clip(band + 255.0 * detail[inner] + 0.5, 0, 255).astype(np.uint8)
+        added = np.float32(255.0 * strength) * detail[inner]
+        band[:] = np.clip(band + added + 0.5, 0, 255).astype(np.uint8)
     return out
+
+
+def detail_of(
+    lr: NDArray[np.uint8],
+    registration: Registration,
+    reference: Reference,
+    rows: slice,
+    cols: slice,
+) -> Image:
+    """What a tile, in LR px, of the photo ``lr`` (h, w, 3) is given: (4H, 4W, 3), in 0..1 levels.
+
+    Within six LR pixels of the tile's border it is not exact.
+    """
+    aligned, validity = aligned_reference(registration, reference, lr, rows, cols)
+    hr_rows = slice(rows.start * SCALE, rows.stop * SCALE)
+    hr_cols = slice(cols.start * SCALE, cols.stop * SCALE)
+    gate = sample(detail_gate(registration), grid(hr_rows, hr_cols, FIELD / SCALE))
+    return fine_detail(aligned) * (validity * gate)[..., None]
 
 
 def fine_detail(hr: Image) -> Image:

@@ -36,6 +36,7 @@ LONGEST_SIDE = {"JPEG": 65500, "WEBP": 16383, "AVIF": 65535}  # px, by the forma
 DEEP = ("PNG", "TIFF")  # formats that keep 16 bits
 STRIP_OFFSETS, ICC_PROFILE = 273, 34675  # tags
 INCHES = 0.0254  # metres
+WRITING_BYTES = {"JPEG": 7, "WEBP": 12, "AVIF": 40}  # memory per pixel; the others take none
 STRIP_BYTES = 1 << 20  # of pixels that are packed at a time
 PNG_COLOUR_TYPE = {1: 0, 2: 4, 3: 2, 4: 6}  # by the number of channels
 CLASSIC_TIFF_LIMIT = 2**32 - 2**24  # bytes; offsets have 32 bits and the header needs some room
@@ -63,6 +64,11 @@ def format_of(path: str | os.PathLike[str]) -> str:
     if format == "AVIF" and not features.check("avif"):
         raise PhotoError(f"This Pillow cannot write AVIF ({os.fspath(path)}); use .png or .webp.")
     return format
+
+
+def memory_to_write(path: str | os.PathLike[str], pixels: int) -> int:
+    """Bytes that writing a result of so many pixels takes beside it, by the name's format."""
+    return WRITING_BYTES.get(format_of(path), 0) * pixels
 
 
 def write(

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refsr.errors import ModelError
-from refsr.memory import resident
+from refsr.memory import give_back, resident
 from refsr.resize import SCALE
 from refsr.weights import Model
 
 ERRORS_ONLY = 4  # fatal, of ONNX Runtime's log levels: what fails is raised, not printed
 Device = Literal["auto", "cpu", "cuda"]
+LEAST_BYTES = 8_000  # memory per LR pixel that is counted on, whatever a small tile took
 PROBE = 64  # LR pixels a side of the tile that memory and speed are measured with
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
@@ -74,12 +75,14 @@ class Network:
             side = PROBE * SCALE
             tile = np.zeros((PROBE, PROBE, 3), np.float32), np.zeros((side, side, 3), np.float32)
             nowhere = np.zeros((side, side), np.float32)
+            give_back()  # or the tile would find its memory among what is held already
             before = resident()
             self.run(*tile, nowhere)  # its memory stays until it is given back
-            taken = resident() - before
+            taken = max(resident() - before, LEAST_BYTES * PROBE**2)
             started = time.perf_counter()
             self.run(*tile, nowhere)
-            self.cost = taken / PROBE**2, (time.perf_counter() - started) / PROBE**2
+            each = -(-taken // PROBE**2 // 1000) * 1000  # rounded: the same tiles every time
+            self.cost = float(each), (time.perf_counter() - started) / PROBE**2
         return self.cost
 
     def run(

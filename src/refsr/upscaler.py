@@ -6,33 +6,42 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import cv2
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from refsr.composite import Composite, compose_references
-from refsr.detail_transfer import detail_transfer
+from refsr.album import RANKED_FROM, Album, Selection, make_album, name_of
+from refsr.blocks import Overview, look_over
+from refsr.budget import Budget, Estimate, Job, budget_of, bytes_of, registration_seconds
+from refsr.composite import Composite
+from refsr.detail_transfer import detail_of
 from refsr.errors import DataError, ModelError, PhotoError
+from refsr.memory import free_memory, give_back, in_words, parse_memory, resident
 from refsr.photo import SUFFIXES, Photo, Source, load_photo, save_photo, to_8_bits, to_colours_of
 from refsr.provenance import amounts_of, borrowed_share, detail_amounts, provenance_map
 from refsr.registration import Reference, prepare_reference
 from refsr.report import build_report
-from refsr.resize import imresize
+from refsr.resize import SCALE, imresize
 from refsr.runtime import Device, Network
-from refsr.tiling import Tile, cut
-from refsr.warp import SCALE
+from refsr.tiling import Tile, cut, whole
 from refsr.weights import DEFAULT, DETAIL_TRANSFER, find_model
 
 HALO = 32  # LR pixels around a tile; a multiple of every shipped model's grid
-BYTES_PER_PIXEL = 8_000  # memory of the network per LR pixel of a tile, measured
-FIXED_BYTES = 250_000_000  # the program itself
-DEFAULT_MEMORY = 1_100_000_000
-BACK_PROJECTIONS = 1  # more gains nothing measurable
+GRID = 32  # where the tiles of the detail transfer begin
+TRANSFER_BYTES = 2_000  # memory of the detail transfer per LR pixel of a tile, measured
+TRANSFER_SECONDS = 5e-6  # per LR pixel
+PROBED_FROM = 100_000  # LR pixels; a smaller photo is done before its network is measured
+USUAL_COST = 8_000.0, 30e-6  # bytes and seconds per LR pixel of a smaller photo
+BACK_PROJECTIONS = 2  # each halves the error when shrunk again; PSNR hardly notices
 
 Image = NDArray[np.float32]
 Progress = Callable[[float], None]
+Announce = Callable[[Estimate], None]
+Scale = Literal[2, 3, 4]
+AlbumFacts = dict[str, Any]  # for the report: looked_at, registered, not_registered
 
 
 @dataclass(frozen=True)
@@ -55,8 +64,44 @@ class Result:
         save_photo(self.photo, path, **options)
 
     def map(self) -> NDArray[np.uint8]:
-        """A picture of where each detail came from: (4h, 4w, 3) uint8; see refsr.provenance."""
+        """A picture of where each detail came from, uint8 of the result's size."""
         return provenance_map(self.photo.as_uint8(), self.amounts)
+
+
+@dataclass
+class Canvas:
+    """A result while it is being made."""
+
+    pixels: NDArray[Any]  # (scale * h, scale * w, 3), the photo's own type
+    alpha: NDArray[Any] | None  # (scale * h, scale * w), likewise
+    amounts: Image  # (h, w, 3), see refsr.provenance
+    scale: int
+    error: float = 0.0  # when shrunk again, in 8-bit levels: the sum over the photo
+    done: int = 0  # LR pixels
+
+    @staticmethod
+    def of(photo: Photo, scale: int) -> Canvas:
+        """An empty one for a photo."""
+        size = photo.height * scale, photo.width * scale
+        alpha = None if photo.alpha is None else np.empty(size, photo.alpha.dtype)
+        pixels = np.empty((*size, 3), photo.pixels.dtype)
+        return Canvas(pixels, alpha, np.empty((photo.height, photo.width, 3), np.float32), scale)
+
+    def put(self, photo: Photo, tile: Tile, sr: Image, amounts: Image) -> None:
+        """Keep the core of a finished tile: ``sr`` is scale times its size, 0..1."""
+        core, core_lr = tile.core(self.scale), tile.core(1)
+        place = tile.core_rows, tile.core_cols
+        rows, cols = (slice(s.start * self.scale, s.stop * self.scale) for s in place)
+        levels = np.float32(np.iinfo(self.pixels.dtype).max)
+        self.pixels[rows, cols] = np.rint(sr[core] * levels)
+        self.amounts[place] = amounts[core_lr]
+        if self.alpha is not None:
+            assert photo.alpha is not None
+            self.alpha[rows, cols] = enlarge(photo.alpha[tile.rows, tile.cols], self.scale)[core]
+        lr = photo.pixels[tile.rows, tile.cols] / levels
+        again = imresize(sr, size=lr.shape[:2])
+        self.error += float(np.abs(again - lr)[core_lr].sum()) * 255 / 3
+        self.done += lr[core_lr].shape[0] * lr[core_lr].shape[1]
 
 
 @dataclass(frozen=True)
@@ -71,10 +116,12 @@ class LoadedReference:
 class Upscaler:
     """Makes photos four times larger, with the detail of references that show the same thing."""
 
-    def __init__(self, network: Network | None, tile_pixels: int, max_pixels: int) -> None:
+    def __init__(self, network: Network | None, max_memory: int, max_pixels: int) -> None:
         """Use ``Upscaler.load``. ``network`` None is the training-free detail transfer."""
-        self.network, self.tile_pixels, self.max_pixels = network, tile_pixels, max_pixels
+        self.network, self.max_memory, self.max_pixels = network, max_memory, max_pixels
+        self.tile_pixels = max_pixels  # of a tile at most, until memory turns out to be short
         self.references: tuple[LoadedReference, ...] = ()
+        self.album: Album | None = None  # in place of references, where there are many
 
     @classmethod
     def load(
@@ -83,81 +130,182 @@ class Upscaler:
         *,
         device: Device = "auto",
         threads: int = 0,
-        max_memory: int = DEFAULT_MEMORY,
+        max_memory: int | str = "auto",
         max_pixels: int = 200_000_000,
     ) -> Upscaler:
         """Load a model once, for many photos.
 
         ``model``: a shipped name, "detail-transfer", or an ONNX file. ``threads``: 0 for all cores.
-        ``max_memory``: bytes the whole program should keep to. ``max_pixels``: the largest photo
-        that is opened. Raises ModelError.
+        ``max_memory``: what the whole program should keep to, in bytes or in words such as "2GB";
+        "auto" is half of the free memory, at most 1.5 GB. ``max_pixels``: the largest photo that is
+        opened. Raises ModelError, and DataError where ``max_memory`` is no amount.
         """
+        allowed = parse_memory(max_memory)
         network = None if model == DETAIL_TRANSFER else Network(find_model(model), device, threads)
-        budget = max(0, max_memory - FIXED_BYTES) // BYTES_PER_PIXEL
-        return cls(network, budget, max_pixels)
+        return cls(network, allowed, max_pixels)
 
     def set_reference(self, references: Source | Sequence[Source] | None) -> None:
         """Set the references of the photos to come: one, several, a folder of them, or None.
 
-        Their features are found here, once. Raises PhotoError where one cannot be read.
+        Their features are found here, once. Of more than eight only thumbnails are read here; each
+        photo then chooses among them. Raises PhotoError where one cannot be read; in a folder that
+        is an album it is left out, and the report says so.
         """
-        self.references = tuple(self.load_reference(s) for s in expand(references))
+        sources = expand(references)
+        if len(sources) >= RANKED_FROM:
+            album = make_album(sources, self.max_pixels, optional=from_folder(references))
+            self.references, self.album = (), album
+        else:
+            loaded = tuple(self.load_reference(source) for source in sources)
+            self.references, self.album = loaded, None
 
     def load_reference(self, source: Source) -> LoadedReference:
         """Read one reference and find its features. Raises PhotoError."""
         photo = load_photo(source, max_pixels=self.max_pixels)
-        name = Path(source).name if isinstance(source, str | Path) else "reference"
-        return LoadedReference(name, photo, prepare_reference(photo.as_uint8()))
+        prepared = prepare_reference(photo.as_uint8())
+        give_back()
+        return LoadedReference(name_of(source), photo, prepared)
+
+    def choose(self, photo: Photo) -> tuple[tuple[LoadedReference, ...], AlbumFacts | None]:
+        """The references to register for a photo: all, or the best few of an album.
+
+        Of an album, the facts name each other photo and why it was not registered. Raises
+        PhotoError where a photo of the album was there when it was set and is not now.
+        """
+        album, references = self.album, self.references  # another thread may set others meanwhile
+        if album is None:
+            return references, None
+        selection = album.select(photo.as_uint8())
+        loaded = tuple(self.load_reference(album.glimpses[i].source) for i in selection.chosen)
+        return loaded, album_facts(album, selection)
 
     def register(
         self, photo: Photo, references: tuple[LoadedReference, ...] | None = None
     ) -> Composite | None:
         """Where each part of the photo lies in the references (those set, unless given).
 
-        None where there are none.
+        A large photo is registered shrunk, and the composite is of its size then. None where there
+        are no references.
         """
-        references = self.references if references is None else references
+        references = self.choose(photo)[0] if references is None else references
         if not references:
             return None
+        prepared = self.in_colours_of(photo, references)
+        budget = self.budget(self.job(photo, SCALE, references, prepared))
+        return look_over(photo.as_uint8(), prepared, budget.flow_pixels).composite
+
+    def in_colours_of(
+        self, photo: Photo, references: tuple[LoadedReference, ...]
+    ) -> tuple[Reference, ...]:
+        """The references in the photo's own colours, in which they are compared."""
         prepared: list[Reference] = []
         for reference in references:
             if reference.photo.icc == photo.icc:
                 prepared.append(reference.prepared)
-            else:  # other colours: converted to the photo's own before they are compared
-                prepared.append(prepare_reference(to_colours_of(reference.photo, photo)))
-        return compose_references(photo.as_uint8(), tuple(prepared))
+                continue
+            pixels = to_colours_of(reference.photo, photo)
+            same = pixels is reference.photo.pixels  # two makers' profiles of one space
+            prepared.append(reference.prepared if same else prepare_reference(pixels))
+        return tuple(prepared)
+
+    def job(
+        self,
+        photo: Photo,
+        scale: int,
+        references: tuple[LoadedReference, ...],
+        prepared: tuple[Reference, ...],
+    ) -> Job:
+        """The sizes of a job."""
+        channels = 3 if photo.alpha is None else 4
+        others = [
+            bytes_of(reference.prepared)
+            for reference, used in zip(references, prepared, strict=True)
+            if used is not reference.prepared
+        ]
+        others += [one.photo.pixels.nbytes for one in references if one.photo.bits == 16]
+        pixel_bytes = channels * photo.pixels.itemsize
+        return Job(photo.height, photo.width, pixel_bytes, scale, prepared, sum(others))
+
+    def cost(self, pixels: int) -> tuple[float, float]:
+        """Bytes and seconds that one LR pixel of a tile takes, for a photo of so many pixels."""
+        if self.network is None:
+            return TRANSFER_BYTES, TRANSFER_SECONDS
+        return self.network.probe() if pixels >= PROBED_FROM else USUAL_COST
+
+    def budget(self, job: Job) -> Budget:
+        """How a job is cut up."""
+        return budget_of(job, self.max_memory, self.cost(job.pixels)[0])
+
+    def estimate(self, job: Job, budget: Budget) -> Estimate:
+        """What a job will take. Raises PhotoError where the system has not so much memory."""
+        tile = min(budget.tile_pixels, self.tile_pixels)
+        tiles = cut(job.height, job.width, HALO, GRID, tile)
+        computed = sum(one.pixels for one in tiles)
+        seconds = registration_seconds(job, budget) + computed * self.cost(job.pixels)[1]
+        free = free_memory()
+        if free is not None and budget.memory - resident() > free:
+            raise PhotoError(
+                f"A result of {job.width * job.scale} x {job.height * job.scale} pixels takes "
+                f"{in_words(budget.memory)} of memory, but only {in_words(free)} are free; close "
+                "other programs, choose a smaller scale or fewer references, or cut the photo up."
+            )
+        size = job.width * job.scale, job.height * job.scale
+        return Estimate(*size, seconds, budget.memory, job.result, self.max_memory)
 
     def upscale(
-        self, source: Source, *, strength: float = 1.0, progress: Progress | None = None
+        self,
+        source: Source,
+        *,
+        scale: Scale = SCALE,
+        strength: float = 1.0,
+        progress: Progress | None = None,
+        announce: Announce | None = None,
     ) -> Result:
         """Upscale one photo: a path, file bytes, a PIL image or an array.
 
-        ``strength`` fades the references' detail: 1 takes all of it, 0 gives exactly the result
-        without references. ``progress`` is called with the finished share, 0..1; what it raises
-        ends the job. Raises PhotoError for a photo that cannot be used, DataError for a strength
-        outside 0..1.
+        ``scale`` 2 and 3 are the result of 4, shrunk with antialiasing. ``strength`` fades the
+        references' detail: 1 takes all of it, 0 gives exactly the result without references.
+        ``announce`` is called once, before the work, with what it will take; ``progress`` with the
+        finished share, 0..1. What they raise ends the job. Raises PhotoError for a photo that
+        cannot be used or that memory cannot hold, DataError for another scale or strength.
         """
         if not 0.0 <= strength <= 1.0:
             raise DataError(f"A strength of {strength} does not exist; give a number from 0 to 1.")
+        if scale not in (2, 3, 4):
+            raise DataError(f"A scale of {scale} does not exist; give 2, 3 or 4.")
         started = time.perf_counter()
         photo = load_photo(source, max_pixels=self.max_pixels)
         loaded = time.perf_counter()
-        references = self.references  # another thread may set others meanwhile
-        composite = self.register(photo, references)
+        references, album = self.choose(photo)
+        prepared = self.in_colours_of(photo, references)
+        job = self.job(photo, scale, references, prepared)
+        budget = self.budget(job)
+        estimate = self.estimate(job, budget)
+        if announce:
+            announce(estimate)
+        before = registration_seconds(job, budget) / max(estimate.seconds, 1e-9)
+        progress = rising(progress)
+        overview = look_over(photo.as_uint8(), prepared, budget.flow_pixels) if prepared else None
+        progress(before)
+        give_back()
         registered = time.perf_counter()
-        pixels, amounts, lr_error = self.render(photo, composite, progress, strength)
-        result = photo.replaced(pixels, upscale_alpha(photo.alpha))
+        canvas = Canvas.of(photo, scale)
+        used = None if overview is None or strength == 0 else overview
+        self.render(photo, used, canvas, budget, strength, partly(progress, before))
+        result = photo.replaced(canvas.pixels, canvas.alpha)
         finished = time.perf_counter()
+        composite = overview.composite if overview else None
         report = build_report(
             composite=composite,
+            album=album,
             names=[reference.name for reference in references],
-            amounts=amounts,
+            amounts=fitted(canvas.amounts, composite.lr.shape if composite else photo.pixels.shape),
             seconds={
                 "load": loaded - started,
                 "registration": registered - loaded,
                 "network": finished - registered,
             },
-            lr_error=lr_error,
+            lr_error=canvas.error / job.pixels,
             facts={
                 "input_size": [photo.width, photo.height],
                 "output_size": [result.width, result.height],
@@ -167,107 +315,105 @@ class Upscaler:
                 "notes": list(photo.notes),
             },
         )
-        similarity = composite.similarity() if composite else np.zeros_like(amounts[..., 0])
+        similarity = np.zeros((photo.height, photo.width), np.float32)
+        if composite is not None:
+            similarity = fitted(composite.similarity(), photo.pixels.shape)
         image = as_pil(result) if isinstance(source, PIL.Image.Image) else result.pixels
-        return Result(result, image, similarity, amounts, report)
+        return Result(result, image, similarity, canvas.amounts, report)
 
     def render(
         self,
         photo: Photo,
-        composite: Composite | None,
-        progress: Progress | None,
-        strength: float = 1.0,
-    ) -> tuple[NDArray[Any], Image, float]:
-        """The result's pixels (4h, 4w, 3), amounts (h, w, 3) and the error when shrunk again."""
-        if composite is not None and (strength == 0 or not composite.matched):
-            composite = None  # not a reference of nothing: exactly none
-        if self.network is None:
-            transferred = self.transfer(photo, composite, strength)
-            rising(progress)(1.0)
-            return transferred
-        height, width = photo.height, photo.width
-        out = np.empty((height * SCALE, width * SCALE, 3), photo.pixels.dtype)
-        amounts = np.empty((height, width, 3), np.float32)
-        progress = rising(progress)
-        while True:
-            tiles = cut(height, width, HALO, self.network.model.multiple, self.tile_pixels)
-            try:
-                error = self.render_tiles(tiles, photo, composite, out, amounts, progress, strength)
-                return out, amounts, error / (height * width)
-            except MemoryError as problem:  # again, in smaller tiles; the next photos begin there
-                self.tile_pixels = most_pixels(tiles) // 2
-                smaller = cut(height, width, HALO, self.network.model.multiple, self.tile_pixels)
-                if most_pixels(smaller) >= most_pixels(tiles):
-                    raise ModelError(
-                        "There is not enough memory for even the smallest tile; close other "
-                        "programs and try again."
-                    ) from problem
-
-    def render_tiles(
-        self,
-        tiles: list[Tile],
-        photo: Photo,
-        composite: Composite | None,
-        out: NDArray[Any],  # (4h, 4w, 3), filled here
-        amounts: Image,  # (h, w, 3), filled here
-        progress: Progress,
+        overview: Overview | None,
+        canvas: Canvas,
+        budget: Budget,
         strength: float,
-    ) -> float:
-        """Run every tile; returns the summed error when shrunk again. Raises MemoryError."""
-        assert self.network is not None
-        levels = float(np.iinfo(photo.pixels.dtype).max)
-        error = 0.0
-        for index, tile in enumerate(tiles):
-            lr = photo.pixels[tile.rows, tile.cols].astype(np.float32) / np.float32(levels)
-            if composite is not None:
-                ref, validity = composite.aligned(tile.rows, tile.cols)
-                validity *= np.float32(strength)
-            else:
-                ref = np.zeros((lr.shape[0] * SCALE, lr.shape[1] * SCALE, 3), np.float32)
-                validity = np.zeros(ref.shape[:2], np.float32)
-            sr, gate = self.network.run(lr, ref, validity)
-            details = detail_amounts(sr, gate, ref, lr)
-            sr = np.clip(back_project(sr, lr), 0, 1)
-            inner, inner_lr = tile.core(SCALE), tile.core(1)
-            core = tile.core_rows, tile.core_cols
-            area = tuple(slice(s.start * SCALE, s.stop * SCALE) for s in core)
-            out[area] = np.rint(sr[inner] * levels)
-            amounts[core] = details[inner_lr]
-            again = imresize(sr, scale=1 / SCALE)[inner_lr]
-            error += float(np.abs(again - lr[inner_lr]).sum()) * 255 / 3
-            progress((index + 1) / len(tiles))
-        return error
+        progress: Progress,
+    ) -> None:
+        """Fill the canvas block by block, each tile by tile."""
+        if overview is not None and not overview.composite.matched:
+            overview = None  # not a reference of nothing: exactly none
+        most = min(self.tile_pixels, budget.tile_pixels)
+        blocks = overview.blocks() if overview else [whole(photo.height, photo.width)]
+        for block in blocks:
+            composite = overview.block(block) if overview else None
+            give_back()
+            while True:
+                multiple = self.network.model.multiple if self.network else GRID
+                tiles = cut(photo.height, photo.width, HALO, multiple, most, block)
+                done = canvas.done, canvas.error
+                try:
+                    for tile in tiles:
+                        last = tile is tiles[-1]
+                        self.render_tile(photo, composite, block, tile, canvas, strength, last)
+                        progress(canvas.done / (photo.height * photo.width))
+                    break
+                except MemoryError as problem:  # again in smaller tiles; the next photos, too
+                    canvas.done, canvas.error = done
+                    largest = max(tile.pixels for tile in tiles)
+                    self.tile_pixels = most = largest // 2
+                    smaller = cut(photo.height, photo.width, HALO, multiple, most, block)
+                    if max(tile.pixels for tile in smaller) >= largest:
+                        raise ModelError(
+                            "There is not enough memory for even the smallest tile; close other "
+                            "programs and try again."
+                        ) from problem
+
+    def render_tile(
+        self,
+        photo: Photo,
+        composite: Composite | None,  # of the block
+        block: Tile,
+        tile: Tile,
+        canvas: Canvas,
+        strength: float,
+        last: bool,  # of the block: the network gives its memory back
+    ) -> None:
+        """Compute one tile and put it on the canvas. Raises MemoryError."""
+        levels = np.float32(np.iinfo(photo.pixels.dtype).max)
+        lr = photo.pixels[tile.rows, tile.cols].astype(np.float32) / levels
+        rows, cols = tile.inside(block)
+        if self.network is None:
+            sr, amounts = self.transfer(lr, composite, rows, cols, strength)
+            canvas.put(photo, tile, np.clip(reduced(sr, lr, canvas.scale), 0, 1), amounts)
+            return
+        if composite is not None:
+            ref, validity = composite.aligned(rows, cols)
+            validity *= np.float32(strength)
+        else:
+            ref = np.zeros((lr.shape[0] * SCALE, lr.shape[1] * SCALE, 3), np.float32)
+            validity = np.zeros(ref.shape[:2], np.float32)
+        sr, gate = self.network.run(lr, ref, validity, release=last)
+        amounts = detail_amounts(sr, gate, ref, lr)
+        sr = back_project(reduced(sr, lr, canvas.scale), lr)
+        canvas.put(photo, tile, np.clip(sr, 0, 1), amounts)
 
     def transfer(
-        self, photo: Photo, composite: Composite | None, strength: float
-    ) -> tuple[NDArray[Any], Image, float]:
-        """What ``render`` gives, by the training-free detail transfer of the best reference."""
-        lr = photo.as_uint8()
-        bicubic = out = imresize(lr, scale=float(SCALE))
+        self, lr: Image, composite: Composite | None, rows: slice, cols: slice, strength: float
+    ) -> tuple[Image, Image]:
+        """A tile by the training-free detail transfer of the best reference: SR, amounts."""
+        base = imresize(lr, scale=float(SCALE))
+        given = np.zeros_like(base)
         if composite is not None:
             best = composite.widest
             registration, reference = composite.registrations[best], composite.references[best]
-            out = detail_transfer(lr, registration, reference, strength)
-        given = (out.astype(np.float32) - bicubic) / np.float32(255)
-        amounts = amounts_of(lr.astype(np.float32) / np.float32(255), given, np.zeros_like(given))
-        again = imresize(out, scale=1 / SCALE).astype(np.float32)
-        if photo.bits == 16:  # the photo's own 16 bits, and the reference's detail of 8
-            detail = out.astype(np.int32) - bicubic
-            full = imresize(photo.pixels, scale=float(SCALE)) + 257 * detail
-            out = np.clip(full, 0, 65535).astype(np.uint16)
-        return out, amounts, float(np.abs(again - lr).mean())
+            given = detail_of(composite.lr, registration, reference, rows, cols)
+            given *= np.float32(strength)
+        return base + given, amounts_of(lr, given, np.zeros_like(given))
+
+
+def reduced(sr: Image, lr: Image, scale: int) -> Image:
+    """``sr`` (4h, 4w, 3) at ``scale`` times the size of ``lr`` (h, w, 3), antialiased."""
+    if scale == SCALE:
+        return sr
+    return imresize(sr, size=(scale * lr.shape[0], scale * lr.shape[1]))
 
 
 def back_project(sr: Image, lr: Image) -> Image:
-    """Correct ``sr`` (4h, 4w, 3) so that, shrunk again, it is ``lr`` (h, w, 3): colours stay."""
+    """Correct ``sr``, of any scale, so that, shrunk again, it is ``lr`` (h, w, 3): colours stay."""
     for _ in range(BACK_PROJECTIONS):
-        sr = sr + imresize(lr - imresize(sr, scale=1 / SCALE), scale=float(SCALE))
+        sr = sr + imresize(lr - imresize(sr, size=lr.shape[:2]), size=sr.shape[:2])
     return sr
-
-
-def most_pixels(tiles: list[Tile]) -> int:
-    """LR pixels of the largest tile."""
-    return max((t.rows.stop - t.rows.start) * (t.cols.stop - t.cols.start) for t in tiles)
 
 
 def rising(progress: Progress | None) -> Progress:
@@ -283,9 +429,23 @@ def rising(progress: Progress | None) -> Progress:
     return report
 
 
-def upscale_alpha(alpha: NDArray[Any] | None) -> NDArray[Any] | None:
-    """The alpha plane (h, w), four times larger, of the same type; None where there is none."""
-    return None if alpha is None else imresize(alpha, scale=float(SCALE))
+def partly(progress: Progress, before: float) -> Progress:
+    """``progress`` of what is left when the share ``before`` is done."""
+    return lambda done: progress(before + (1.0 - before) * done)
+
+
+def fitted(image: Image, shape: tuple[int, ...]) -> Image:
+    """An image (h, w[, C]) at the height and width of ``shape``; itself where it has them."""
+    if image.shape[:2] == shape[:2]:
+        return image
+    smaller = shape[0] < image.shape[0]
+    how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (shape[1], shape[0]), interpolation=how), np.float32)
+
+
+def enlarge(plane: NDArray[Any], scale: int) -> NDArray[Any]:
+    """A plane (h, w), ``scale`` times larger, of the same type."""
+    return imresize(plane, scale=float(scale))
 
 
 def as_pil(photo: Photo) -> PIL.Image.Image:
@@ -308,3 +468,23 @@ def expand(references: Source | Sequence[Source] | None) -> list[Source]:
             raise PhotoError(f"The folder {references} holds no photos.")
         return list(files)
     return [references]  # type: ignore[list-item]
+
+
+def from_folder(references: Source | Sequence[Source] | None) -> bool:
+    """Whether some references were found in a folder rather than named one by one."""
+    if isinstance(references, list | tuple):
+        return any(from_folder(reference) for reference in references)
+    return isinstance(references, str | Path) and Path(references).is_dir()
+
+
+def album_facts(album: Album, selection: Selection) -> AlbumFacts:
+    """How many photos of an album were looked at, and why most of them were not registered."""
+    reasons = [
+        {"reference": album.glimpses[index].name, "why": why}
+        for index, why in sorted(selection.reasons.items())
+    ]
+    return {
+        "looked_at": len(album.glimpses),
+        "registered": [album.glimpses[index].name for index in selection.chosen],
+        "not_registered": reasons,
+    }
