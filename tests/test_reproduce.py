@@ -266,8 +266,14 @@ def test_the_ablations_tables(tmp_path: Path) -> None:
     assert verdicts["3 layers beat 4"] == "not run"
     assert registered.rows[0][:3] == ["3 layers", "2", "296 k"]
     assert registered.rows[0][-2:] == ["+1.01 ±0.01", "-0.20 ±0.00"]
-    assert "3 layers: the reference is worth 0.1 dB or more up to 4 LR px off." in displaced.notes
-    assert "0 layers: the reference is worth 0.1 dB or more up to 1 LR px off." in displaced.notes
+    assert displaced.notes[1:] == [
+        "3 layers; 1 layer; 3 layers, no non-local: the reference is worth 0.1 dB or more up to 4 "
+        "LR px off.",
+        "0 layers: the reference is worth 0.1 dB or more up to 1 LR px off.",
+    ]
+    (alone,) = ablation_sections(runs[:2])[1].notes[1:]
+    assert alone.startswith("Every network: ")
+    assert ablation_sections(runs[:3])[0].rows[0][2] == "+0.61, repeats (one seed)"
     assert text.count("## ") == 1 + len(ablation_sections(runs))
 
 

@@ -127,19 +127,21 @@ def displaced_table(runs: list[Run], setting: str) -> Section:
     notes = [
         f"Bicubic: {runs[0]['bicubic']['displaced']:.2f} dB. First column in dB, then dB over it; "
         "LR px off, warp and exposure on top, believed everywhere; one crop a held-out scene.",
-        *(f"{name}: {gives_up(some, distances(runs))}" for name, some in groups.items()),
+        *where_it_ends(groups, distances(runs)),
     ]
     title = f"Unregistered references, trained on {setting} ones"
     return table(title, groups, columns, "-" + "+" * (len(columns) - 1), notes)
 
 
-def gives_up(runs: list[Run], measured: list[str]) -> str:
-    """The farthest displacement at which the reference is still worth WORTH dB."""
-    reached = [
-        d for d in measured if spread(worth(run, "displaced", d) for run in runs)[0] >= WORTH
-    ]
-    where = f"up to {reached[-1]} LR px off" if reached else "nowhere"
-    return f"the reference is worth {WORTH} dB or more {where}."
+def where_it_ends(groups: dict[str, list[Run]], measured: list[str]) -> list[str]:
+    """A sentence for each farthest displacement at which a reference is still worth WORTH dB."""
+    ends: dict[str, list[str]] = {}
+    for name, runs in groups.items():
+        means = {d: spread(worth(run, "displaced", d) for run in runs)[0] for d in measured}
+        reached = [d for d, mean in means.items() if mean >= WORTH]
+        ends.setdefault(f"up to {reached[-1]} LR px off" if reached else "nowhere", []).append(name)
+    who = {where: "Every network" if len(ends) == 1 else "; ".join(n) for where, n in ends.items()}
+    return [f"{who[where]}: the reference is worth {WORTH} dB or more {where}." for where in ends]
 
 
 def cufed_table(runs: list[Run], setting: str) -> Section:
@@ -174,7 +176,9 @@ def claims_table(runs: list[Run]) -> Section:
                 spread(run["psnr"][condition[0]][condition[1]] for run in groups[name])
                 for name in (better, worse)
             ]
-            cells.append(judged(pair[0][0] - pair[1][0], pair[0][1] + pair[1][1]))
+            verdict = judged(pair[0][0] - pair[1][0], pair[0][1] + pair[1][1])
+            single = min(len(groups[better]), len(groups[worse])) == 1
+            cells.append(verdict + " (one seed)" * single)
         rows.append(cells)
     notes = [
         "dB between the means of the seeds; no verdict within the two spreads' sum or 0.02 dB.",
