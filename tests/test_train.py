@@ -242,7 +242,8 @@ def test_all_of_a_sample_turns_together(
         return ref, np.where(ref.mean(axis=2) > 110, 255, 0).astype(np.uint8)
 
     monkeypatch.setattr(data, "simulate_reference", itself)
-    config = dataclasses.replace(run_config(photos, tmp_path).data, simulated=1.0)
+    config = run_config(photos, tmp_path).data
+    config = dataclasses.replace(config, simulated=1.0, foreign=0.0)
     patches = Patches(config, 1)
     for index in range(16):  # eight ways to turn and mirror
         sample = patches.sample(0, index)
