@@ -411,6 +411,7 @@ FLAGS = {
     "data": "",  # its two tasks: tests/test_data_cli.py
     "train": "--resume",
     "export": "-o --out --note",
+    "explain": "-o --out --at --ref --heat --model --device --max-pixels --quiet",
     "info": "--json",
     "demo": "-o --out",
 }

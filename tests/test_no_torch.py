@@ -58,6 +58,7 @@ def test_the_finder_hides_torch(tmp_path: Path) -> None:
         "refsr.data.build",
         "refsr.data.check",
         "refsr.evaluate.run",
+        "refsr.figure",
     ],
 )
 def test_imports(module: str, tmp_path: Path) -> None:
