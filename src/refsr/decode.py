@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, cast
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from refsr.atomic import reason
 from refsr.colour import to_srgb
@@ -31,6 +31,7 @@ HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
 DNG_VERSION, NEW_SUBFILE_TYPE = 50706, 254
 BITS_PER_SAMPLE, PHOTOMETRIC, PLANAR, EXTRA_SAMPLES = 258, 262, 284, 338
 
+LARGEST_PROFILE = 16 << 20  # bytes; those of printers exceed the megabyte that Pillow allows a PNG
 BAND_ROWS = 256  # that are copied or converted at a time
 LIBJPEG_LUMA_SUM = 3688  # of its luma quantisation table at quality 50
 
@@ -73,12 +74,15 @@ def open_image(file: BinaryIO, name: str) -> Image.Image:
         _register_heic(name)
         formats = ("HEIF",)
     try:
-        with _pillow_limit:  # Pillow's own limit is global; check_size takes its place
+        with (
+            _pillow_limit
+        ):  # Pillow's own limits are global; check_size takes the first one's place
             limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            chunk, PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_CHUNK, LARGEST_PROFILE
             try:
                 image = Image.open(file, formats=formats)
             finally:
-                Image.MAX_IMAGE_PIXELS = limit
+                Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = limit, chunk
     except UnidentifiedImageError as error:
         raise PhotoError(_what_it_is(head, name)) from error
     if head[8:10] == b"CR" or _is_raw(image):

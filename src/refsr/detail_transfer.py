@@ -56,7 +56,9 @@ def detail_of(
     hr_rows = slice(rows.start * SCALE, rows.stop * SCALE)
     hr_cols = slice(cols.start * SCALE, cols.stop * SCALE)
     gate = sample(detail_gate(registration), grid(hr_rows, hr_cols, FIELD / SCALE))
-    return fine_detail(aligned) * (validity * gate)[..., None]
+    detail = fine_detail(aligned)
+    detail *= (validity * gate)[..., None]
+    return detail
 
 
 def fine_detail(hr: Image) -> Image:

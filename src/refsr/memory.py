@@ -38,7 +38,7 @@ def parse_memory(amount: int | str) -> int:
 
 def in_words(amount: float) -> str:
     """An amount of bytes for a reader: "1.4 GB", "850 MB"."""
-    return f"{amount / 1e9:.1f} GB" if amount >= 0.9995e9 else f"{max(1, round(amount / 1e6))} MB"
+    return f"{amount / 1e9:.1f} GB" if amount >= 0.9995e9 else f"{round(amount / 1e6)} MB"
 
 
 def default_memory() -> int:
