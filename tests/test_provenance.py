@@ -29,7 +29,8 @@ Image = NDArray[np.float32]
 
 @pytest.fixture(scope="module")
 def hr() -> Image:
-    return np.ascontiguousarray(skimage.data.astronaut()[:160, 80:320]).astype(np.float32) / 255
+    photo = np.ascontiguousarray(skimage.data.astronaut()[:160, 80:320])
+    return photo.astype(np.float32) / np.float32(255)
 
 
 def amounts(hr: Image, sr: Image, gate: float) -> Image:
