@@ -225,6 +225,15 @@ def test_the_figure_shows_every_part(found: Explanation) -> None:
     assert red > 1.5 * (hidden.astype(int) @ [1, -1, -1] > 60).sum()
 
 
+def test_the_caption_fits_beside_the_narrowest_reference(found: Explanation) -> None:
+    narrow = np.full((900, 9, 3), 80, np.uint8)
+    blue = np.zeros_like(found.borrowed)
+    figure = draw_figure(replace(found, source=narrow, borrowed=blue))
+    assert (figure[-100:, -20:] == 255).all()
+    assert (figure[-100:-50, 20:400] < 100).any()
+    assert (figure[-50:, 20:400] < 100).any()
+
+
 @pytest.mark.parametrize("place", [(0, 0), (255, 255), (0, 130)])
 def test_figures_at_the_border(photo: Photo, layers: Layers, place: tuple[int, int]) -> None:
     assert draw_figure(explain(photo, None, layers, place)).shape[2] == 3

@@ -172,7 +172,7 @@ def lay_out(panels: list[Pixels], titles: list[str]) -> tuple[PIL.Image.Image, l
     """Panels in a row under their titles; returns the canvas and each panel's first pixel."""
     widths = [panel.shape[1] for panel in panels]
     total = 2 * MARGIN + sum(widths) + GAP * (len(panels) - 1)
-    canvas = PIL.Image.new("RGB", (total, TOP + PANEL + 3 * TEXT + MARGIN), PAPER)
+    canvas = PIL.Image.new("RGB", (total, TOP + PANEL + 3 * TEXT + MARGIN + GAP), PAPER)
     pen = PIL.ImageDraw.Draw(canvas)
     corners: list[Image] = []
     left = MARGIN
@@ -186,8 +186,8 @@ def lay_out(panels: list[Pixels], titles: list[str]) -> tuple[PIL.Image.Image, l
 
 
 def caption(pen: PIL.ImageDraw.ImageDraw, height: int, found: Explanation) -> None:
-    """What the marks mean, with a scale of opacity, at the foot of the figure."""
-    y, x = height - MARGIN - TEXT, float(MARGIN)
+    """What the marks mean, with a scale of opacity: two lines at the foot of the figure."""
+    y, x = height - MARGIN - 2 * TEXT, float(MARGIN)
     words = f"Pixel {found.at[0]},{found.at[1]}: {len(found.strength)} samples of {found.layers} "
     words += "deformable layers. Opacity: product of the modulations, 0"
     pen.text((x, y), words, INK, letters(TEXT))
@@ -196,12 +196,11 @@ def caption(pen: PIL.ImageDraw.ImageDraw, height: int, found: Explanation) -> No
         share = step / (SCALE_WIDTH - 1)
         tone = tuple(round(255 + share * (c - 255)) for c in BORROWED)
         pen.line([(x + step, y + 2), (x + step, y + TEXT)], tone)
-    x += SCALE_WIDTH + 10
-    rest = "1. "
+    pen.text((x + SCALE_WIDTH + 10, y), "1.", INK, letters(TEXT))
+    words = "Cross: the pixel's own place, which the residual layers always pass on."
     if found.source is not None and not found.borrowed.all():
-        rest = "1; blue: not valid there, the photo stands in. "
-    rest += "Cross: the pixel's own place, which the residual layers always pass on."
-    pen.text((x, y), rest, INK, letters(TEXT))
+        words += " Blue: not valid there, the photo stands in."
+    pen.text((MARGIN, y + 3 * TEXT // 2), words, INK, letters(TEXT))
 
 
 def draw_heat(photo: Pixels, heat: Image, validity: Image | None) -> Pixels:
