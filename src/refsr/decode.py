@@ -74,9 +74,7 @@ def open_image(file: BinaryIO, name: str) -> Image.Image:
         _register_heic(name)
         formats = ("HEIF",)
     try:
-        with (
-            _pillow_limit
-        ):  # Pillow's own limits are global; check_size takes the first one's place
+        with _pillow_limit:  # Pillow's own limits are global; check_size replaces the first
             limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
             chunk, PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_CHUNK, LARGEST_PROFILE
             try:
