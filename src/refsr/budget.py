@@ -26,6 +26,7 @@ FIELD_BYTES = 20 * FIELD**2  # of a registration, per LR pixel
 LR_BYTES = 48  # maps of the result, per LR pixel
 MOST_FLOW = 750_000  # LR pixels; larger photos are registered shrunk, then block by block
 LEAST_FLOW = 100_000
+PICTURE_BYTES = 1_600  # of a tile beside the network, per LR pixel: some eight pictures of its size
 LEAST_TILE = 9_216  # LR pixels: one cell of the grid with its halo
 MOST_TILE = 150_000  # larger tiles are no quicker
 REGISTERED_SECONDS, REFINED_SECONDS = 9.0, 3.5  # times the bare flow's, per pixel of it
@@ -100,6 +101,7 @@ def budget_of(job: Job, max_memory: int, bytes_per_pixel: float) -> Budget:
         features = round(FEATURE_BYTES * seen * enlarge**2)
         fields *= seen * (1 if seen == job.pixels else 2)  # of the whole, and of a block
         registering = max(FLOW_BYTES * seen, features)
+    bytes_per_pixel += PICTURE_BYTES
     tile_pixels = int((spare - fields) // bytes_per_pixel)
     tile_pixels = int(np.clip(tile_pixels, LEAST_TILE, MOST_TILE))
     tile = round(min(tile_pixels, 1.2 * job.pixels) * bytes_per_pixel)  # padded to the grid
