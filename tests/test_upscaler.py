@@ -24,6 +24,7 @@ from refsr.evaluate.metrics import psnr
 from refsr.photo import Photo, load_photo, save_photo
 from refsr.resize import imresize
 from refsr.runtime import Network
+from refsr.weights import CLEAN, DAMAGED
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -465,3 +466,41 @@ def test_wrong_use_is_an_error_of_ours(tmp_path: Path) -> None:
     for photo in (None, 42, [small()], np.zeros((0, 5, 3), np.uint8), np.zeros((4, 4, 3), int)):
         with pytest.raises(RefsrError, match=r"^[^\n]+\.$"):
             loaded().upscale(photo)  # pyright: ignore
+
+
+# The model is chosen by the photo's condition.
+
+
+def as_jpeg(pixels: Levels, quality: int) -> bytes:
+    file = io.BytesIO()
+    PIL.Image.fromarray(pixels).save(file, "JPEG", quality=quality)
+    return file.getvalue()
+
+
+def test_a_compressed_photo_gets_the_model_for_damaged_ones() -> None:
+    packed = as_jpeg(small(), 50)
+    automatic = loaded().upscale(packed)
+    assert automatic.report["model"] == DAMAGED
+    assert any(DAMAGED in note for note in automatic.report["notes"])
+    named = Upscaler.load(DAMAGED).upscale(packed)
+    ours, chosen = np.asarray(named.image), np.asarray(automatic.image)
+    assert np.array_equal(chosen, ours)
+    assert named.report["notes"] == []
+    other = Upscaler.load(CLEAN).upscale(packed)
+    assert psnr(ours, truth(), 4) > psnr(np.asarray(other.image), truth(), 4) + 0.3
+
+
+def test_a_clean_photo_gets_the_model_for_clean_ones() -> None:
+    for photo in (small(), as_jpeg(small(), 100)):
+        assert loaded().upscale(photo).report["model"] == CLEAN
+
+
+def test_the_damage_of_a_photo_does_not_come_back() -> None:
+    """Where the photo is clean the result, shrunk, is the photo; where it is damaged, it is not."""
+    packed = as_jpeg(small(), 30)
+    automatic, faithful = loaded().upscale(packed), Upscaler.load(CLEAN).upscale(packed)
+    assert faithful.report["lr_error_levels"] < 0.7
+    assert automatic.report["lr_error_levels"] > 2 * faithful.report["lr_error_levels"]
+    again = imresize(np.asarray(automatic.image), scale=0.25).astype(float)
+    pixels = np.asarray(PIL.Image.open(io.BytesIO(packed))).astype(float)
+    assert np.abs(again - small()).mean() < np.abs(pixels - small()).mean()

@@ -102,7 +102,7 @@ def upscale(
     photo: Input,
     out: Output,
     ref: References = (),
-    model: str = "ssen",
+    model: str = "auto",
     device: Literal["auto", "cpu", "cuda"] = "auto",
     runtime: Literal["auto", "onnx"] = "auto",
     scale: Literal[2, 3, 4] = 4,
@@ -123,7 +123,8 @@ def upscale(
         out: The result; its ending chooses the format (png, jpg, webp, tif, avif).
         ref: A sharp photo of the same thing, or a folder of them; may be repeated. Without one the
             photo serves itself.
-        model: A shipped model (see `refsr info`), detail-transfer, or an exported .onnx file.
+        model: auto chooses the model for clean or for damaged photos; or a shipped model (see
+            `refsr info`), detail-transfer, or an exported .onnx file.
         device: Where the network runs.
         runtime: What runs it.
         scale: How many times larger the result is; 2 and 3 are the result of 4, shrunk.
@@ -220,7 +221,7 @@ def check(photo: Input, ref: References, json: bool = False, max_pixels: int = 2
 def evaluate(
     target: Positional[str],
     root: Path,
-    model: str = "ssen",
+    model: str = "auto",
     reference: Literal["given", "none", "shuffled", "blank", "self", "upscaled", "all"] = "given",
     max_side: int | None = None,
     jpeg: int | None = None,
@@ -235,7 +236,7 @@ def evaluate(
             cufed5 (a row a level; cufed5-l1 to -l5 one level, cufed5-all five references at once),
             wr-sr, sun80 (the first reference; sun80-all every one).
         root: The folder that the CSV's paths, or the benchmark, are in.
-        model: A shipped model, bicubic, lanczos, detail-transfer, or an exported .onnx file.
+        model: auto, a shipped model, bicubic, lanczos, detail-transfer, or an exported .onnx file.
         reference: Which reference the model gets; all puts given, shuffled, blank, none and self
             beside each other: does the reference help at all?
         max_side: Shrink photos to this long side first, in pixels.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from refsr.album import RANKED_FROM, Album, Selection, make_album, name_of
 from refsr.blocks import Overview, look_over
 from refsr.budget import Budget, Estimate, Job, budget_of, bytes_of, registration_seconds
 from refsr.composite import Composite
+from refsr.condition import condition_of, is_damaged
 from refsr.detail_transfer import detail_of
 from refsr.errors import DataError, ModelError, PhotoError
 from refsr.memory import free_memory, give_back, in_words, parse_memory, resident
@@ -27,7 +29,7 @@ from refsr.report import build_report
 from refsr.resize import SCALE, imresize
 from refsr.runtime import Device, Network
 from refsr.tiling import Tile, cut, whole
-from refsr.weights import DEFAULT, DETAIL_TRANSFER, find_model
+from refsr.weights import AUTO, CLEAN, DAMAGED, DETAIL_TRANSFER, find_model
 
 HALO = 32  # LR pixels around a tile; a multiple of every shipped model's grid
 GRID = 32  # where the tiles of the detail transfer begin
@@ -36,6 +38,7 @@ TRANSFER_SECONDS = 5e-6  # per LR pixel
 PROBED_FROM = 100_000  # LR pixels; a smaller photo is done before its network is measured
 USUAL_COST = 8_000.0, 30e-6  # bytes and seconds per LR pixel of a smaller photo
 BACK_PROJECTIONS = 2  # each halves the error when shrunk again; PSNR hardly notices
+DAMAGED_NOTE = f"compressed, noisy or blurred: the model {DAMAGED} was chosen for this photo"
 
 Image = NDArray[np.float32]
 Progress = Callable[[float], None]
@@ -116,9 +119,19 @@ class LoadedReference:
 class Upscaler:
     """Makes photos four times larger, with the detail of references that show the same thing."""
 
-    def __init__(self, network: Network | None, max_memory: int, max_pixels: int) -> None:
-        """Use ``Upscaler.load``. ``network`` None is the training-free detail transfer."""
+    def __init__(
+        self,
+        network: Network | None,
+        max_memory: int,
+        max_pixels: int,
+        for_damaged: Callable[[], Network] | None = None,
+    ) -> None:
+        """Use ``Upscaler.load``. ``network`` None is the training-free detail transfer.
+
+        ``for_damaged`` loads, or has loaded, what takes its place where a photo is damaged.
+        """
         self.network, self.max_memory, self.max_pixels = network, max_memory, max_pixels
+        self.for_damaged = for_damaged
         self.tile_pixels = max_pixels  # of a tile at most, until memory turns out to be short
         self.references: tuple[LoadedReference, ...] = ()
         self.album: Album | None = None  # in place of references, where there are many
@@ -126,7 +139,7 @@ class Upscaler:
     @classmethod
     def load(
         cls,
-        model: str = DEFAULT,
+        model: str = AUTO,
         *,
         device: Device = "auto",
         threads: int = 0,
@@ -135,14 +148,20 @@ class Upscaler:
     ) -> Upscaler:
         """Load a model once, for many photos.
 
-        ``model``: a shipped name, "detail-transfer", or an ONNX file. ``threads``: 0 for all cores.
+        ``model``: "auto" (for each photo the one for clean or the one for damaged small photos), a
+        shipped name, "detail-transfer", or an ONNX file. ``threads``: 0 for all cores.
         ``max_memory``: what the whole program should keep to, in bytes or in words such as "2GB";
         "auto" is half of the free memory, at most 1.5 GB. ``max_pixels``: the largest photo that is
         opened. Raises ModelError, and DataError where ``max_memory`` is no amount.
         """
         allowed = parse_memory(max_memory)
-        network = None if model == DETAIL_TRANSFER else Network(find_model(model), device, threads)
-        return cls(network, allowed, max_pixels)
+        if model == DETAIL_TRANSFER:
+            return cls(None, allowed, max_pixels)
+        if model != AUTO:
+            return cls(Network(find_model(model), device, threads), allowed, max_pixels)
+        network = Network(find_model(CLEAN), device, threads)
+        other = cache(lambda: Network(find_model(DAMAGED), device, threads))
+        return cls(network, allowed, max_pixels, other)
 
     def set_reference(self, references: Source | Sequence[Source] | None) -> None:
         """Set the references of the photos to come: one, several, a folder of them, or None.
@@ -191,7 +210,7 @@ class Upscaler:
         if not references:
             return None
         prepared = self.in_colours_of(photo, references)
-        budget = self.budget(self.job(photo, SCALE, references, prepared))
+        budget = self.budget(self.job(photo, SCALE, references, prepared), self.network)
         return look_over(photo.as_uint8(), prepared, budget.flow_pixels).composite
 
     def in_colours_of(
@@ -226,22 +245,22 @@ class Upscaler:
         pixel_bytes = channels * photo.pixels.itemsize
         return Job(photo.height, photo.width, pixel_bytes, scale, prepared, sum(others))
 
-    def cost(self, pixels: int) -> tuple[float, float]:
-        """Bytes and seconds that one LR pixel of a tile takes, for a photo of so many pixels."""
-        if self.network is None:
-            return TRANSFER_BYTES, TRANSFER_SECONDS
-        return self.network.probe() if pixels >= PROBED_FROM else USUAL_COST
+    def network_for(self, photo: Photo) -> Network | None:
+        """What upscales a photo: by its condition, where the choice is automatic."""
+        if self.for_damaged is not None and is_damaged(condition_of(photo)):
+            return self.for_damaged()
+        return self.network
 
-    def budget(self, job: Job) -> Budget:
+    def budget(self, job: Job, network: Network | None) -> Budget:
         """How a job is cut up."""
-        return budget_of(job, self.max_memory, self.cost(job.pixels)[0])
+        return budget_of(job, self.max_memory, cost(network, job.pixels)[0])
 
-    def estimate(self, job: Job, budget: Budget) -> Estimate:
+    def estimate(self, job: Job, budget: Budget, network: Network | None) -> Estimate:
         """What a job will take. Raises PhotoError where the system has not so much memory."""
         tile = min(budget.tile_pixels, self.tile_pixels)
         tiles = cut(job.height, job.width, HALO, GRID, tile)
         computed = sum(one.pixels for one in tiles)
-        seconds = registration_seconds(job, budget) + computed * self.cost(job.pixels)[1]
+        seconds = registration_seconds(job, budget) + computed * cost(network, job.pixels)[1]
         free = free_memory()
         if free is not None and budget.memory - resident() > free:
             raise PhotoError(
@@ -279,8 +298,9 @@ class Upscaler:
         references, album = self.choose(photo)
         prepared = self.in_colours_of(photo, references)
         job = self.job(photo, scale, references, prepared)
-        budget = self.budget(job)
-        estimate = self.estimate(job, budget)
+        network = self.network_for(photo)
+        budget = self.budget(job, network)
+        estimate = self.estimate(job, budget, network)
         if announce:
             announce(estimate)
         before = registration_seconds(job, budget) / max(estimate.seconds, 1e-9)
@@ -291,7 +311,7 @@ class Upscaler:
         registered = time.perf_counter()
         canvas = Canvas.of(photo, scale)
         used = None if overview is None or strength == 0 else overview
-        self.render(photo, used, canvas, budget, strength, partly(progress, before))
+        self.render(photo, used, network, canvas, budget, strength, partly(progress, before))
         result = photo.replaced(canvas.pixels, canvas.alpha)
         finished = time.perf_counter()
         composite = overview.composite if overview else None
@@ -309,10 +329,10 @@ class Upscaler:
             facts={
                 "input_size": [photo.width, photo.height],
                 "output_size": [result.width, result.height],
-                "model": self.network.model.name if self.network else DETAIL_TRANSFER,
-                "runtime": self.network.provider if self.network else None,
+                "model": network.model.name if network else DETAIL_TRANSFER,
+                "runtime": network.provider if network else None,
                 "strength": strength,
-                "notes": list(photo.notes),
+                "notes": [*photo.notes, *([DAMAGED_NOTE] if network is not self.network else [])],
             },
         )
         similarity = np.zeros((photo.height, photo.width), np.float32)
@@ -325,6 +345,7 @@ class Upscaler:
         self,
         photo: Photo,
         overview: Overview | None,
+        network: Network | None,
         canvas: Canvas,
         budget: Budget,
         strength: float,
@@ -339,13 +360,15 @@ class Upscaler:
             composite = overview.block(block) if overview else None
             give_back()
             while True:
-                multiple = self.network.model.multiple if self.network else GRID
+                multiple = network.model.multiple if network else GRID
                 tiles = cut(photo.height, photo.width, HALO, multiple, most, block)
                 done = canvas.done, canvas.error
                 try:
                     for tile in tiles:
                         last = tile is tiles[-1]
-                        self.render_tile(photo, composite, block, tile, canvas, strength, last)
+                        self.render_tile(
+                            photo, composite, block, tile, network, canvas, strength, last
+                        )
                         progress(canvas.done / (photo.height * photo.width))
                     break
                 except MemoryError as problem:  # again in smaller tiles; the next photos, too
@@ -365,6 +388,7 @@ class Upscaler:
         composite: Composite | None,  # of the block
         block: Tile,
         tile: Tile,
+        network: Network | None,
         canvas: Canvas,
         strength: float,
         last: bool,  # of the block: the network gives its memory back
@@ -373,7 +397,7 @@ class Upscaler:
         levels = np.float32(np.iinfo(photo.pixels.dtype).max)
         lr = photo.pixels[tile.rows, tile.cols].astype(np.float32) / levels
         rows, cols = tile.inside(block)
-        if self.network is None:
+        if network is None:
             sr, amounts = self.transfer(lr, composite, rows, cols, strength)
             canvas.put(photo, tile, np.clip(reduced(sr, lr, canvas.scale), 0, 1), amounts)
             return
@@ -383,9 +407,11 @@ class Upscaler:
         else:
             ref = np.zeros((lr.shape[0] * SCALE, lr.shape[1] * SCALE, 3), np.float32)
             validity = np.zeros(ref.shape[:2], np.float32)
-        sr, gate = self.network.run(lr, ref, validity, release=last)
+        sr, gate = network.run(lr, ref, validity, release=last)
         amounts = detail_amounts(sr, gate, ref, lr)
-        sr = back_project(reduced(sr, lr, canvas.scale), lr)
+        sr = reduced(sr, lr, canvas.scale)
+        if network.model.faithful:
+            sr = back_project(sr, lr)
         canvas.put(photo, tile, np.clip(sr, 0, 1), amounts)
 
     def transfer(
@@ -400,6 +426,13 @@ class Upscaler:
             given = detail_of(composite.lr, registration, reference, rows, cols)
             given *= np.float32(strength)
         return base + given, amounts_of(lr, given, np.zeros_like(given))
+
+
+def cost(network: Network | None, pixels: int) -> tuple[float, float]:
+    """Bytes and seconds that one LR pixel of a tile takes, for a photo of so many pixels."""
+    if network is None:
+        return TRANSFER_BYTES, TRANSFER_SECONDS
+    return network.probe() if pixels >= PROBED_FROM else USUAL_COST
 
 
 def reduced(sr: Image, lr: Image, scale: int) -> Image:

@@ -13,7 +13,8 @@ from typing import Any, cast
 from refsr.errors import ModelError
 
 FOLDER = Path(__file__).parent / "shipped"
-DEFAULT = "ssen"
+AUTO = "auto"  # CLEAN or DAMAGED, whichever suits a photo
+CLEAN, DAMAGED = "ssen", "ssen-robust"
 DETAIL_TRANSFER = "detail-transfer"  # the model that is no network, and no file
 
 
@@ -25,6 +26,11 @@ class Model:
     path: Path
     multiple: int  # LR height and width must be a multiple of this
     card: dict[str, Any]
+
+    @property
+    def faithful(self) -> bool:
+        """Whether its result, shrunk again, should be the small photo: where that is clean."""
+        return bool(self.card.get("faithful", True))
 
 
 def shipped() -> list[str]:
@@ -42,7 +48,7 @@ def find_model(name: str | os.PathLike[str]) -> Model:
     name = os.fspath(name)
     path = Path(name) if name.endswith(".onnx") else FOLDER / f"{name}.onnx"
     if not path.is_file():
-        names = [*shipped(), DETAIL_TRANSFER]
+        names = [AUTO, *shipped(), DETAIL_TRANSFER]
         near = difflib.get_close_matches(name, names, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names)}."
         raise ModelError(f"There is no model {name!r}; {hint}")

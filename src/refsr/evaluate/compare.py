@@ -20,7 +20,7 @@ MODES: tuple[ReferenceMode, ...] = ("given", "shuffled", "blank", "none", "self"
 def compare_references(
     jobs: Sequence[Job],
     *,
-    model: str = "ssen",
+    model: str = "auto",
     modes: Sequence[ReferenceMode] = MODES,
     max_side: int | None = None,
     jpeg: int | None = None,

@@ -48,7 +48,7 @@ Method = Callable[[Small, list[Pixels]], Pixels]
 def evaluate(
     jobs: Sequence[Job],
     *,
-    model: str = "ssen",
+    model: str = "auto",
     reference: ReferenceMode = "given",
     max_side: int | None = None,
     jpeg: int | None = None,

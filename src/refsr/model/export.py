@@ -141,4 +141,5 @@ def export_checkpoint(checkpoint: Path, path: Path, note: str = "") -> float:
     if path.suffix != ".onnx":
         raise ModelError(f"An exported model's name ends in .onnx; {path} does not.")
     model, about = load_weights(checkpoint)
-    return export(model, path, {"note": note, "training": about})
+    faithful = about.get("degraded", 0.0) == 0.0  # else the small photo's damage would come back
+    return export(model, path, {"note": note, "faithful": faithful, "training": about})

@@ -110,6 +110,7 @@ class Trainer:
             "steps": self.step,
             "hours": round(self.seconds / 3600, 2),
             "seed": self.config.train.seed,
+            "degraded": self.config.data.degraded,
         }
 
     def resume(self, folder: Path) -> None:
