@@ -27,7 +27,7 @@ REFINING = 1  # rounds of flow in a block; a second one changes nothing that can
 HALO = 64  # LR pixels around a block, twice what the network's tiles need
 GRID = 32  # blocks begin at multiples of it: a multiple of every shipped model's grid
 TRIAL = 256  # LR pixels a side of the place where a reference is tried at full size
-COLOUR_NODE = 16  # LR pixels between the nodes of a block's colour match
+COLOUR_NODE = 4  # LR pixels between the nodes of a block's colour match
 
 
 @dataclass(frozen=True)
