@@ -181,7 +181,7 @@ def test_amounts_in_words() -> None:
     free = free_memory()
     assert free is None or free > 0
     assert resident() > 10_000_000
-    with pytest.raises(RefsrError, match="no amount of memory"):
+    with pytest.raises(RefsrError, match="not an amount of memory"):
         Upscaler.load("detail-transfer", max_memory="lots")
 
 
