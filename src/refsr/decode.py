@@ -82,7 +82,7 @@ def open_image(file: BinaryIO, name: str) -> Image.Image:
             finally:
                 Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = limit, chunk
     except UnidentifiedImageError as error:
-        raise PhotoError(_what_it_is(head, name)) from error
+        raise PhotoError(_what_it_is(head, file.seek(0, io.SEEK_END), name)) from error
     if head[8:10] == b"CR" or _is_raw(image):
         raise PhotoError(f"{name} is a camera raw file; develop it to a TIFF or JPEG first.")
     return image
@@ -305,9 +305,12 @@ def _register_heic(name: str) -> None:
     register_heif_opener()
 
 
-def _what_it_is(head: bytes, name: str) -> str:
-    """A sentence about a file that no decoder takes."""
+def _what_it_is(head: bytes, size: int, name: str) -> str:
+    """A sentence about a file of ``size`` bytes that no decoder takes."""
     if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        directory = int.from_bytes(head[4:8], "little" if head[:2] == b"II" else "big")
+        if head[2:4] in (b"*\0", b"\0*") and directory >= size:  # it mostly stands at the end
+            return f"{name} is damaged or cut short and cannot be read."
         return (
             f"{name} is a TIFF of an unusual kind or damaged; save it with 8 or 16 bits a channel."
         )
