@@ -135,7 +135,7 @@ OUTPUTS: list[tuple[list[str], str]] = [
     (["-o", "{tmp}/out.png", "--report", "{small}"], "is a photo that is read"),
     (["-o", "{tmp}/out.png", "--model", "ssem"], "did you mean 'ssen'?"),
     (["-o", "{tmp}/out.png", "--model", "detail-transfr"], "did you mean 'detail-transfer'?"),
-    (["-o", "{tmp}/out.png", "--model", "xyz"], "there are: auto, ssen, ssen-robust, detail-transfer."),
+    (["-o", "{tmp}/out.png", "--model", "xyz"], "there are: auto, ssen, ssen-robust"),
     (["-o", "{tmp}/out.png", "--model", "{tmp}/my.onnx"], "There is no model"),
     (["-o", "{tmp}/out.png", "--model", "{photos}/no_card.onnx"], "card"),
     (["-o", "{tmp}/out.png", "--model", "{photos}/foreign.onnx"], "not the file its card"),
