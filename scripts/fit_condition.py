@@ -27,7 +27,7 @@ from refsr.resize import imresize
 from refsr.upscaler import Upscaler
 
 Pixels = NDArray[np.uint8]
-SIDE = 256  # LR pixels a side at most: small photos, as people have them
+SIDE = 96  # LR pixels a side at most: enough to see the damage, and quick
 QUALITIES = (30, 50, 60, 70, 75, 80, 85, 90, 93, 95, 97, 99)
 LIMITS: dict[str, tuple[float, ...]] = {
     "jpeg_quality": (80, 85, 88, 91, 94, 96, 98),

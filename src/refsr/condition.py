@@ -76,10 +76,10 @@ def sharpness(grey: Grey) -> float:
 
 def is_damaged(
     condition: Condition,
-    jpeg_quality: float = 94,
+    jpeg_quality: float = 85,
     blocks: float = 0.3,
-    noise: float = 1.4,
-    sharpness: float = -0.4,
+    noise: float = 1.7,
+    sharpness: float = -0.7,
 ) -> bool:
     """Whether a photo wants the model for damaged ones, by limits that were measured.
 
