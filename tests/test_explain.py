@@ -217,10 +217,12 @@ def test_discs_are_as_opaque_as_they_should_be() -> None:
 
 
 def test_the_figure_shows_every_part(found: Explanation) -> None:
-    figure = draw_figure(found)
+    trusted = np.ones_like(found.borrowed)
+    seen = replace(found, strength=np.ones_like(found.strength), borrowed=trusted)
+    figure = draw_figure(seen)
     assert figure.dtype == np.uint8
     red = (figure.astype(int) @ [1, -1, -1] > 60).sum()
-    hidden = draw_figure(replace(found, strength=np.zeros_like(found.strength)))
+    hidden = draw_figure(replace(seen, strength=np.zeros_like(found.strength)))
     assert hidden.shape == figure.shape
     assert red > 1.5 * (hidden.astype(int) @ [1, -1, -1] > 60).sum()
 
