@@ -10,7 +10,6 @@ model chosen, among those that lose at most 0.02 dB on clean photos.
 from __future__ import annotations
 
 import argparse
-import io
 import itertools
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,10 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from refsr.condition import condition_of, is_damaged
 from refsr.evaluate.metrics import psnr
+from refsr.evaluate.run import as_jpeg
 from refsr.photo import Photo, load_photo
 from refsr.resize import imresize
 from refsr.upscaler import Upscaler
@@ -37,13 +36,6 @@ LIMITS: dict[str, tuple[float, ...]] = {
 }
 
 
-def jpeg(pixels: Pixels, quality: int) -> bytes:
-    """The photo as a JPEG file."""
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "JPEG", quality=quality)
-    return file.getvalue()
-
-
 def variants(lr: Pixels, hr: Pixels, rng: np.random.Generator) -> dict[str, Photo]:
     """The small photo, clean and damaged; "as png": a JPEG's pixels without its file."""
 
@@ -55,9 +47,9 @@ def variants(lr: Pixels, hr: Pixels, rng: np.random.Generator) -> dict[str, Phot
         return np.clip(np.rint(lr + grain), 0, 255).astype(np.uint8)
 
     out = {"clean": Photo.of(lr)}
-    out |= {f"jpeg {quality}": load_photo(jpeg(lr, quality)) for quality in QUALITIES}
+    out |= {f"jpeg {quality}": load_photo(as_jpeg(lr, quality)) for quality in QUALITIES}
     for quality in (50, 75, 90):
-        pixels = load_photo(jpeg(lr, quality)).pixels
+        pixels = load_photo(as_jpeg(lr, quality)).pixels
         out[f"jpeg {quality} as png"] = Photo.of(pixels)
     out |= {f"noise {d}": Photo.of(noisy(d)) for d in (2, 4, 8)}
     out |= {f"blur {s}": Photo.of(blurred(s)) for s in (1.5, 2.5, 4.0)}

@@ -12,7 +12,7 @@ from typing import Any
 
 from refsr.errors import DataError
 from refsr.evaluate.pairs import Job
-from refsr.evaluate.run import MODE_SENTENCES, ReferenceMode, evaluate
+from refsr.evaluate.run import MODE_SENTENCES, ReferenceMode, aligned, evaluate
 
 MODES: tuple[ReferenceMode, ...] = ("given", "shuffled", "blank", "none", "self")
 
@@ -94,14 +94,7 @@ def render_comparison(comparison: dict[str, Any]) -> str:
         [row["kind"], f"{row['pairs']}", *(f"{row[name]:.2f}" for name in ("bicubic", *modes))]
         for row in comparison_rows(comparison)
     ]
-    widths = [max(len(line[i]) for line in (head, *lines)) for i in range(len(head))]
-    table = [
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in (head, *lines)
-    ]
+    table = aligned(head, lines)
     protocol = next(iter(comparison["results"].values()))["protocol"]
     return "\n".join(
         [

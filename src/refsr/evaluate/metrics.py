@@ -27,10 +27,11 @@ def luma(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
     return rgb.astype(np.float64) @ (LUMA_WEIGHTS / 255.0) + LUMA_OFFSET
 
 
-def _planes(
-    a: NDArray[np.uint8], b: NDArray[np.uint8], border: int, use_luma: bool, smallest: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Both images as HWC float64 planes (one of luma, or R, G and B) without their border."""
+def check_images(a: NDArray[np.uint8], b: NDArray[np.uint8], border: int, smallest: int) -> None:
+    """Raises ValueError unless both are RGB images (HWC, uint8) of one size, and large enough.
+
+    ``smallest``: pixels that each side must have inside the border.
+    """
     if a.shape != b.shape or a.ndim != 3 or a.shape[2] != 3 or not a.dtype == b.dtype == np.uint8:
         raise ValueError(
             "two RGB images (HWC, uint8) of one size are needed, "
@@ -41,6 +42,13 @@ def _planes(
             f"an image of {a.shape[1]}x{a.shape[0]} pixels is too small to be measured: "
             f"{smallest + 2 * border} a side are needed"
         )
+
+
+def _planes(
+    a: NDArray[np.uint8], b: NDArray[np.uint8], border: int, use_luma: bool, smallest: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Both images as HWC float64 planes (one of luma, or R, G and B) without their border."""
+    check_images(a, b, border, smallest)
     inside = slice(border, -border or None)
     if use_luma:
         return luma(a)[inside, inside, None], luma(b)[inside, inside, None]

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from refsr.evaluate.metrics import luma
+from refsr.evaluate.metrics import check_images, luma
 from refsr.resize import imresize
 
 Plane = NDArray[np.float64]
@@ -24,20 +24,6 @@ HAARPSI_ALPHA = 4.2
 YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
 NO_DETAIL = 1e-4  # grey levels squared: float32's rounding of a flat photo is below
 SMALLEST = 16  # HR pixels a side: HaarPSI's largest filter spans as many
-
-
-def check_images(a: NDArray[np.uint8], b: NDArray[np.uint8], border: int) -> None:
-    """Raises ValueError unless both are RGB images (HWC, uint8) of one, sufficient, size."""
-    if a.shape != b.shape or a.ndim != 3 or a.shape[2] != 3 or not a.dtype == b.dtype == np.uint8:
-        raise ValueError(
-            "two RGB images (HWC, uint8) of one size are needed, "
-            f"not {a.shape} {a.dtype} and {b.shape} {b.dtype}"
-        )
-    if min(a.shape[:2]) < SMALLEST + 2 * border:
-        raise ValueError(
-            f"an image of {a.shape[1]}x{a.shape[0]} pixels is too small to be measured: "
-            f"{SMALLEST + 2 * border} a side are needed"
-        )
 
 
 def _halved(plane: Plane) -> Plane:
@@ -69,7 +55,7 @@ def haarpsi(a: NDArray[np.uint8], b: NDArray[np.uint8], border: int = 4) -> floa
 
     Raises ValueError where shapes or types differ or too little is left inside the border.
     """
-    check_images(a, b, border)
+    check_images(a, b, border, SMALLEST)
     inside = slice(border, -border or None)
     planes = [
         [_halved(plane) for plane in np.moveaxis(image[inside, inside] @ YIQ.T, 2, 0)]
@@ -122,7 +108,7 @@ def detail_share(sr: NDArray[np.uint8], hr: NDArray[np.uint8], border: int = 4) 
 
     Raises ValueError where shapes or types differ or too little is left inside the border.
     """
-    check_images(sr, hr, border)
+    check_images(sr, hr, border, SMALLEST)
     inside = slice(border, -border or None)
     made, true = (float((fine_detail(image)[inside, inside] ** 2).mean()) for image in (sr, hr))
     return math.sqrt(made / true) if true > NO_DETAIL else 0.0

@@ -272,6 +272,18 @@ def mean_by_kind(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
     return mean
 
 
+def aligned(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
+    """A plain-text table, a string a line: the first column to the left, the others right."""
+    widths = [max(len(line[i]) for line in (head, *lines)) for i in range(len(head))]
+    return [
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in (head, *lines)
+    ]
+
+
 def render_table(result: dict[str, Any]) -> str:
     """The means of an evaluation as an aligned plain-text table, its protocol in the last lines."""
     head = (
@@ -294,14 +306,7 @@ def render_table(result: dict[str, Any]) -> str:
         )
         for kind, mean in result["mean"].items()
     ]
-    widths = [max(len(line[i]) for line in (head, *lines)) for i in range(len(head))]
-    table = [
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in (head, *lines)
-    ]
+    table = aligned(head, lines)
     protocol = result["protocol"]
     side = protocol["max_side"] or "any"
     return "\n".join(
