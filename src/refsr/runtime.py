@@ -43,6 +43,8 @@ def pick_provider(device: Device) -> str:
 class Network:
     """A loaded model. ``run`` may be called from several threads."""
 
+    passes = 1  # over a tile; see ``refsr.looks.TileNetwork``
+
     def __init__(self, model: Model, device: Device = "auto", threads: int = 0) -> None:
         """``threads``: of the processor, 0 for all. Raises ModelError where loading fails."""
         import onnxruntime

@@ -15,6 +15,7 @@ from refsr.errors import ModelError
 FOLDER = Path(__file__).parent / "shipped"
 AUTO = "auto"  # CLEAN or DAMAGED, whichever suits a photo
 CLEAN, DAMAGED = "ssen", "ssen-robust"
+CRISP = "ssen-crisp"  # beside CLEAN: what it draws counts where a reference supports it
 DETAIL_TRANSFER = "detail-transfer"  # the model that is no network, and no file
 
 
