@@ -94,7 +94,7 @@ def from_dict(kind: type[Any], values: dict[str, Any], where: str) -> Any:
     for key, value in values.items():
         if key not in names:
             near = difflib.get_close_matches(key, names, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(names)}"
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(names)}."
             raise DataError(f"Unknown key {key!r} in {where}{hint}")
         wanted = hints[key]
         if isinstance(wanted, type) and dataclasses.is_dataclass(wanted):
@@ -127,10 +127,14 @@ def load_config(path: Path) -> RunConfig:
         raise DataError(f"Cannot read the configuration {path}: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not valid TOML: {error}.") from error
+    except RecursionError as error:
+        raise DataError(f"{path} is not valid TOML: it is nested too deep.") from error
     config: RunConfig = from_dict(RunConfig, values, str(path))
     base = path.resolve().parent
 
     def absolute(name: str) -> str:
+        if "\0" in name:
+            raise DataError(f"{name!r} in {path} is no possible name of a file or folder.")
         return str((base / name).resolve()) if name else ""
 
     data = dataclasses.replace(
