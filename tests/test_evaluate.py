@@ -54,7 +54,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
     """What a model would be given: records every (LR, references) and answers with bicubic."""
     calls: Seen = []
 
-    def load_method(model: str) -> Callable[..., NDArray[np.uint8]]:
+    def load_method(model: str, *_: object) -> Callable[..., NDArray[np.uint8]]:
         def method(lr: NDArray[np.uint8], references: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
             calls.append((lr, references))
             return imresize(lr, scale=4.0)
@@ -185,7 +185,7 @@ def test_means_by_kind(jobs: list[Job]) -> None:
 def test_the_result_is_json_and_a_table(jobs: list[Job]) -> None:
     result = evaluate(jobs, model="lanczos", reference="blank")
     assert json.loads(json.dumps(result, allow_nan=False)) == result
-    assert {"protocol", "model", "reference", "rows", "mean"} == set(result)
+    assert {"protocol", "model", "look", "ensemble", "reference", "rows", "mean"} == set(result)
     table = render_table(result).splitlines()
     assert "lanczos" in table[0]
     assert "blank" in table[0]
@@ -270,7 +270,7 @@ def test_the_small_photo_may_be_a_jpeg_file(jobs: list[Job]) -> None:
 def test_a_model_gets_the_jpeg_file_itself(jobs: list[Job], monkeypatch: Any) -> None:
     files: list[object] = []
 
-    def load_method(model: str) -> Callable[..., NDArray[np.uint8]]:
+    def load_method(model: str, *_: object) -> Callable[..., NDArray[np.uint8]]:
         def method(small: object, references: object) -> NDArray[np.uint8]:
             files.append(small)
             assert isinstance(small, bytes)

@@ -46,7 +46,7 @@ def cufed5(tmp_path: Path, natural: Pixels) -> Path:
 def tinted(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that adds to bicubic what the first reference's blue tells, no reference nothing."""
 
-    def load_method(model: str) -> Callable[..., Pixels]:
+    def load_method(model: str, *_: object) -> Callable[..., Pixels]:
         def method(lr: Pixels, references: list[Pixels]) -> Pixels:
             sr = imresize(lr, scale=4.0)
             if model == "bicubic" or not references:

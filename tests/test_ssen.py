@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -113,12 +114,32 @@ def test_nonlocal_windows_do_not_see_each_other() -> None:
     assert not same[:4, :4].any()
 
 
-def test_onnx_equals_torch_on_other_sizes(tmp_path: Path) -> None:
-    path = tmp_path / "tiny.onnx"
-    assert export(network(), path, {}) < 1e-4  # compares 1x1 and 3x2 cells; traced at 2x3
+def test_onnx_equals_torch_on_other_sizes_and_gives_its_weights_back(tmp_path: Path) -> None:
+    path, model = tmp_path / "tiny.onnx", network()
+    for parameter in model.parameters():
+        parameter.data += 0.01 * torch.randn_like(parameter)  # as after training: no two alike
+    facts = {"training": {"steps": 3, "model": dataclasses.asdict(TINY)}}
+    assert export(model, path, facts) < 1e-4  # compares 1x1 and 3x2 cells; traced at 2x3
     text = path.read_bytes()
     assert b"site-packages" not in text
     assert str(Path.cwd()).encode() not in text
+    again, about = load_weights(path)
+    assert (again.config, about["steps"]) == (TINY, 3)
+    for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("broken", ["card", "graph", "no ONNX"])
+def test_what_is_no_exported_model_of_ours_is_said(tmp_path: Path, broken: str) -> None:
+    path = tmp_path / "other.onnx"
+    graph = onnx.helper.make_graph([], "other", [], [])
+    onnx.save(onnx.helper.make_model(graph), path)
+    card = {"training": {"model": dataclasses.asdict(TINY)}}
+    path.with_suffix(".json").write_text("{}" if broken == "card" else json.dumps(card))
+    if broken == "no ONNX":
+        path.write_bytes(b"GIF89a and no more")
+    with pytest.raises(ModelError, match="not a refsr checkpoint"):
+        load_weights(path)
 
 
 # Each switch at least once, and every number of layers (3 above); an export takes ten CPU seconds.

@@ -28,6 +28,7 @@ from refsr.train.data import MARGIN, Patches, Sample, cached_pairs, load_hr, sta
 from refsr.train.log import Log
 from refsr.train.loop import train
 from refsr.train.losses import charbonnier
+from refsr.train.optimizer import Muon, orthogonal
 from refsr.train.schedule import learning_rate
 from refsr.train.simulate import simulate_reference
 from refsr.train.trainer import Trainer
@@ -453,6 +454,28 @@ def test_the_loss_falls_on_one_batch(
     with torch.no_grad():
         sr, _ = trainer.ema(*(torch.from_numpy(batch[key]) for key in ("lr", "ref", "validity")))
     assert float(charbonnier(sr, torch.from_numpy(batch["hr"]), 1e-3)) < 0.7 * losses[0]
+
+
+@pytest.mark.parametrize("shape", [(8, 72), (40, 8)])
+def test_muon_is_torchs_in_float32(rng: np.random.Generator, shape: tuple[int, int]) -> None:
+    """torch's computes in bfloat16: its updates differ by that type's 2^-8, ours do not."""
+    start = torch.from_numpy(rng.standard_normal(shape, np.float32))
+    ours, theirs = (torch.nn.Parameter(start.clone()) for _ in range(2))
+    steps = (
+        Muon([{"params": [ours], "lr": 0.1}]),
+        torch.optim.Muon([theirs], lr=0.1, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
+    )
+    for _ in range(3):
+        gradient = torch.from_numpy(rng.standard_normal(shape, np.float32))
+        for matrix, optimizer in zip((ours, theirs), steps, strict=True):
+            matrix.grad = gradient.clone()
+            optimizer.step()
+    moved = (theirs - start).abs().max()
+    assert float((ours - theirs).detach().abs().max()) < 0.03 * float(moved.detach())
+    values = torch.linalg.svdvals(orthogonal(gradient))
+    assert float(values.min()) > 0.6
+    assert float(values.max()) < 1.3
+    steps[0].load_state_dict(steps[1].state_dict())  # runs from before go on
 
 
 def test_a_broken_batch_changes_no_weight(photos: Path, tmp_path: Path) -> None:

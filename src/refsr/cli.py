@@ -110,6 +110,8 @@ def upscale(
     max_pixels: int = 200_000_000,
     threads: int = 0,
     strength: float = 1.0,
+    look: Literal["true", "crisp"] = "true",
+    ensemble: bool = False,
     report: Path | None = None,
     map: Path | None = None,
     strip_metadata: bool = False,
@@ -133,6 +135,10 @@ def upscale(
         max_pixels: Photos larger than this are refused before they are decoded.
         threads: Processor cores to use; 0 for all.
         strength: How much of the references' detail is taken, from 0 (none) to 1 (all).
+        look: crisp is sharper where a reference supports it, and takes twice as long; elsewhere it
+            is the true result.
+        ensemble: Look at every part in eight ways, turned and mirrored: a little better, eight
+            times slower.
         report: Write the numbers (JSON): coverage and error of each reference, borrowed detail,
             time.
         map: Write a picture of where each detail came from: green borrowed, orange guessed, grey
@@ -152,7 +158,7 @@ def upscale(
     if report is not None:
         check_writable(report)
     check_distinct([photo, *ref], [path for path in (out, map, report) if path is not None])
-    upscaler = load_upscaler(model, device, threads, max_memory, max_pixels)
+    upscaler = load_upscaler(model, device, threads, max_memory, max_pixels, look, ensemble)
     upscaler.set_reference(list(ref))
     with progress_bar(photo.name, quiet or json) as progress:
         result = upscaler.upscale(
@@ -225,6 +231,8 @@ def evaluate(
     reference: Literal["given", "none", "shuffled", "blank", "self", "upscaled", "all"] = "given",
     max_side: int | None = None,
     jpeg: int | None = None,
+    look: Literal["true", "crisp"] = "true",
+    ensemble: bool = False,
     limit: int | None = None,
     json: Path | None = None,
     quiet: bool = False,
@@ -241,6 +249,8 @@ def evaluate(
             beside each other: does the reference help at all?
         max_side: Shrink photos to this long side first, in pixels.
         jpeg: Make the small photo a JPEG file of this quality, 1 to 100.
+        look: As of upscale.
+        ensemble: As of upscale.
         limit: Only the first so many rows.
         json: Write every number to this file.
         quiet: No progress.
@@ -254,21 +264,14 @@ def evaluate(
     if json is not None:
         check_writable(json)
     jobs = load_jobs(target, root)[:limit]
+    choices: dict[str, Any] = {"model": model, "look": look, "ensemble": ensemble}
+    choices |= {"max_side": max_side, "jpeg": jpeg}
     with progress_bar(f"{model}, {reference}", quiet) as progress:
         if reference == "all":
-            result = compare_references(
-                jobs, model=model, max_side=max_side, jpeg=jpeg, progress=progress
-            )
+            result = compare_references(jobs, progress=progress, **choices)
             table = render_comparison(result)
         else:
-            result = measure(
-                jobs,
-                model=model,
-                reference=reference,
-                max_side=max_side,
-                jpeg=jpeg,
-                progress=progress,
-            )
+            result = measure(jobs, reference=reference, progress=progress, **choices)
             table = render_table(result)
     if json is not None:
         write_text(json, dump(result, indent=1))
@@ -537,6 +540,8 @@ def load_upscaler(
     threads: int,
     max_memory: str,
     max_pixels: int,
+    look: Literal["true", "crisp"] = "true",
+    ensemble: bool = False,
 ) -> Upscaler:
     """An Upscaler as the flags say. Raises ModelError, or DataError for a bad ``max_memory``."""
     import cv2
@@ -551,6 +556,8 @@ def load_upscaler(
         threads=threads,
         max_memory=max_memory,
         max_pixels=max_pixels,
+        look=look,
+        ensemble=ensemble,
     )
 
 

@@ -43,6 +43,8 @@ def pick_provider(device: Device) -> str:
 class Network:
     """A loaded model. ``run`` may be called from several threads."""
 
+    passes = 1  # over a tile; see ``refsr.looks.TileNetwork``
+
     def __init__(self, model: Model, device: Device = "auto", threads: int = 0) -> None:
         """``threads``: of the processor, 0 for all. Raises ModelError where loading fails."""
         import onnxruntime
@@ -58,7 +60,10 @@ class Network:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self.session: Any = onnxruntime.InferenceSession(
-                str(model.path), options, providers=[self.provider]
+                str(model.path),
+                options,
+                providers=[self.provider],
+                enable_fallback=0,  # it would print, and try the same again
             )
         except Exception as error:  # onnxruntime's own exceptions share no base
             raise ModelError(

@@ -18,6 +18,7 @@ from refsr.resize import SCALE
 FOLDER = Path(__file__).parent / "shipped"
 AUTO = "auto"  # CLEAN or DAMAGED, whichever suits a photo
 CLEAN, DAMAGED = "ssen", "ssen-robust"
+CRISP = "ssen-crisp"  # beside CLEAN: what it draws counts where a reference supports it
 LARGEST_CARD = 1 << 20  # bytes
 LARGEST_GRID = 1024  # LR pixels; the shipped networks' is 32
 DETAIL_TRANSFER = "detail-transfer"  # the model that is no network, and no file

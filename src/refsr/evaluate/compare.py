@@ -13,6 +13,7 @@ from typing import Any
 from refsr.errors import DataError
 from refsr.evaluate.pairs import Job
 from refsr.evaluate.run import MODE_SENTENCES, ReferenceMode, aligned, evaluate
+from refsr.looks import Look
 
 MODES: tuple[ReferenceMode, ...] = ("given", "shuffled", "blank", "none", "self")
 
@@ -24,6 +25,8 @@ def compare_references(
     modes: Sequence[ReferenceMode] = MODES,
     max_side: int | None = None,
     jpeg: int | None = None,
+    look: Look = "true",
+    ensemble: bool = False,
     progress: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
     """``evaluate`` in each of the ``modes``; arguments and errors as there.
@@ -52,6 +55,8 @@ def compare_references(
                 reference=mode,
                 max_side=max_side,
                 jpeg=jpeg,
+                look=look,
+                ensemble=ensemble,
                 progress=report,
             )
         except DataError as error:

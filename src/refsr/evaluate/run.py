@@ -17,6 +17,7 @@ from refsr.errors import DataError
 from refsr.evaluate import perceptual
 from refsr.evaluate.metrics import SSIM_WINDOW, psnr, ssim
 from refsr.evaluate.pairs import Job
+from refsr.looks import Look
 from refsr.resize import SCALE, imresize
 
 BORDER = SCALE  # the field's convention: as many pixels as the scale
@@ -52,6 +53,8 @@ def evaluate(
     reference: ReferenceMode = "given",
     max_side: int | None = None,
     jpeg: int | None = None,
+    look: Look = "true",
+    ensemble: bool = False,
     progress: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
     """Upscale every job's shrunk photo and compare the result with the photo.
@@ -59,11 +62,12 @@ def evaluate(
     ``model``: bicubic, lanczos, or what ``Upscaler.load`` takes. ``reference``: what the model gets
     beside the photo. ``max_side``: photos and references are first shrunk to this long side (px).
     ``jpeg``: the shrunk photo is a JPEG file of this quality, 1 to 100, as libjpeg counts.
-    ``progress`` is called with the finished share, 0..1.
+    ``look``, ``ensemble``: as for ``Upscaler.load``. ``progress`` is called with the finished
+    share, 0..1.
 
-    Returns {"protocol", "model", "reference", "rows", "mean"}: a row for each job with input,
-    reference, kind and METRICS (``measured``, and of bicubic); the mean by kind, of "all", and of
-    the "matching" rows where some rows are irrelevant. It is ready for JSON.
+    Returns {"protocol", "model", "look", "ensemble", "reference", "rows", "mean"}: a row for each
+    job with input, reference, kind and METRICS (``measured``, and of bicubic); the mean by kind, of
+    "all", and of the "matching" rows where some rows are irrelevant. It is ready for JSON.
 
     Raises DataError for jobs that cannot be run as asked, PhotoError for a photo that cannot be
     read, ModelError for a model that cannot be loaded.
@@ -78,7 +82,7 @@ def evaluate(
     if jpeg is not None and not 1 <= jpeg <= 100:
         raise DataError(f"A JPEG quality of {jpeg} does not exist; choose 1 to 100.")
     given = shuffled(jobs) if reference == "shuffled" else [job.references for job in jobs]
-    method = load_method(model)
+    method = load_method(model, look, ensemble)
     rows: list[dict[str, Any]] = []
     for index, (job, paths) in enumerate(zip(jobs, given, strict=True)):
         hr = load_truth(job.input, max_side)
@@ -106,6 +110,8 @@ def evaluate(
     return {
         "protocol": describe_protocol(max_side, reference, jpeg),
         "model": model,
+        "look": look,
+        "ensemble": ensemble,
         "reference": reference,
         "rows": rows,
         "mean": mean_by_kind(rows),
@@ -237,15 +243,18 @@ def lanczos(lr: Pixels) -> Pixels:
     return np.asarray(Image.fromarray(lr).resize(size, Image.Resampling.LANCZOS))
 
 
-def load_method(model: str) -> Method:
-    """A function from (LR photo, references) to the photo four times larger. Raises ModelError."""
+def load_method(model: str, look: Look = "true", ensemble: bool = False) -> Method:
+    """A function from (LR photo, references) to the photo four times larger.
+
+    Raises ModelError, and DataError for a look that the model has not.
+    """
     if model == "bicubic":
         return lambda small, references: imresize(pixels_of(small), scale=float(SCALE))
     if model == "lanczos":
         return lambda small, references: lanczos(pixels_of(small))
     from refsr.upscaler import Upscaler
 
-    upscaler = Upscaler.load(model)
+    upscaler = Upscaler.load(model, look=look, ensemble=ensemble)
 
     def method(small: Small, references: list[Pixels]) -> Pixels:
         upscaler.set_reference(references or None)

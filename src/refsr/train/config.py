@@ -56,10 +56,10 @@ class TrainConfig:
     seed: int = 1
     threads: int = 2  # of torch
     workers: int = 1  # threads that load photos and make batches ahead; the run stays the same
-    bf16: bool = True  # autocast; coordinates and the final sum stay float32
+    bf16: bool = True  # autocast where the processor has it; coordinates stay float32
     validate_every: int = 1000  # steps
     checkpoint_minutes: float = 5.0
-    start: str = ""  # weights to start from (.safetensors); the schedule starts anew
+    start: str = ""  # weights to start from, .safetensors or .onnx; the schedule starts anew
 
 
 @dataclass(frozen=True)
