@@ -54,7 +54,7 @@ def check_onnx(data: bytes, name: str) -> None:
         for opset in messages(model, OPSET):
             known_domain(text(opset, 1))
         graphs = messages(model, GRAPH)
-        if not graphs:
+        if not graphs or OPSET not in model:
             raise Refused("holds no network")
         for graph in graphs:
             check_graph(graph)
