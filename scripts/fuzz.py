@@ -31,6 +31,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -130,6 +131,7 @@ FLAGS = (
     *("--scale", "--report", "--map", "--json", "--quiet", "--device", "--strip-metadata", "--at"),
     *("--root", "--reference", "--limit", "--max-side", "--jpeg", "--heat", "--help", "--nonsense"),
 )
+OUTPUTS = ("-o", "--out", "--report", "--map", "--heat", "--json")
 COMMANDS = ("upscale", "upscale", "upscale", "check", "evaluate", "explain", "data", "info", "bad")
 
 
@@ -189,8 +191,9 @@ def called(
         raise Finding(f"{arguments} raised {error!r}") from error
     finally:
         os.chdir(here)
+    outputs = {name for flag, name in pairwise(arguments) if flag in OUTPUTS}
     for path, data in kept.items():
-        if path.read_bytes() != data:
+        if path.name not in outputs and path.read_bytes() != data:
             raise Finding(f"{arguments} changed {path.name}")
     if list(folder.rglob("*.tmp")):
         raise Finding(f"{arguments} left a temporary file behind")

@@ -10,6 +10,7 @@ from pathlib import Path
 from refsr.data import layouts
 from refsr.errors import DataError
 
+LONGEST_NAME = 300  # letters of a path that an error quotes
 COLUMNS = ("input", "reference", "kind")
 # What of a benchmark is run: all its rows; cufed5-l1 only a level; -all every reference at once.
 BENCHMARKS = (
@@ -90,7 +91,8 @@ def csv_jobs(path: Path, root: Path) -> list[Job]:
         references = tuple(root / name for name in names if name)
         for image in (root / row["input"], *references):
             if not image.is_file():
-                raise DataError(f"Line {number} of {path} names {image}, which does not exist.")
+                name = str(image)[:LONGEST_NAME]
+                raise DataError(f"Line {number} of {path} names {name}, which does not exist.")
         jobs.append(Job(root / row["input"], references, row["kind"], root))
     return jobs
 
