@@ -116,6 +116,7 @@ class Network:
         except Exception as error:
             if "alloc" in str(error).lower():
                 raise MemoryError(str(error)) from error
-            raise ModelError(f"The model {self.model.name} failed: {error}") from error
+            words = " ".join(str(error).split()).rstrip(".")
+            raise ModelError(f"The model {self.model.name} failed: {words}.") from error
         rows, columns = slice(0, height * SCALE), slice(0, width * SCALE)
         return sr[0, :, rows, columns].transpose(1, 2, 0), gate[0, 0, rows, columns]
