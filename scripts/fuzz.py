@@ -143,7 +143,7 @@ def commands() -> Try:
 
     source, (network, card) = files.Photos(None), files.model_files()
     text_files = {
-        "list.csv": "input,reference,kind\ngood.png,good.png,near\n".encode(),
+        "list.csv": b"input,reference,kind\ngood.png,good.png,near\n",
         "run.toml": files.configuration().encode(),
         "bad.onnx": network[:5000],
         "bad.json": files.sealed(card, hashlib.sha256(network[:5000]).hexdigest()).encode(),

@@ -72,6 +72,7 @@ def drawn_photos(exif: bytes, icc: bytes) -> dict[str, bytes]:
     grey, inks = image.convert("L"), image.convert("CMYK")
     see_through = image.copy()
     see_through.putalpha(grey)
+
     def frames() -> dict[str, Any]:
         return {"save_all": True, "append_images": [image.rotate(180)]}
 
@@ -322,7 +323,15 @@ CONFIG_WORDS = (
 CARD_WORDS = (
     *('"multiple": 0,', '"multiple": -32,', '"multiple": 1e999,', '"multiple": "32",', "NaN,"),
     *('"multiple": 99999999999999999999,', '"multiple": [],', '"sha256": null,', "[" * 20_000),
-    *('"faithful": [1],', '{"a":' * 3000, '"\\ud800"', "null", "\0", '"scale": 2,', '"multiple":3,'),
+    *(
+        '"faithful": [1],',
+        '{"a":' * 3000,
+        '"\\ud800"',
+        "null",
+        "\0",
+        '"scale": 2,',
+        '"multiple":3,',
+    ),
 )
 
 

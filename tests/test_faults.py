@@ -22,7 +22,9 @@ import PIL.Image
 import pytest
 from numpy.typing import NDArray
 
+from refsr import RefsrError
 from refsr.cli import main, progress_bar
+from refsr.evaluate.pairs import load_jobs
 from refsr.photo import load_photo
 from refsr.resize import imresize
 from refsr.upscaler import Upscaler
@@ -333,3 +335,19 @@ sys.exit(main(sys.argv[1:]))
     assert done.returncode == 1
     assert err.startswith("refsr: ")
     assert err.count("\n") == 1
+
+
+def test_names_that_no_file_can_have(folder: Path) -> None:
+    for name in ("x" * 5000, "nul\0", "a/" * 3000):
+        with pytest.raises(RefsrError):
+            Upscaler.load(name)
+        with pytest.raises(RefsrError):
+            Upscaler.load(f"{name}.onnx")
+        upscaler = Upscaler.load("detail-transfer")
+        with pytest.raises(RefsrError):
+            upscaler.set_reference(name)
+        with pytest.raises(RefsrError):
+            upscaler.upscale(name)
+        (folder / "list.csv").write_text(f"input,reference,kind\nsmall.png,{name},near\n")
+        with pytest.raises(RefsrError):
+            load_jobs(str(folder / "list.csv"), folder)

@@ -73,7 +73,9 @@ def test_the_reference_matters_here() -> None:
 def test_turned_and_mirrored(model: str, how: str) -> None:
     change, undo = TURNS[how]
     photo, reference = pair()
-    off = away(undo(np.asarray(result(model, change(photo), change(reference)).image)), plain(model))
+    off = away(
+        undo(np.asarray(result(model, change(photo), change(reference)).image)), plain(model)
+    )
     assert off.mean() < MODELS[model]
     assert np.percentile(off, 99) <= (4 if model == "detail-transfer" else 10)
 

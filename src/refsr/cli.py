@@ -516,7 +516,9 @@ def check_distinct(inputs: list[Path], outputs: list[Path]) -> None:
 
     Of a folder every file counts. Raises DataError.
     """
-    read = [file for path in inputs for file in (path.iterdir() if path.is_dir() else [path])]
+    from refsr.atomic import is_folder
+
+    read = [file for path in inputs for file in (path.iterdir() if is_folder(path) else [path])]
     taken = {path.resolve(): "is a photo that is read" for path in read}
     for path in outputs:
         if path.resolve() in taken:
@@ -665,7 +667,7 @@ def only_our_words(command: list[str]) -> Generator[None]:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     os.close(nowhere)
-    with open(  # noqa: PTH123  # a descriptor has no path
+    with open(  # a descriptor has no path
         kept, "w", buffering=1, encoding=ours.encoding, errors="backslashreplace", closefd=False
     ) as words:
         sys.stderr = words

@@ -15,6 +15,7 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from refsr.album import RANKED_FROM, Album, Selection, make_album, name_of
+from refsr.atomic import is_folder
 from refsr.blocks import Overview, look_over
 from refsr.budget import Budget, Estimate, Job, budget_of, bytes_of, registration_seconds
 from refsr.composite import Composite
@@ -539,7 +540,7 @@ def expand(references: Source | Sequence[Source] | None) -> list[Source]:
         return []
     if isinstance(references, list | tuple):
         return [one for reference in references for one in expand(reference)]
-    if isinstance(references, str | Path) and Path(references).is_dir():
+    if isinstance(references, str | Path) and is_folder(references):
         files = sorted(p for p in Path(references).iterdir() if p.suffix.lower() in SUFFIXES)
         if not files:
             raise PhotoError(f"The folder {references} holds no photos.")
@@ -551,7 +552,7 @@ def from_folder(references: Source | Sequence[Source] | None) -> bool:
     """Whether some references were found in a folder rather than named one by one."""
     if isinstance(references, list | tuple):
         return any(from_folder(reference) for reference in references)
-    return isinstance(references, str | Path) and Path(references).is_dir()
+    return isinstance(references, str | Path) and is_folder(references)
 
 
 def album_facts(album: Album, selection: Selection) -> AlbumFacts:

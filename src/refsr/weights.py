@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from refsr.atomic import reason
+from refsr.atomic import is_file, reason
 from refsr.errors import ModelError
 from refsr.onnx_file import LARGEST_FILE, check_onnx
 from refsr.resize import SCALE
@@ -19,6 +19,7 @@ FOLDER = Path(__file__).parent / "shipped"
 AUTO = "auto"  # CLEAN or DAMAGED, whichever suits a photo
 CLEAN, DAMAGED = "ssen", "ssen-robust"
 CRISP = "ssen-crisp"  # beside CLEAN: what it draws counts where a reference supports it
+LONGEST_NAME = 300  # letters of a name that an error quotes
 LARGEST_CARD = 1 << 20  # bytes
 LARGEST_GRID = 1024  # LR pixels; the shipped networks' is 32
 DETAIL_TRANSFER = "detail-transfer"  # the model that is no network, and no file
@@ -53,11 +54,11 @@ def find_model(name: str | os.PathLike[str]) -> Model:
         raise ModelError(f"A {type(name).__name__} names no model; give a name or a path.")
     name = os.fspath(name)
     path = Path(name) if name.endswith(".onnx") else FOLDER / f"{name}.onnx"
-    if not path.is_file():
+    if not is_file(path):
         names = [AUTO, *shipped(), DETAIL_TRANSFER]
         near = difflib.get_close_matches(name, names, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names)}."
-        raise ModelError(f"There is no model {name!r}; {hint}")
+        raise ModelError(f"There is no model {name[:LONGEST_NAME]!r}; {hint}")
     card = read_card(path.with_suffix(".json"))
     try:
         size = path.stat().st_size

@@ -110,7 +110,9 @@ def from_dict(kind: type[Any], values: dict[str, Any], where: str) -> Any:
         elif get_origin(wanted) is Literal:
             if value not in get_args(wanted):
                 choices = ", ".join(map(repr, get_args(wanted)))
-                raise DataError(f"{key!r} in {where} must be one of {choices}, not {quoted(value)}.")
+                raise DataError(
+                    f"{key!r} in {where} must be one of {choices}, not {quoted(value)}."
+                )
             known[key] = value
         elif wanted == tuple[str, ...]:
             if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
