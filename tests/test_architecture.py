@@ -1,4 +1,4 @@
-"""docs/ARCHITECTURE.md stays true: imports point down, its names exist; the README's commands run."""
+"""docs/ARCHITECTURE.md stays true: its names exist, imports point down; README commands run."""
 
 from __future__ import annotations
 
