@@ -139,7 +139,7 @@ OUTPUTS: list[tuple[list[str], str]] = [
     (["-o", "{tmp}/out.png", "--model", "{tmp}/my.onnx"], "There is no model"),
     (["-o", "{tmp}/out.png", "--model", "{photos}/no_card.onnx"], "card"),
     (["-o", "{tmp}/out.png", "--model", "{photos}/foreign.onnx"], "not the file its card"),
-    (["-o", "{tmp}/out.png", "--model", "{photos}/broken.onnx"], "that ONNX Runtime can load"),
+    (["-o", "{tmp}/out.png", "--model", "{photos}/broken.onnx"], "is no ONNX file, or damaged"),
     (["-o", "{tmp}/out.png", "--device", "cuda"], "install onnxruntime-gpu"),
     (["-o", "{tmp}/out.png", "--max-memory", "lots"], "'lots' is not an amount of memory"),
     (["-o", "{tmp}/out.png", "--max-memory", "-1GB"], "'-1GB' is not an amount of memory"),
