@@ -605,7 +605,7 @@ def main(arguments: list[str] | None = None) -> int:
                 args=arguments,
                 config=(tyro.conf.FlagCreatePairsOff,),
             )
-        if sys.stdout is not None:  # pyright: ignore[reportUnnecessaryComparison]  # closed: >&-
+        if sys.stdout is not None:  # closed: >&-
             sys.stdout.flush()
     except RefsrError as error:
         return failed(str(error))
@@ -617,8 +617,9 @@ def main(arguments: list[str] | None = None) -> int:
 
         if error.filename is not None:
             return failed(f"{os.fsdecode(error.filename)} cannot be used: {reason(error)}.")
-        with contextlib.suppress(Exception):  # what is left in the buffer has nowhere to go
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if sys.stdout is not None:  # what is left in the buffer has nowhere to go
+            with contextlib.suppress(Exception):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):
             return 1
         return failed(f"The answer cannot be written: {reason(error)}.")
