@@ -22,7 +22,7 @@ import pytest
 import skimage.data
 from numpy.typing import NDArray
 
-from refsr.cli import COMMANDS, main
+from refsr.cli import COMMANDS, duration, main
 from refsr.errors import DataError
 from refsr.memory import parse_memory
 from refsr.resize import imresize
@@ -139,7 +139,7 @@ OUTPUTS: list[tuple[list[str], str]] = [
     (["-o", "{tmp}/out.png", "--model", "{tmp}/my.onnx"], "There is no model"),
     (["-o", "{tmp}/out.png", "--model", "{photos}/no_card.onnx"], "card"),
     (["-o", "{tmp}/out.png", "--model", "{photos}/foreign.onnx"], "not the file its card"),
-    (["-o", "{tmp}/out.png", "--model", "{photos}/broken.onnx"], "that ONNX Runtime can load"),
+    (["-o", "{tmp}/out.png", "--model", "{photos}/broken.onnx"], "is no ONNX file, or damaged"),
     (["-o", "{tmp}/out.png", "--device", "cuda"], "install onnxruntime-gpu"),
     (["-o", "{tmp}/out.png", "--max-memory", "lots"], "'lots' is not an amount of memory"),
     (["-o", "{tmp}/out.png", "--max-memory", "-1GB"], "'-1GB' is not an amount of memory"),
@@ -545,3 +545,30 @@ def test_the_demo_leaves_pictures_and_numbers(tmp_path: Path, capfd: Read) -> No
     assert order[2] > order[1] + 1
     assert PIL.Image.open(folder / "with.png").size == PIL.Image.open(folder / "map.png").size
     assert "cannot be made" in refused(capfd, "demo", "-o", folder / "with.png")
+
+
+def test_evaluate_prints_a_table_and_writes_every_number(
+    photos: Path, tmp_path: Path, capfd: Read
+) -> None:
+    (tmp_path / "pairs.csv").write_text(
+        "input,reference,kind\nsharp.jpg,foreign.jpg,irrelevant\nforeign.jpg,,alone\n"
+    )
+    job = ["evaluate", str(tmp_path / "pairs.csv"), "--root", str(photos), "--quiet"]
+    report = tmp_path / "numbers.json"
+    assert main([*job, "--model", "bicubic", "--json", str(report)]) == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    assert "irrelevant" in out
+    numbers = json.loads(report.read_text())
+    assert len(numbers["rows"]) == 2
+    assert main([*job, "--model", "bicubic", "--reference", "all", "--limit", "1"]) == 0
+    assert "shuffled" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(7, "7 seconds"), (44, "40 seconds"), (600, "10 minutes")],
+)
+def test_a_time_for_a_reader(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+    assert duration(9000) == "2.5 hours"

@@ -130,3 +130,11 @@ def test_what_cannot_be_resized() -> None:
 def test_an_empty_image_cannot_be_resized_to_a_size() -> None:
     with pytest.raises(ValueError, match="cannot resize 0x4"):
         imresize(np.zeros((0, 4), np.uint8), size=(4, 4))
+
+
+def test_a_size_is_a_scale_of_each_axis(natural: NDArray[np.uint8]) -> None:
+    image = natural[:48, :64].copy()
+    np.testing.assert_array_equal(imresize(image, size=(12, 16)), imresize(image, scale=0.25))
+    exact = image.astype(np.float32)
+    one_by_one = imresize(imresize(exact, size=(48, 16)), size=(12, 16))
+    np.testing.assert_allclose(one_by_one, imresize(exact, size=(12, 16)), atol=1e-3)

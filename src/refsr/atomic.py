@@ -32,6 +32,20 @@ def reason(error: OSError) -> str:
     return REASONS.get(error.errno or 0, error.strerror or "the system refused")
 
 
+def is_file(path: str | os.PathLike[str]) -> bool:
+    """Whether a file stands at ``path``; where no file can have such a name, there is none."""
+    with suppress(OSError, ValueError):
+        return Path(path).is_file()
+    return False
+
+
+def is_folder(path: str | os.PathLike[str]) -> bool:
+    """Whether ``path`` is a folder; likewise."""
+    with suppress(OSError, ValueError):
+        return Path(path).is_dir()
+    return False
+
+
 def _why(error: OSError | RuntimeError) -> str:
     if isinstance(error, OSError):
         return reason(error)

@@ -33,7 +33,7 @@ Input = Positional[Path]
 References = Annotated[UseAppendAction[tuple[Path, ...]], arg(name="ref", metavar="PHOTO|FOLDER")]
 Output = Annotated[Path, arg(aliases=["-o"])]
 OUT_OF_MEMORY = "Out of memory; a lower --max-memory works in smaller tiles."
-OPENCV_NO_MEMORY = -4  # code of cv2.error
+READERS = (["upscale"], ["check"], ["explain"])  # the commands whose photos come from anywhere
 LONG = 20.0  # seconds; what takes longer is announced
 
 
@@ -514,9 +514,12 @@ def album_line(album: dict[str, Any]) -> str:
 def check_distinct(inputs: list[Path], outputs: list[Path]) -> None:
     """Refuse to write over a photo that is read, or to write two things to one file.
 
-    Raises DataError.
+    Of a folder every file counts. Raises DataError.
     """
-    taken = {path.resolve(): "is a photo that is read" for path in inputs}
+    from refsr.atomic import is_folder
+
+    read = [file for path in inputs for file in (path.iterdir() if is_folder(path) else [path])]
+    taken = {path.resolve(): "is a photo that is read" for path in read}
     for path in outputs:
         if path.resolve() in taken:
             raise DataError(f"{path} {taken[path.resolve()]}; give the result another name.")
@@ -594,7 +597,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"refsr {__version__}")
         return 0
     try:
-        with quiet_libraries():
+        with quiet_libraries(), only_our_words(arguments[:1]):
             tyro.extras.subcommand_cli_from_dict(
                 COMMANDS,
                 prog="refsr",
@@ -602,26 +605,28 @@ def main(arguments: list[str] | None = None) -> int:
                 args=arguments,
                 config=(tyro.conf.FlagCreatePairsOff,),
             )
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed: >&-
+            sys.stdout.flush()
     except RefsrError as error:
         return failed(str(error))
     except KeyboardInterrupt:
         print("refsr: interrupted", file=sys.stderr)
         return 130
-    except MemoryError:
-        return failed(OUT_OF_MEMORY)
     except OSError as error:  # the library's own are sentences already: this is most likely stdout
         from refsr.atomic import reason
 
         if error.filename is not None:
             return failed(f"{os.fsdecode(error.filename)} cannot be used: {reason(error)}.")
-        with contextlib.suppress(Exception):  # what is left in the buffer has nowhere to go
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if sys.stdout is not None:  # what is left in the buffer has nowhere to go
+            with contextlib.suppress(Exception):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):
             return 1
         return failed(f"The answer cannot be written: {reason(error)}.")
     except Exception as error:
-        if getattr(error, "code", None) == OPENCV_NO_MEMORY:
+        from refsr.memory import is_out_of_memory
+
+        if is_out_of_memory(error):
             return failed(OUT_OF_MEMORY)
         raise
     return 0
@@ -643,3 +648,34 @@ def quiet_libraries() -> Generator[None]:
         if not sys.warnoptions:  # python -W asks for them
             warnings.simplefilter("ignore")
         yield
+
+
+@contextlib.contextmanager
+def only_our_words(command: list[str]) -> Generator[None]:
+    """Keep stderr to this program where it reads photos: libtiff and libpng have their own say.
+
+    They write to file descriptor 2 itself, which therefore leads nowhere until the command ends.
+    """
+    ours = sys.stderr
+    try:
+        ours_is_theirs = ours.fileno() == 2
+    except (AttributeError, OSError, ValueError):  # there is none, or a test holds it
+        ours_is_theirs = False
+    if not ours_is_theirs or sys.warnoptions or command[:1] not in READERS:
+        yield
+        return
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    with open(  # a descriptor has no path
+        kept, "w", buffering=1, encoding=ours.encoding, errors="backslashreplace", closefd=False
+    ) as words:
+        sys.stderr = words
+        try:
+            yield
+        finally:
+            sys.stderr = ours
+            words.flush()
+            os.dup2(kept, 2)
+            os.close(kept)

@@ -12,6 +12,7 @@ from pathlib import Path
 from refsr.errors import DataError
 
 MOST = 1_500_000_000  # bytes; what a job takes unless it is allowed more
+OPENCV_NO_MEMORY = -4  # code of cv2.error
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 CGROUP = Path("/sys/fs/cgroup")  # a container's own limit: (limit, used), version 2 and 1
 CGROUP_FILES = (
@@ -73,6 +74,11 @@ def resident() -> int:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024
     return 0
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the system gave no more memory; OpenCV has a code for it."""
+    return isinstance(error, MemoryError) or getattr(error, "code", None) == OPENCV_NO_MEMORY
 
 
 def give_back() -> None:

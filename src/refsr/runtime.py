@@ -60,7 +60,10 @@ class Network:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self.session: Any = onnxruntime.InferenceSession(
-                str(model.path), options, providers=[self.provider]
+                str(model.path),
+                options,
+                providers=[self.provider],
+                enable_fallback=0,  # it would print, and try the same again
             )
         except Exception as error:  # onnxruntime's own exceptions share no base
             raise ModelError(
@@ -113,6 +116,7 @@ class Network:
         except Exception as error:
             if "alloc" in str(error).lower():
                 raise MemoryError(str(error)) from error
-            raise ModelError(f"The model {self.model.name} failed: {error}") from error
+            words = " ".join(str(error).split()).rstrip(".")
+            raise ModelError(f"The model {self.model.name} failed: {words}.") from error
         rows, columns = slice(0, height * SCALE), slice(0, width * SCALE)
         return sr[0, :, rows, columns].transpose(1, 2, 0), gate[0, 0, rows, columns]

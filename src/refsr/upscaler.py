@@ -15,6 +15,7 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from refsr.album import RANKED_FROM, Album, Selection, make_album, name_of
+from refsr.atomic import is_folder
 from refsr.blocks import Overview, look_over
 from refsr.budget import Budget, Estimate, Job, budget_of, bytes_of, registration_seconds
 from refsr.composite import Composite
@@ -22,7 +23,14 @@ from refsr.condition import condition_of, is_damaged
 from refsr.detail_transfer import detail_of
 from refsr.errors import DataError, ModelError, PhotoError
 from refsr.looks import Crisp, Ensemble, Look, TileNetwork
-from refsr.memory import free_memory, give_back, in_words, parse_memory, resident
+from refsr.memory import (
+    free_memory,
+    give_back,
+    in_words,
+    is_out_of_memory,
+    parse_memory,
+    resident,
+)
 from refsr.photo import SUFFIXES, Photo, Source, load_photo, save_photo, to_8_bits, to_colours_of
 from refsr.provenance import amounts_of, borrowed_share, detail_amounts, provenance_map
 from refsr.registration import Reference, prepare_reference
@@ -399,7 +407,9 @@ class Upscaler:
                         )
                         progress(canvas.done / (photo.height * photo.width))
                     break
-                except MemoryError as problem:  # again in smaller tiles; the next photos, too
+                except (MemoryError, cv2.error) as problem:  # again in smaller tiles; the next, too
+                    if not is_out_of_memory(problem):
+                        raise
                     canvas.done, canvas.error = done
                     largest = max(tile.pixels for tile in tiles)
                     self.tile_pixels = most = largest // 2
@@ -421,7 +431,7 @@ class Upscaler:
         strength: float,
         last: bool,  # of the block: the network gives its memory back
     ) -> None:
-        """Compute one tile and put it on the canvas. Raises MemoryError."""
+        """Compute one tile and put it on the canvas. Raises MemoryError or ModelError."""
         levels = np.float32(np.iinfo(photo.pixels.dtype).max)
         lr = photo.pixels[tile.rows, tile.cols].astype(np.float32) / levels
         rows, cols = tile.inside(block)
@@ -436,6 +446,11 @@ class Upscaler:
             ref = np.zeros((lr.shape[0] * SCALE, lr.shape[1] * SCALE, 3), np.float32)
             validity = np.zeros(ref.shape[:2], np.float32)
         sr, gate = network.run(lr, ref, validity, release=last)
+        if not (np.isfinite(sr).all() and np.isfinite(gate).all()):  # half precision may do it
+            raise ModelError(
+                f"The model {network.model.name} gave no numbers for a part of the photo; choose "
+                "another model, or let another runtime or device run it."
+            )
         amounts = detail_amounts(sr, gate, ref, lr)
         sr = reduced(sr, lr, canvas.scale)
         if network.model.faithful:
@@ -525,7 +540,7 @@ def expand(references: Source | Sequence[Source] | None) -> list[Source]:
         return []
     if isinstance(references, list | tuple):
         return [one for reference in references for one in expand(reference)]
-    if isinstance(references, str | Path) and Path(references).is_dir():
+    if isinstance(references, str | Path) and is_folder(references):
         files = sorted(p for p in Path(references).iterdir() if p.suffix.lower() in SUFFIXES)
         if not files:
             raise PhotoError(f"The folder {references} holds no photos.")
@@ -537,7 +552,7 @@ def from_folder(references: Source | Sequence[Source] | None) -> bool:
     """Whether some references were found in a folder rather than named one by one."""
     if isinstance(references, list | tuple):
         return any(from_folder(reference) for reference in references)
-    return isinstance(references, str | Path) and Path(references).is_dir()
+    return isinstance(references, str | Path) and is_folder(references)
 
 
 def album_facts(album: Album, selection: Selection) -> AlbumFacts:

@@ -7,9 +7,11 @@ import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
+from refsr.atomic import is_file, is_folder
 from refsr.data import layouts
 from refsr.errors import DataError
 
+LONGEST_NAME = 300  # letters of a path that an error quotes
 COLUMNS = ("input", "reference", "kind")
 # What of a benchmark is run: all its rows; cufed5-l1 only a level; -all every reference at once.
 BENCHMARKS = (
@@ -50,11 +52,11 @@ def load_jobs(target: str, root: Path) -> list[Job]:
     Raises DataError where the root, a column or an image is missing, or the name is unknown.
     """
     root = Path(root)
-    if not root.is_dir():
+    if not is_folder(root):
         raise DataError(f"The folder {root} does not exist; give the photos' folder with --root.")
     if target.lower() in BENCHMARKS:
         return benchmark_jobs(target.lower(), root)
-    if Path(target).is_file():
+    if is_file(target):
         return csv_jobs(Path(target), root)
     if Path(target).suffix or "/" in target:
         raise DataError(f"The list of pairs {target} does not exist.")
@@ -89,8 +91,9 @@ def csv_jobs(path: Path, root: Path) -> list[Job]:
         names = [name.strip() for name in row["reference"].split(";")]
         references = tuple(root / name for name in names if name)
         for image in (root / row["input"], *references):
-            if not image.is_file():
-                raise DataError(f"Line {number} of {path} names {image}, which does not exist.")
+            if not is_file(image):
+                name = str(image)[:LONGEST_NAME]
+                raise DataError(f"Line {number} of {path} names {name}, which does not exist.")
         jobs.append(Job(root / row["input"], references, row["kind"], root))
     return jobs
 

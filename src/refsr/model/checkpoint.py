@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import onnx
 import torch
-from google.protobuf.message import DecodeError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
+from refsr.atomic import reason
 from refsr.errors import DataError, ModelError
 from refsr.model.ssen import SSEN, SSENConfig
 from refsr.train.config import from_dict
+from refsr.weights import find_model
+
+LARGEST_SIZE = 1024  # of any number in a network's description: channels, blocks, LR pixels
 
 
 def save_weights(model: SSEN, path: Path, about: dict[str, Any]) -> None:
@@ -29,24 +34,17 @@ def save_weights(model: SSEN, path: Path, about: dict[str, Any]) -> None:
     partial.replace(path)
 
 
-def exported_weights(path: Path) -> tuple[SSEN, dict[str, Any]]:
+def exported_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The weights in an exported model, whose graph keeps their names, and its card's facts.
 
-    Raises OSError, KeyError, ValueError, RuntimeError or DataError where it is not one of ours.
+    Raises ModelError where file and card are not one of ours.
     """
-    about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["training"]
-    model = SSEN(from_dict(SSENConfig, about["model"], str(path)))
-    try:
-        graph = onnx.load(path, load_external_data=False).graph
-    except DecodeError as error:
-        raise ValueError("it is no ONNX file") from error
+    about = find_model(path).card["training"]
     values = {
         one.name.removeprefix("model."): torch.from_numpy(onnx.numpy_helper.to_array(one).copy())
-        for one in graph.initializer
+        for one in onnx.load(path, load_external_data=False).graph.initializer
     }
-    names = model.state_dict().keys()
-    model.load_state_dict({name: values[name] for name in names})
-    return model, about
+    return values, about
 
 
 def load_weights(path: Path) -> tuple[SSEN, dict[str, Any]]:
@@ -57,12 +55,36 @@ def load_weights(path: Path) -> tuple[SSEN, dict[str, Any]]:
     """
     try:
         if path.suffix == ".onnx":
-            model, about = exported_weights(path)
-            return model.eval(), about
-        with safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {}).get("about", "{}"))
-        model = SSEN(from_dict(SSENConfig, about["model"], str(path)))
-        model.load_state_dict(load_file(path))
-    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError, DataError) as error:
-        raise ModelError(f"{path} is not a refsr checkpoint: {error}") from error
+            values, about = exported_weights(path)
+        else:
+            with safe_open(path, "pt") as file:
+                about = json.loads((file.metadata() or {}).get("about", "{}"))
+            values = load_file(path)
+        config: SSENConfig = from_dict(SSENConfig, dict(about["model"]), str(path))
+        names = names_that_fit(config, {name: value.shape for name, value in values.items()})
+        model = SSEN(config)
+        model.load_state_dict({name: values[name] for name in names})
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {reason(error)}.") from error
+    except (SafetensorError, DataError, LookupError, TypeError, ValueError) as error:
+        raise ModelError(f"{path} is not a refsr checkpoint, or is damaged.") from error
+    except (RuntimeError, ArithmeticError) as error:  # a RecursionError is one, too
+        raise ModelError(f"{path} does not fit its own description; it is damaged.") from error
     return model.eval(), about
+
+
+def names_that_fit(config: SSENConfig, shapes: Mapping[str, Sequence[int]]) -> list[str]:
+    """The names of a network's weights, which are all here and of its shapes.
+
+    Decided on a network that takes no memory: a damaged description may ask for any size. Raises
+    ValueError where they do not fit.
+    """
+    sizes = [value for value in dataclasses.asdict(config).values() if type(value) is int]
+    blocks = config.rcan_groups * config.rcan_blocks if config.trunk == "rcan" else 0
+    if not all(0 <= size <= LARGEST_SIZE for size in (*sizes, blocks)):
+        raise ValueError("a size that no network has")
+    with torch.device("meta"):
+        wanted = SSEN(config).state_dict()
+    if any(list(shapes.get(name, ())) != list(value.shape) for name, value in wanted.items()):
+        raise ValueError("weights of another network")
+    return list(wanted)

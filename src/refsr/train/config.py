@@ -86,6 +86,12 @@ class RunConfig:
     adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
 
 
+def quoted(value: object) -> str:
+    """A wrong value for an error, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}..."
+
+
 def from_dict(kind: type[Any], values: dict[str, Any], where: str) -> Any:
     """Build a config dataclass from a table; unknown keys and wrong types raise DataError."""
     hints = get_type_hints(kind)
@@ -94,26 +100,28 @@ def from_dict(kind: type[Any], values: dict[str, Any], where: str) -> Any:
     for key, value in values.items():
         if key not in names:
             near = difflib.get_close_matches(key, names, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(names)}"
-            raise DataError(f"Unknown key {key!r} in {where}{hint}")
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(names)}."
+            raise DataError(f"Unknown key {quoted(key)} in {where}{hint}")
         wanted = hints[key]
         if isinstance(wanted, type) and dataclasses.is_dataclass(wanted):
             if not isinstance(value, dict):
-                raise DataError(f"{key!r} in {where} must be a table, not {value!r}.")
+                raise DataError(f"{key!r} in {where} must be a table, not {quoted(value)}.")
             known[key] = from_dict(wanted, value, f"{where} [{key}]")
         elif get_origin(wanted) is Literal:
             if value not in get_args(wanted):
                 choices = ", ".join(map(repr, get_args(wanted)))
-                raise DataError(f"{key!r} in {where} must be one of {choices}, not {value!r}.")
+                raise DataError(
+                    f"{key!r} in {where} must be one of {choices}, not {quoted(value)}."
+                )
             known[key] = value
         elif wanted == tuple[str, ...]:
             if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-                raise DataError(f"{key!r} in {where} must be a list of str, not {value!r}.")
+                raise DataError(f"{key!r} in {where} must be a list of str, not {quoted(value)}.")
             known[key] = tuple(value)
         elif wanted is float and type(value) is int:
             known[key] = float(value)
         elif wanted in (int, float, str, bool) and type(value) is not wanted:
-            raise DataError(f"{key!r} in {where} must be a {wanted.__name__}, not {value!r}.")
+            raise DataError(f"{key!r} in {where} must be a {wanted.__name__}, not {quoted(value)}.")
         else:
             known[key] = value
     return kind(**known)
@@ -127,10 +135,14 @@ def load_config(path: Path) -> RunConfig:
         raise DataError(f"Cannot read the configuration {path}: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not valid TOML: {error}.") from error
+    except RecursionError as error:
+        raise DataError(f"{path} is not valid TOML: it is nested too deep.") from error
     config: RunConfig = from_dict(RunConfig, values, str(path))
     base = path.resolve().parent
 
     def absolute(name: str) -> str:
+        if "\0" in name:
+            raise DataError(f"{name!r} in {path} is no possible name of a file or folder.")
         return str((base / name).resolve()) if name else ""
 
     data = dataclasses.replace(

@@ -1,0 +1,369 @@
+"""Faults caused for real: full and read-only disks, no memory, signals in every stage, two writers.
+
+Each in a process of its own. Whatever happens, what stood at the output path stands, or the whole
+result does; the counts are in docs/RELIABILITY.md.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+from numpy.typing import NDArray
+
+from refsr import RefsrError, memory
+from refsr.cli import main, progress_bar
+from refsr.evaluate.pairs import load_jobs
+from refsr.photo import load_photo
+from refsr.resize import imresize
+from refsr.upscaler import Upscaler
+
+OLD = b"what stood here before"
+LIMITED = """
+import resource, sys
+from refsr.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.fixture
+def folder(natural: NDArray[np.uint8], tmp_path: Path) -> Path:
+    """A folder with small.png, its sharp.png and dot.png."""
+    PIL.Image.fromarray(natural).save(tmp_path / "sharp.png")
+    PIL.Image.fromarray(imresize(natural, scale=0.25)).save(tmp_path / "small.png")
+    PIL.Image.new("RGB", (1, 1), (9, 200, 30)).save(tmp_path / "dot.png")
+    return tmp_path
+
+
+def python(code: str, *arguments: object, **options: object) -> subprocess.Popen[str]:
+    """A process that runs ``code``, its answer and words to be read."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,  # type: ignore[call-overload]
+    )
+
+
+def leftovers(folder: Path) -> list[str]:
+    return [path.name for path in folder.rglob("*.tmp")]
+
+
+# Full and read-only disks, and outputs that are inputs
+
+
+@pytest.mark.parametrize(
+    ("limit", "fails", "files"),
+    [
+        (4096, "out.png", ["-o", "out.png"]),
+        (4096, "out.tif", ["-o", "out.tif"]),
+        (4096, "out.webp", ["-o", "out.webp"]),
+        (400, "report.json", ["-o", "out.png", "--report", "report.json"]),
+    ],
+)
+def test_no_room_for_a_file(folder: Path, limit: int, fails: str, files: list[str]) -> None:
+    """The system refuses to let a file grow, as a full disk or a quota does."""
+    photo = "dot.png" if limit == 400 else "small.png"
+    (folder / fails).write_bytes(OLD)
+    job = ["upscale", photo, "--model", "detail-transfer", "--quiet", *files]
+    done = python(LIMITED, limit, *job, cwd=folder)
+    out, err = done.communicate(timeout=60)
+    assert (done.returncode, out) == (1, "")
+    assert err == f"refsr: {fails} cannot be written: the file would be larger than allowed.\n"
+    assert (folder / fails).read_bytes() == OLD
+    assert leftovers(folder) == []
+    if fails != files[1]:  # what came before it is whole
+        assert load_photo(folder / files[1]).pixels.size
+
+
+@pytest.fixture
+def read_only(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a disk that is mounted read-only; for others than root, a locked one."""
+    place = tmp_path / "locked"
+    place.mkdir()
+    if os.geteuid() != 0:
+        place.chmod(0o500)
+        yield place
+        place.chmod(0o700)
+        return
+    mount = ["mount", "-t", "tmpfs", "-o", "ro,size=64k", "none", str(place)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("root may write everywhere, and mounts nothing here")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_read_only_folder_is_found_before_the_work(
+    folder: Path, read_only: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for flags in (["-o", "a.png"], ["--report", "a.json"], ["--map", "a.png"]):
+        place = [flags[0], str(read_only / flags[1])]
+        out = [] if flags[0] == "-o" else ["-o", str(folder / "out.png")]
+        assert main(["upscale", str(folder / "small.png"), *out, *place]) == 1
+        err = capfd.readouterr().err
+        assert "cannot be written: the disk is read-only." in err or "permission denied" in err
+    assert not (folder / "out.png").exists()
+
+
+def test_an_output_that_is_an_input_by_another_name(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = (folder / "small.png").read_bytes()
+    job = ["upscale", str(folder / "small.png"), "--model", "detail-transfer", "--quiet"]
+    (folder / "soft.png").symlink_to("small.png")
+    assert main([*job, "-o", str(folder / "soft.png")]) == 1
+    assert "is a photo that is read" in capfd.readouterr().err
+    os.link(folder / "small.png", folder / "hard.png")
+    assert main([*job, "-o", str(folder / "hard.png")]) == 0  # a new file takes that name
+    assert load_photo(folder / "hard.png").width == 256
+    assert (folder / "small.png").read_bytes() == before
+
+
+def test_a_photo_of_a_folder_of_references_is_not_written_over(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = (folder / "sharp.png").read_bytes()
+    job = ["upscale", str(folder / "small.png"), "--ref", str(folder)]
+    assert main([*job, "-o", str(folder / "sharp.png")]) == 1
+    assert "sharp.png is a photo that is read" in capfd.readouterr().err
+    assert (folder / "sharp.png").read_bytes() == before
+
+
+# Signals
+
+STAGES = """
+import sys, time
+import refsr.atomic, refsr.photo, refsr.upscaler
+from pathlib import Path
+from refsr.cli import main
+
+stage, arguments = sys.argv[1], sys.argv[2:]
+
+def stops(name, function, holder, of):
+    def slow(*given, **options):
+        if name == stage:
+            print("here", flush=True)
+            time.sleep(60)
+        return function(*given, **options)
+    setattr(holder, of, slow)
+
+road = refsr.upscaler
+stops("features", road.prepare_reference, road, "prepare_reference")
+stops("decode", road.load_photo, road, "load_photo")
+stops("register", road.look_over, road, "look_over")
+stops("network", road.Network.run, road.Network, "run")
+stops("tile", road.Upscaler.render_tile, road.Upscaler, "render_tile")
+stops("report", road.build_report, road, "build_report")
+stops("write", refsr.atomic.os.fsync, refsr.atomic.os, "fsync")
+stops("rename", Path.replace, Path, "replace")
+sys.exit(main(arguments))
+"""
+STAGE_NAMES = [
+    *("decode", "features", "register", "network", "tile", "report", "write", "rename"),
+]
+
+
+@pytest.mark.parametrize("stage", STAGE_NAMES)
+@pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill"])
+def test_ended_in_every_stage(folder: Path, stage: str, blow: signal.Signals) -> None:
+    (folder / "out.png").write_bytes(OLD)
+    model = "ssen" if stage == "network" else "detail-transfer"
+    job = ["upscale", "small.png", "--ref", "sharp.png", "-o", "out.png", "--model", model]
+    victim = python(STAGES, stage, *job, "--threads", 1, cwd=folder)
+    assert victim.stdout is not None
+    assert victim.stdout.readline() == "here\n"
+    victim.send_signal(blow)
+    _, err = victim.communicate(timeout=60)
+    assert (folder / "out.png").read_bytes() == OLD
+    if blow == signal.SIGKILL:
+        assert victim.returncode == -signal.SIGKILL
+        assert bool(leftovers(folder)) == (stage in ("write", "rename"))  # nobody could remove it
+    else:
+        assert (victim.returncode, err) == (130, "refsr: interrupted\n")
+        assert leftovers(folder) == []
+
+
+WRITER = """
+import sys, numpy as np
+from refsr.photo import Photo, save_photo
+photo = Photo.of(np.full((64, 64), int(sys.argv[2]), np.uint8))
+print("ready", flush=True)
+sys.stdin.readline()
+for _ in range(60):
+    save_photo(photo, sys.argv[1])
+"""
+
+
+def test_two_processes_write_the_same_output(tmp_path: Path) -> None:
+    """A reader always finds the whole result of one of them."""
+    target = tmp_path / "out.png"
+    writers = [python(WRITER, target, level, stdin=subprocess.PIPE) for level in (50, 200)]
+    for writer in writers:
+        assert writer.stdout is not None
+        assert writer.stdin is not None
+        assert writer.stdout.readline() == "ready\n"
+        writer.stdin.write("go\n")
+        writer.stdin.flush()
+    seen, reads = set[int](), 0
+    while any(writer.poll() is None for writer in writers):
+        if target.exists():
+            pixels = load_photo(target).pixels
+            assert pixels.min() == pixels.max()
+            seen.add(int(pixels[0, 0, 0]))
+            reads += 1
+    for writer in writers:
+        out, err = writer.communicate()
+        assert (writer.returncode, out, err) == (0, "", "")
+    assert reads > 5
+    assert seen == {50, 200} or len(seen) == 1
+    assert list(tmp_path.iterdir()) == [target]
+
+
+# Memory
+
+SHORT = """
+import json, resource, sys
+from pathlib import Path
+import numpy as np
+from refsr import Upscaler
+from refsr.memory import give_back
+
+rng = np.random.default_rng(0)
+small = np.kron(rng.integers(0, 256, (20, 20, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+upscaler = Upscaler.load("ssen", threads=1)
+plenty = upscaler.tile_pixels
+upscaler.upscale(small[:8, :8])
+give_back()
+held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (held + 185_000_000, resource.RLIM_INFINITY))
+parts = upscaler.upscale(small).image.astype(int)
+resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+tile, upscaler.tile_pixels = upscaler.tile_pixels, plenty
+difference = np.abs(upscaler.upscale(small).image.astype(int) - parts)
+print(json.dumps([tile, int(difference.max()), float(difference.mean())]))
+"""
+
+
+def test_a_tile_that_memory_does_not_hold_is_halved() -> None:
+    """The system really refuses the memory of a tile of 160 x 160; two of half the size do."""
+    job = python(SHORT)
+    out, err = job.communicate(timeout=300)
+    assert job.returncode == 0, err
+    pixels, most, mean = json.loads(out)
+    assert pixels == 160 * 160 // 2
+    assert most <= 2
+    assert mean < 0.05
+
+
+# Clocks and streams
+
+
+def test_a_clock_that_jumps_changes_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    upscaler = Upscaler.load("detail-transfer")
+    upscaler.set_reference(folder / "sharp.png")
+    wanted = upscaler.upscale(folder / "small.png").photo.pixels
+    for when in (-(2**31), 2**33):  # 1901 and 2242
+        for name in ("small.png", "sharp.png"):
+            os.utime(folder / name, (when, when))
+    clock = random.Random(1)
+    monkeypatch.setattr(time, "time", lambda: clock.uniform(-(2**31), 2**33))
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with progress_bar("small.png", quiet=False) as progress:
+        upscaler.set_reference(folder / "sharp.png")
+        result = upscaler.upscale(folder / "small.png", progress=progress)
+    np.testing.assert_array_equal(result.photo.pixels, wanted)
+    assert all(0 <= seconds < 600 for seconds in result.report["seconds"].values())
+    result.save(folder / "out.png")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed(folder: Path, closed: str) -> None:
+    command = f"{sys.executable} -m refsr upscale dot.png -o out.png --json {closed}"
+    done = subprocess.run(["sh", "-c", command], cwd=folder, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "" if "2" in closed else done.stderr)
+    assert "Traceback" not in done.stderr
+    assert load_photo(folder / "out.png").width == 4
+
+
+def test_what_c_libraries_say_is_not_heard(folder: Path) -> None:
+    """libtiff complains on file descriptor 2 itself; the user reads one sentence."""
+    grey = PIL.Image.open(folder / "sharp.png").convert("1")
+    grey.save(folder / "fax.tif", compression="group4")
+    data = bytearray((folder / "fax.tif").read_bytes())
+    data[300:900:7] = bytes(len(range(300, 900, 7)))
+    (folder / "fax.tif").write_bytes(data)
+    code = "import sys; from refsr.photo import load_photo; load_photo(sys.argv[1])"
+    spoken = python(code, folder / "fax.tif").communicate()[1]
+    assert "Fax4Decode" in spoken  # the library alone: else this test shows nothing
+    job = [sys.executable, "-m", "refsr", "upscale", "fax.tif", "-o", "out.png"]
+    job += ["--model", "detail-transfer"]
+    done = subprocess.run(job, cwd=folder, capture_output=True, text=True)
+    assert "Fax4Decode" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith(("refsr: ", "out.png: "))
+
+
+def test_the_limit_on_open_files_is_a_sentence(folder: Path) -> None:
+    code = """
+import resource, sys
+import refsr.upscaler, onnxruntime
+from refsr.cli import main
+resource.setrlimit(resource.RLIMIT_NOFILE, (3, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+sys.exit(main(sys.argv[1:]))
+"""
+    done = python(code, "upscale", "small.png", "-o", "out.png", cwd=folder)
+    _, err = done.communicate(timeout=60)
+    assert done.returncode == 1
+    assert err.startswith("refsr: ")
+    assert err.count("\n") == 1
+
+
+def test_names_that_no_file_can_have(folder: Path) -> None:
+    for name in ("x" * 5000, "nul\0", "a/" * 3000):
+        with pytest.raises(RefsrError):
+            Upscaler.load(name)
+        with pytest.raises(RefsrError):
+            Upscaler.load(f"{name}.onnx")
+        upscaler = Upscaler.load("detail-transfer")
+        with pytest.raises(RefsrError):
+            upscaler.set_reference(name)
+        with pytest.raises(RefsrError):
+            upscaler.upscale(name)
+        (folder / "list.csv").write_text(f"input,reference,kind\nsmall.png,{name},near\n")
+        with pytest.raises(RefsrError):
+            load_jobs(str(folder / "list.csv"), folder)
+
+
+def test_a_system_that_tells_nothing_of_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No /proc, as on a Mac: half of what the machine has may be free; the peak stands in."""
+    known, whole = memory.resident(), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+    def none(*_: object, **__: object) -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Path, "read_text", none)
+    assert memory.free_memory() == whole // 2
+    assert memory.default_memory() <= memory.MOST
+    assert memory.resident() >= known * 0.5
+    monkeypatch.delattr(os, "sysconf")
+    assert memory.free_memory() is None
+    assert memory.default_memory() == memory.MOST
