@@ -150,6 +150,14 @@ def test_more_references_leave_less_for_tiles() -> None:
     assert LEAST_FLOW <= budgets[2].flow_pixels <= budgets[1].flow_pixels <= MOST_FLOW
 
 
+def test_finding_a_references_features_is_counted() -> None:
+    """For a tiny photo that is the most that a job takes: 12 MP held 632 MB, measured."""
+    reference = prepare_reference(np.zeros((3000, 4000, 3), np.uint8))
+    alone = replace(job(1, 1), references=(reference,))
+    assert 632_000_000 * 1.024 < budget_of(alone, 1_500_000_000, COST).memory < 800_000_000
+    assert budget_of(job(1, 1), 1_500_000_000, COST).memory < 300_000_000
+
+
 def test_a_job_is_announced_before_it_begins(natural: NDArray[np.uint8]) -> None:
     upscaler = Upscaler.load("detail-transfer", max_memory="2GB")
     told: list[Estimate] = []

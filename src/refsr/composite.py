@@ -17,7 +17,7 @@ from refsr.warp import FIELD, SCALE, grid, sample
 SEAM = 4.0  # field pixels over which one reference gives way to the next
 HYSTERESIS = 0.02  # so much better has to explain a place who takes it from the best overall
 
-LEAST_ZOOM = 0.3  # reference pixels per HR pixel; at 0.25 it is as coarse as the photo itself
+LEAST_ZOOM = 1 / 3  # reference pixels per HR pixel; at 0.25 it is as coarse as the photo itself
 
 LEAST_FINENESS = 2.4  # sharp references: 3.3 to 6.5, half as fine 2.9 to 3.9, no finer 1.1 to 2.4
 CELL, CELLS = 32, 6  # LR pixels a side of the places where that is measured, and how many
