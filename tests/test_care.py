@@ -18,6 +18,7 @@ from PIL import Image
 from PIL.ExifTags import IFD, Base
 
 from refsr import RefsrError, Upscaler
+from refsr.cli import main
 from refsr.evaluate.metrics import psnr
 from refsr.photo import load_photo
 from refsr.resize import imresize
@@ -188,6 +189,22 @@ def test_every_kind_of_file_as_reference(
     assert reference["matched"] == reference["used"] == (kind not in UNLIKE)
     change = result.photo.pixels.mean(axis=(0, 1)) - photo.mean(axis=(0, 1))
     assert np.abs(change).max() < 1  # the colours are the photo's, whatever the file's were
+
+
+def test_check_says_which_frame_it_looked_at(
+    natural: NDArray[np.uint8], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for kind in ("animated PNG", "TIFF of pages"):
+        (tmp_path / kind).write_bytes(kinds(natural)[kind][0])
+    Image.fromarray(imresize(natural, scale=0.25)).save(tmp_path / "small.png")
+    refs = [f"--ref={tmp_path / kind}" for kind in ("animated PNG", "TIFF of pages")]
+    assert main(["check", str(tmp_path / "small.png"), *refs]) == 0
+    told = capsys.readouterr()
+    assert told.err.splitlines() == [
+        "note: animated PNG: animated file: first frame used",
+        "note: TIFF of pages: file of several pages: first page used",
+    ]
+    assert told.out.count("of your photo") == 2
 
 
 def test_alpha_becomes_white_in_a_jpeg(small: NDArray[np.uint8], tmp_path: Path) -> None:
