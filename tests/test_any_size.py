@@ -126,7 +126,7 @@ def test_the_road_in_blocks_is_the_road(
     loss = psnr(whole.photo.as_uint8(), truth, border=4) - psnr(
         blocks.photo.as_uint8(), truth, border=4
     )
-    assert loss < 2.0  # 1.4 measured: with a perfect reference the smallest error counts
+    assert loss < 1.3  # 1.17 measured, at 62 dB: with a perfect reference the smallest error counts
 
 
 # Memory and time

@@ -29,7 +29,7 @@ LEAST_FLOW = 100_000
 PICTURE_BYTES = 1_600  # of a tile beside the network, per LR pixel: some eight pictures of its size
 LEAST_TILE = 9_216  # LR pixels: one cell of the grid with its halo
 MOST_TILE = 150_000  # larger tiles are no quicker
-REGISTERED_SECONDS, REFINED_SECONDS = 9.0, 3.5  # times the bare flow's, per pixel of it
+REGISTERED_SECONDS, REFINED_SECONDS = 9.0, 5.0  # times the bare flow's, per pixel of it
 FEATURE_SECONDS = 3e-6  # of SIFT, per pixel; a reference has 2 MP at most
 PROBE = 192  # pixels a side of the image that the flow's speed is measured with
 
