@@ -15,7 +15,9 @@ from refsr.resize import imresize
 from refsr.warp import FIELD, SCALE, grid, sample
 
 SEAM = 4.0  # field pixels over which one reference gives way to the next
-HYSTERESIS = 0.02  # so much better has to explain a place who takes it from the best overall
+FAVOUR = 0.8  # of the widest reference's doubt: who takes a place from it must be surely better
+PER_ERROR = 0.1  # doubt for each LR px by which a reference is misplaced in the median
+UNUSED = 9.0  # more doubt than any
 
 LEAST_ZOOM = 1 / 3  # reference pixels per HR pixel; at 0.25 it is as coarse as the photo itself
 
@@ -156,15 +158,16 @@ def shares_of(registrations: tuple[Registration, ...], used: tuple[bool, ...]) -
     if len(registrations) == 1:
         return (np.full_like(registrations[0].validity, float(used[0])),)
     widest = max(range(len(used)), key=lambda i: registrations[i].coverage if used[i] else -1.0)
-    scores: list[Image] = []
+    doubts: list[Image] = []
     for index, registration in enumerate(registrations):
         if not used[index]:
-            scores.append(np.zeros_like(registration.validity))
+            doubts.append(np.full_like(registration.validity, UNUSED))
             continue
         fine = min(1.0, registration.zoom)  # a coarser reference has less to give
-        score = cv2.blur(registration.validity * registration.consistency, (9, 9)) * fine
-        scores.append((score + (HYSTERESIS if index == widest else 0.0)).astype(np.float32))
-    best = np.argmax(np.stack(scores), axis=0)
+        explained = cv2.blur(registration.validity * registration.consistency, (9, 9)) * fine
+        doubt = 1 - explained + PER_ERROR * registration.median_error
+        doubts.append((doubt * (FAVOUR if index == widest else 1)).astype(np.float32))
+    best = np.argmin(np.stack(doubts), axis=0)
     shares: list[Image] = []
     for index, registration in enumerate(registrations):
         mine = (best == index) & (registration.validity > 0) & used[index]
