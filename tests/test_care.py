@@ -109,8 +109,14 @@ def encoded(data: bytes, shape: tuple[int, ...]) -> dict[str, tuple[bytes, dict[
             saved(rgb, "JPEG", quality=95, subsampling="4:1:1"),
             {"loose": True},
         ),
-        "two pictures (MPO)": (saved(Image.fromarray(small), "MPO", quality=95, **frames()), {"loose": True}),
-        "animated GIF": (saved(rgb, "GIF", **frames()), {"note": "animated file: first frame used"}),
+        "two pictures (MPO)": (
+            saved(Image.fromarray(small), "MPO", quality=95, **frames()),
+            {"loose": True},
+        ),
+        "animated GIF": (
+            saved(rgb, "GIF", **frames()),
+            {"note": "animated file: first frame used"},
+        ),
         "animated WebP": (
             saved(rgb, "WEBP", lossless=True, **frames()),
             {"note": "animated file: first frame used"},

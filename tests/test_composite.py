@@ -114,7 +114,7 @@ def test_of_a_refused_reference_nothing_is_reported() -> None:
 
 
 def test_the_detail_transfer_takes_of_every_reference() -> None:
-    """Each half alone helps its half; both help the whole photo, and a blurred one does not hurt."""
+    """A half helps its half, both help the whole photo, and a blurred one does not hurt."""
     upscaler = Upscaler.load("detail-transfer")
 
     def result(*photos: NDArray[np.uint8]) -> float:
