@@ -131,11 +131,12 @@ def registration_seconds(job: Job, budget: Budget) -> float:
 
 
 def bytes_of(reference: Reference) -> int:
-    """What a prepared reference holds, with one filtered copy of the level that is used."""
+    """What a prepared reference will hold, with a filtered copy that the work makes of it."""
     found = reference.features
-    arrays = [*reference.levels, *reference.grays, *reference.filtered.values()]
+    arrays = [*reference.levels, *reference.grays]
     arrays += [found.xy, found.size, found.angle, found.descriptor]
-    return sum(array.nbytes for array in arrays)
+    filtered = sum(array.nbytes for array in reference.filtered.values())
+    return sum(array.nbytes for array in arrays) + max(reference.pixels.nbytes, filtered)
 
 
 def looked_at_in(reference: Reference) -> int:
