@@ -10,6 +10,7 @@ import pytest
 import skimage.data
 from numpy.typing import NDArray
 
+from refsr.composite import compose_references
 from refsr.registration import Registration, prepare_reference, register
 from refsr.resize import imresize
 from refsr.upscaler import Upscaler
@@ -67,6 +68,18 @@ def test_any_zoom(zoom: float) -> None:
     assert found.zoom == pytest.approx(zoom, rel=0.05)
     assert found.coverage > (0.12 if zoom > 4 else 0.9)
     assert np.percentile(misplaced(found, matrix, wall()), 95) < 0.3
+
+
+@pytest.mark.parametrize("zoom", [0.25, 0.3])
+@pytest.mark.parametrize("of", ["wall", "portrait"])
+def test_a_reference_hardly_finer_than_the_photo_is_refused(of: str, zoom: float) -> None:
+    """Found and in its place, but it would cost more than it gives."""
+    hr = wall() if of == "wall" else np.ascontiguousarray(skimage.data.astronaut()[:384])
+    reference = prepare_reference(imresize(hr, scale=zoom))
+    composite = compose_references(imresize(hr, scale=0.25), (reference,))
+    assert composite.registrations[0].matched
+    assert composite.registrations[0].zoom == pytest.approx(zoom, rel=0.05)
+    assert not composite.matched
 
 
 @pytest.mark.parametrize("of", ["wall", "portrait", "cup"])

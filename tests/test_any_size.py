@@ -13,7 +13,7 @@ import refsr.budget as budget_module
 import refsr.upscaler as road
 from refsr import RefsrError, Upscaler
 from refsr.blocks import HALO, Overview, cut_colour, look_over
-from refsr.budget import LEAST_FLOW, LEAST_TILE, MOST_FLOW, Estimate, Job, budget_of
+from refsr.budget import LEAST_FLOW, LEAST_TILE, MOST_FLOW, Estimate, Job, budget_of, bytes_of
 from refsr.colour_match import apply_colour
 from refsr.evaluate.metrics import psnr
 from refsr.memory import free_memory, in_words, parse_memory, resident
@@ -126,7 +126,7 @@ def test_the_road_in_blocks_is_the_road(
     loss = psnr(whole.photo.as_uint8(), truth, border=4) - psnr(
         blocks.photo.as_uint8(), truth, border=4
     )
-    assert loss < 2.0  # 1.4 measured: with a perfect reference the smallest error counts
+    assert loss < 1.3  # 1.17 measured, at 62 dB: with a perfect reference the smallest error counts
 
 
 # Memory and time
@@ -148,6 +148,23 @@ def test_more_references_leave_less_for_tiles() -> None:
     budgets = [budget_of(one, 1_000_000_000, COST) for one in (job(750, 1000), alone, several)]
     assert budgets[0].tile_pixels >= budgets[1].tile_pixels > budgets[2].tile_pixels
     assert LEAST_FLOW <= budgets[2].flow_pixels <= budgets[1].flow_pixels <= MOST_FLOW
+
+
+def test_finding_a_references_features_is_counted() -> None:
+    """For a tiny photo that is the most that a job takes: 12 MP held 647 MB, measured."""
+    reference = prepare_reference(np.zeros((3000, 4000, 3), np.uint8))
+    alone = replace(job(1, 1), references=(reference,))
+    assert 647_000_000 < budget_of(alone, 1_500_000_000, COST).memory < 800_000_000
+    assert budget_of(job(1, 1), 1_500_000_000, COST).memory < 300_000_000
+
+
+def test_the_copies_that_the_work_makes_of_a_reference_are_counted_before() -> None:
+    """Else the same job would be cut up otherwise when it is done a second time."""
+    reference = prepare_reference(np.zeros((400, 500, 3), np.uint8))
+    before = bytes_of(reference)
+    reference.prefiltered(1.2)
+    assert len(reference.filtered) == 1
+    assert bytes_of(reference) == before > 2 * reference.pixels.nbytes
 
 
 def test_a_job_is_announced_before_it_begins(natural: NDArray[np.uint8]) -> None:

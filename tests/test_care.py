@@ -18,6 +18,7 @@ from PIL import Image
 from PIL.ExifTags import IFD, Base
 
 from refsr import RefsrError, Upscaler
+from refsr.cli import main
 from refsr.evaluate.metrics import psnr
 from refsr.photo import load_photo
 from refsr.resize import imresize
@@ -56,13 +57,26 @@ def small(natural: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def kinds(small: NDArray[np.uint8]) -> dict[str, tuple[bytes, dict[str, Any]]]:
-    """Files of every kind, with what their results must be."""
-    grey, rgb = small[..., 0], Image.fromarray(small)
-    alpha = np.full(SMALL, 255, np.uint8)
+    """Files of every kind, with what their results must be; encoded once."""
+    return encoded(small.tobytes(), small.shape)
+
+
+@lru_cache
+def encoded(data: bytes, shape: tuple[int, ...]) -> dict[str, tuple[bytes, dict[str, Any]]]:
+    small = np.frombuffer(data, np.uint8).reshape(shape)
+    size = shape[:2]
+    rgb = Image.fromarray(small)
+    grey = np.asarray(rgb.convert("L"))
+    deep_grey = grey.astype(np.uint16) * 257 + 3
+    alpha = np.full(size, 255, np.uint8)
     alpha[:, :8] = 0
     deep = small.astype(np.uint16) * 257 + 3
-    inks = Image.fromarray(np.dstack([255 - small, np.zeros(SMALL, np.uint8)]), "CMYK")
-    frames = {"save_all": True, "append_images": [Image.fromarray(small[::-1].copy())]}
+    inks = Image.fromarray(np.dstack([255 - small, np.zeros(size, np.uint8)]), "CMYK")
+    deep_alpha = np.dstack([deep, alpha.astype(np.uint16) * 257])
+
+    def frames() -> dict[str, Any]:  # new ones for each file: Pillow leaves its settings in them
+        return {"save_all": True, "append_images": [Image.fromarray(small[::-1].copy())]}
+
     huge = P3 + bytes(3 * 2**20 - len(P3) % 4)  # three segments' worth of padding behind it
     return {
         "Display-P3 with alpha": (
@@ -71,20 +85,44 @@ def kinds(small: NDArray[np.uint8]) -> dict[str, tuple[bytes, dict[str, Any]]]:
         ),
         "16-bit TIFF": (tiff(deep, photometric="rgb", iccprofile=P3), {"bits": 16, "icc": P3}),
         "16-bit grey TIFF": (
-            tiff(deep[..., 0], iccprofile=grey_profile(2.2)),
+            tiff(deep_grey, iccprofile=grey_profile(2.2)),
             {"bits": 16, "grey": True, "icc": grey_profile(2.2)},
         ),
         "CMYK JPEG": (
             saved(inks, "JPEG", icc_profile=cmyk_profile()),
             {"note": "CMYK converted to sRGB"},
         ),
-        "animated GIF": (saved(rgb, "GIF", **frames), {"note": "animated file: first frame used"}),
+        "16-bit TIFF with alpha": (
+            tiff(deep_alpha, photometric="rgb", extrasamples=["unassalpha"]),
+            {"bits": 16, "alpha": True},
+        ),
+        "CMYK JPEG without profile": (
+            saved(inks, "JPEG", quality=98),
+            {"note": "CMYK converted to sRGB"},
+        ),
+        "animated PNG": (
+            saved(rgb, "PNG", **frames()),
+            {"note": "animated file: first frame used"},
+        ),
+        "progressive JPEG": (saved(rgb, "JPEG", quality=95, progressive=True), {"loose": True}),
+        "4:1:1 JPEG": (
+            saved(rgb, "JPEG", quality=95, subsampling="4:1:1"),
+            {"loose": True},
+        ),
+        "two pictures (MPO)": (
+            saved(Image.fromarray(small), "MPO", quality=95, **frames()),
+            {"loose": True},
+        ),
+        "animated GIF": (
+            saved(rgb, "GIF", **frames()),
+            {"note": "animated file: first frame used"},
+        ),
         "animated WebP": (
-            saved(rgb, "WEBP", lossless=True, **frames),
+            saved(rgb, "WEBP", lossless=True, **frames()),
             {"note": "animated file: first frame used"},
         ),
         "TIFF of pages": (
-            saved(rgb, "TIFF", **frames),
+            saved(rgb, "TIFF", **frames()),
             {"note": "file of several pages: first page used"},
         ),
         "palette with transparency": (
@@ -96,7 +134,7 @@ def kinds(small: NDArray[np.uint8]) -> dict[str, tuple[bytes, dict[str, Any]]]:
             saved(np.dstack([grey, alpha]), "PNG"),
             {"grey": True, "alpha": True},
         ),
-        "16-bit grey PNG": (raw_png(deep[..., :1], 0, 16), {"bits": 16, "grey": True}),
+        "16-bit grey PNG": (raw_png(deep_grey[..., None], 0, 16), {"bits": 16, "grey": True}),
         "float TIFF": (
             tiff((grey / 255).astype(np.float32)),
             {"bits": 16, "grey": True, "note": "floating-point values stored with 16 bits"},
@@ -107,6 +145,7 @@ def kinds(small: NDArray[np.uint8]) -> dict[str, tuple[bytes, dict[str, Any]]]:
     }
 
 
+UNLIKE = "CMYK JPEG", "palette with transparency"  # a press of one ink; 16 colours
 KINDS = list(kinds(np.zeros((*SMALL, 3), np.uint8)))
 
 
@@ -136,6 +175,42 @@ def test_every_kind_of_file(
         least = 20 if wanted.get("loose") or suffix == ".jpg" else 30
         least = wanted.get("least", least)  # no smooth enlargement shrinks to black and white
         assert psnr(back.astype(np.uint8), opened.as_uint8(), border=0) > least
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_file_as_reference(
+    natural: NDArray[np.uint8], tmp_path: Path, kind: str
+) -> None:
+    """It is found, used, and what was said of it when it was read stands in the report."""
+    data, wanted = kinds(natural)[kind]
+    path = tmp_path / "two words,\nα.jpg"
+    path.write_bytes(data)
+    photo = imresize(natural, scale=0.25)
+    upscaler = road()
+    upscaler.set_reference(path)
+    result = upscaler.upscale(photo)
+    note = [f"{path.name}: {wanted['note']}"] if "note" in wanted else []
+    assert result.report["notes"] == note
+    (reference,) = result.report["references"]
+    assert reference["matched"] == reference["used"] == (kind not in UNLIKE)
+    change = result.photo.pixels.mean(axis=(0, 1)) - photo.mean(axis=(0, 1))
+    assert np.abs(change).max() < 1  # the colours are the photo's, whatever the file's were
+
+
+def test_check_says_which_frame_it_looked_at(
+    natural: NDArray[np.uint8], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for kind in ("animated PNG", "TIFF of pages"):
+        (tmp_path / kind).write_bytes(kinds(natural)[kind][0])
+    Image.fromarray(imresize(natural, scale=0.25)).save(tmp_path / "small.png")
+    refs = [f"--ref={tmp_path / kind}" for kind in ("animated PNG", "TIFF of pages")]
+    assert main(["check", str(tmp_path / "small.png"), *refs]) == 0
+    told = capsys.readouterr()
+    assert told.err.splitlines() == [
+        "note: animated PNG: animated file: first frame used",
+        "note: TIFF of pages: file of several pages: first page used",
+    ]
+    assert told.out.count("of your photo") == 2
 
 
 def test_alpha_becomes_white_in_a_jpeg(small: NDArray[np.uint8], tmp_path: Path) -> None:

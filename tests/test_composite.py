@@ -5,7 +5,9 @@ import pytest
 from numpy.typing import NDArray
 from skimage.data import astronaut
 
+from refsr import Upscaler
 from refsr.composite import Composite, compose_references
+from refsr.evaluate.metrics import psnr
 from refsr.registration import prepare_reference
 from refsr.resize import imresize
 
@@ -82,3 +84,43 @@ def test_a_blurred_reference_is_not_used_and_a_half_sharp_one_is() -> None:
     composite = compose(blurred, half, PHOTO)
     assert composite.useful == (False, True, True)
     assert float((composite.source() == 0).mean()) == 0.0
+
+
+def test_a_refused_reference_leaves_no_trace_beside_good_ones() -> None:
+    """The blurred one shows the whole photo, more than either half: it has no say all the same."""
+    blurred = imresize(LR, scale=4.0)
+    halves, three = compose(LEFT, RIGHT), compose(LEFT, blurred, RIGHT)
+    assert three.registrations[1].coverage > max(
+        three.registrations[0].coverage, three.registrations[2].coverage
+    )
+    assert three.useful == (True, False, True)
+    assert not three.shares[1].any()
+    for index, same in ((0, 0), (2, 1)):
+        np.testing.assert_array_equal(three.shares[index], halves.shares[same])
+
+
+def test_of_a_refused_reference_nothing_is_reported() -> None:
+    upscaler = Upscaler.load("detail-transfer")
+    alone = upscaler.upscale(LR).photo.pixels
+    upscaler.set_reference(imresize(LR, scale=4.0))
+    result = upscaler.upscale(LR)
+    (reference,) = result.report["references"]
+    assert reference["matched"]
+    assert not reference["used"]
+    assert reference["share_of_photo"] == reference["share_of_borrowed"] == 0.0
+    assert not result.similarity.any()
+    assert not result.provenance.any()
+    np.testing.assert_array_equal(result.photo.pixels, alone)
+
+
+def test_the_detail_transfer_takes_of_every_reference() -> None:
+    """A half helps its half, both help the whole photo, and a blurred one does not hurt."""
+    upscaler = Upscaler.load("detail-transfer")
+
+    def result(*photos: NDArray[np.uint8]) -> float:
+        upscaler.set_reference([np.ascontiguousarray(photo) for photo in photos])
+        return psnr(np.asarray(upscaler.upscale(LR).image), PHOTO, border=4)
+
+    left, right, together = result(LEFT), result(RIGHT), result(LEFT, RIGHT)
+    assert together > max(left, right) + 2
+    assert result(LEFT, imresize(LR, scale=4.0), RIGHT) == together

@@ -17,7 +17,7 @@ from refsr import flow
 from refsr.blocks import FLOW_BYTES
 from refsr.blocks import HALO as BLOCK_HALO
 from refsr.geometry import enlargement
-from refsr.reference import Reference
+from refsr.reference import WORKING_SIDE, Reference
 from refsr.warp import FIELD
 
 PROGRAM = 180_000_000  # Python, OpenCV, the runtime and a model, in bytes
@@ -29,7 +29,7 @@ LEAST_FLOW = 100_000
 PICTURE_BYTES = 1_600  # of a tile beside the network, per LR pixel: some eight pictures of its size
 LEAST_TILE = 9_216  # LR pixels: one cell of the grid with its halo
 MOST_TILE = 150_000  # larger tiles are no quicker
-REGISTERED_SECONDS, REFINED_SECONDS = 9.0, 3.5  # times the bare flow's, per pixel of it
+REGISTERED_SECONDS, REFINED_SECONDS = 9.0, 5.0  # times the bare flow's, per pixel of it
 FEATURE_SECONDS = 3e-6  # of SIFT, per pixel; a reference has 2 MP at most
 PROBE = 192  # pixels a side of the image that the flow's speed is measured with
 
@@ -60,6 +60,13 @@ class Job:
         """Bytes that are there from the beginning to the end: program, photos and result."""
         photo = self.pixels * 2 * self.pixel_bytes
         return self.result + photo + self.others + sum(map(bytes_of, self.references))
+
+    @property
+    def prepared(self) -> int:
+        """Bytes at the peak before the work: finding the features of the largest reference."""
+        looked_at = [looked_at_in(reference) for reference in self.references]
+        kept = sum(map(bytes_of, self.references)) + self.others
+        return PROGRAM + kept + FEATURE_BYTES * max(looked_at, default=0)
 
 
 @dataclass(frozen=True)
@@ -105,7 +112,8 @@ def budget_of(job: Job, max_memory: int, bytes_per_pixel: float) -> Budget:
     tile_pixels = int((spare - fields) // bytes_per_pixel)
     tile_pixels = int(np.clip(tile_pixels, LEAST_TILE, MOST_TILE))
     tile = round(min(tile_pixels, 1.2 * job.pixels) * bytes_per_pixel)  # padded to the grid
-    return Budget(flow_pixels, tile_pixels, job.held + fields + max(registering, tile))
+    memory = max(job.held + fields + max(registering, tile), job.prepared)
+    return Budget(flow_pixels, tile_pixels, memory)
 
 
 def registration_seconds(job: Job, budget: Budget) -> float:
@@ -123,11 +131,18 @@ def registration_seconds(job: Job, budget: Budget) -> float:
 
 
 def bytes_of(reference: Reference) -> int:
-    """What a prepared reference holds, with one filtered copy of the level that is used."""
+    """What a prepared reference will hold, with a filtered copy that the work makes of it."""
     found = reference.features
-    arrays = [*reference.levels, *reference.grays, *reference.filtered.values()]
+    arrays = [*reference.levels, *reference.grays]
     arrays += [found.xy, found.size, found.angle, found.descriptor]
-    return sum(array.nbytes for array in arrays)
+    filtered = sum(array.nbytes for array in reference.filtered.values())
+    return sum(array.nbytes for array in arrays) + max(reference.pixels.nbytes, filtered)
+
+
+def looked_at_in(reference: Reference) -> int:
+    """Pixels of the image that a reference's features were found in."""
+    height, width = reference.pixels.shape[:2]
+    return round(height * width * min(1.0, WORKING_SIDE / max(height, width)) ** 2)
 
 
 @lru_cache(maxsize=1)

@@ -198,7 +198,7 @@ def check(photo: Input, ref: References, json: bool = False, max_pixels: int = 2
     """
     from refsr.photo import load_photo
     from refsr.report import describe, expected_together
-    from refsr.upscaler import Upscaler
+    from refsr.upscaler import Upscaler, notes_of
     from refsr.weights import DETAIL_TRANSFER
 
     if not ref:
@@ -212,10 +212,13 @@ def check(photo: Input, ref: References, json: bool = False, max_pixels: int = 2
     assert composite is not None
     rows = [describe(one.name, composite, i) for i, one in enumerate(references)]
     gain = round(expected_together(composite), 2)
+    notes = notes_of(opened, references)
     if json:
-        answer = {"input": str(photo), "references": rows, "album": album}
+        answer = {"input": str(photo), "references": rows, "album": album, "notes": notes}
         print(dump(answer | {"expected_gain_db": gain}))
     else:
+        for note in notes:
+            say(f"note: {note}")
         if album:
             print(album_line(album))
         for row in rows:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from refsr.detail_transfer import fine_detail
+from refsr.detail_transfer import detail_of, fine_detail
 from refsr.registration import Reference, Registration, aligned_reference, register
 from refsr.resize import imresize
 from refsr.warp import FIELD, SCALE, grid, sample
 
 SEAM = 4.0  # field pixels over which one reference gives way to the next
-HYSTERESIS = 0.02  # so much better has to explain a place who takes it from the best overall
+FAVOUR = 0.8  # of the widest reference's doubt: who takes a place from it must be surely better
+PER_ERROR = 0.1  # doubt for each LR px by which a reference is misplaced in the median
+UNUSED = 9.0  # more doubt than any
 
-LEAST_ZOOM = 0.3  # reference pixels per HR pixel; at 0.25 it is as coarse as the photo itself
+LEAST_ZOOM = 1 / 3  # reference pixels per HR pixel; at 0.25 it is as coarse as the photo itself
 
 LEAST_FINENESS = 2.4  # sharp references: 3.3 to 6.5, half as fine 2.9 to 3.9, no finer 1.1 to 2.4
 CELL, CELLS = 32, 6  # LR pixels a side of the places where that is measured, and how many
@@ -79,34 +82,14 @@ class Composite:
         """Whether any reference has something to give."""
         return any(self.useful)
 
-    @property
-    def widest(self) -> int:
-        """Of the references that are used, the index of the one that explains most."""
-        coverage = [
-            registration.coverage if used else -1.0
-            for registration, used in zip(self.registrations, self.useful, strict=True)
-        ]
-        return int(np.argmax(coverage))
-
     def aligned(self, rows: slice, cols: slice) -> tuple[Image, Image]:
         """The aligned reference (4H, 4W, 3) and its validity (4H, 4W), 0..1; the tile in LR px."""
         height, width = (rows.stop - rows.start) * SCALE, (cols.stop - cols.start) * SCALE
         total = np.zeros((height, width, 3), np.float32)
         validity = np.zeros((height, width), np.float32)
         weight = np.zeros((height, width), np.float32)
-        here = grid(
-            slice(rows.start * SCALE, rows.stop * SCALE),
-            slice(cols.start * SCALE, cols.stop * SCALE),
-            FIELD / SCALE,
-        )
-        for reference, registration, share, used in zip(
-            self.references, self.registrations, self.shares, self.useful, strict=True
-        ):
-            if not used:
-                continue
-            part = sample(share, here)
-            if not part.any():
-                continue
+        for index, part in self.parts(rows, cols):
+            registration, reference = self.registrations[index], self.references[index]
             image, valid = aligned_reference(registration, reference, self.lr, rows, cols)
             part = part * (valid > 0)
             total += image * part[..., None]
@@ -116,6 +99,27 @@ class Composite:
         total /= weight[..., None]
         validity /= weight
         return np.clip(total, 0, 1), np.clip(validity, 0, 1)
+
+    def detail(self, rows: slice, cols: slice) -> Image:
+        """What the detail transfer adds in a tile, in LR px: (4H, 4W, 3), in 0..1 levels."""
+        height, width = (rows.stop - rows.start) * SCALE, (cols.stop - cols.start) * SCALE
+        total = np.zeros((height, width, 3), np.float32)
+        for index, part in self.parts(rows, cols):
+            registration, reference = self.registrations[index], self.references[index]
+            total += detail_of(self.lr, registration, reference, rows, cols) * part[..., None]
+        return total
+
+    def parts(self, rows: slice, cols: slice) -> Iterator[tuple[int, Image]]:
+        """Each reference that serves a tile, in LR px: its index, and its share (4H, 4W)."""
+        here = grid(
+            slice(rows.start * SCALE, rows.stop * SCALE),
+            slice(cols.start * SCALE, cols.stop * SCALE),
+            FIELD / SCALE,
+        )
+        for index, (share, used) in enumerate(zip(self.shares, self.useful, strict=True)):
+            part = sample(share, here) if used else None
+            if part is not None and part.any():
+                yield index, part
 
     def similarity(self) -> Image:
         """How well the references explain each LR pixel of the photo: (h, w) float32 0..1."""
@@ -149,20 +153,21 @@ def compose_references(lr: NDArray[np.uint8], references: tuple[Reference, ...])
 
 def shares_of(registrations: tuple[Registration, ...], used: tuple[bool, ...]) -> tuple[Image, ...]:
     """Each place goes to the reference that explains it best, with soft seams: see Composite."""
+    if not registrations:
+        return ()
     if len(registrations) == 1:
         return (np.full_like(registrations[0].validity, float(used[0])),)
-    scores: list[Image] = []
-    widest = max(range(len(registrations)), key=lambda i: registrations[i].coverage, default=0)
+    widest = max(range(len(used)), key=lambda i: registrations[i].coverage if used[i] else -1.0)
+    doubts: list[Image] = []
     for index, registration in enumerate(registrations):
         if not used[index]:
-            scores.append(np.zeros_like(registration.validity))
+            doubts.append(np.full_like(registration.validity, UNUSED))
             continue
         fine = min(1.0, registration.zoom)  # a coarser reference has less to give
-        score = cv2.blur(registration.validity * registration.consistency, (9, 9)) * fine
-        scores.append((score + (HYSTERESIS if index == widest else 0.0)).astype(np.float32))
-    if not scores:
-        return ()
-    best = np.argmax(np.stack(scores), axis=0)
+        explained = cv2.blur(registration.validity * registration.consistency, (9, 9)) * fine
+        doubt = 1 - explained + PER_ERROR * registration.median_error
+        doubts.append((doubt * (FAVOUR if index == widest else 1)).astype(np.float32))
+    best = np.argmin(np.stack(doubts), axis=0)
     shares: list[Image] = []
     for index, registration in enumerate(registrations):
         mine = (best == index) & (registration.validity > 0) & used[index]

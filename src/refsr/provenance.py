@@ -23,6 +23,11 @@ TINTS = (  # Okabe and Ito's colours: told apart whatever one's eyes
     ("borrowed", (0, 158, 115)),
     ("guessed", (230, 159, 0)),
 )
+WORDS = {  # of the legend, for one who sees only the map
+    "own": "the photo's own",
+    "borrowed": "from references",
+    "guessed": "guessed",
+}
 STRENGTH = 0.75  # of the tint where all detail is of one kind
 BOOST = 1.8  # a place whose detail is new by half is tinted as if nearly all of it were
 LEGEND_WIDTH, LEGEND_HEIGHT = 240, 120  # HR pixels: smaller pictures carry no legend
@@ -112,7 +117,7 @@ def draw_legend(picture: NDArray[np.uint8], shares: dict[str, float]) -> None:
     height, width = picture.shape[:2]
     size = float(np.clip(min(height, width) / 900, 0.45, 2.0))
     line = round(30 * size)
-    texts = [f"{name} {100 * shares[name]:.0f} %" for name, _ in TINTS]
+    texts = [f"{WORDS[name]} {100 * shares[name]:.0f} %" for name, _ in TINTS]
     font = cv2.FONT_HERSHEY_SIMPLEX
     thick = max(1, round(1.6 * size))
     longest = max(cv2.getTextSize(text, font, size, thick)[0][0] for text in texts)

@@ -20,7 +20,6 @@ from refsr.blocks import Overview, look_over
 from refsr.budget import Budget, Estimate, Job, budget_of, bytes_of, registration_seconds
 from refsr.composite import Composite
 from refsr.condition import condition_of, is_damaged
-from refsr.detail_transfer import detail_of
 from refsr.errors import DataError, ModelError, PhotoError
 from refsr.looks import Crisp, Ensemble, Look, TileNetwork
 from refsr.memory import (
@@ -360,7 +359,10 @@ class Upscaler:
                 "runtime": network.provider if network else None,
                 "strength": strength,
                 "look": self.look,
-                "notes": [*photo.notes, *self.notes(network is not self.network, used)],
+                "notes": [
+                    *notes_of(photo, references),
+                    *self.notes(network is not self.network, used),
+                ],
             },
         )
         similarity = np.zeros((photo.height, photo.width), np.float32)
@@ -460,15 +462,19 @@ class Upscaler:
     def transfer(
         self, lr: Image, composite: Composite | None, rows: slice, cols: slice, strength: float
     ) -> tuple[Image, Image]:
-        """A tile by the training-free detail transfer of the best reference: SR, amounts."""
+        """A tile by the training-free detail transfer of the references: SR, amounts."""
         base = imresize(lr, scale=float(SCALE))
         given = np.zeros_like(base)
         if composite is not None:
-            best = composite.widest
-            registration, reference = composite.registrations[best], composite.references[best]
-            given = detail_of(composite.lr, registration, reference, rows, cols)
+            given = composite.detail(rows, cols)
             given *= np.float32(strength)
         return base + given, amounts_of(lr, given, np.zeros_like(given))
+
+
+def notes_of(photo: Photo, references: Sequence[LoadedReference]) -> list[str]:
+    """What happened when a photo and its references were read; of references with their names."""
+    of_references = [f"{one.name}: {note}" for one in references for note in one.photo.notes]
+    return [*photo.notes, *of_references]
 
 
 def cost(network: TileNetwork | None, pixels: int) -> tuple[float, float]:
