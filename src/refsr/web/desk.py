@@ -16,6 +16,7 @@ from refsr.web.limits import Limits
 State = Literal["checking", "checked", "waiting", "working", "done", "failed", "cancelled"]
 BUSY: tuple[State, ...] = ("checking", "waiting", "working")
 SWEEP_SECONDS = 20.0
+OVERDUE = 0.25  # of the time since the last news, that is left at least
 
 
 @dataclass(eq=False)
@@ -30,19 +31,30 @@ class Job:
     verdict: dict[str, Any] | None = None
     report: dict[str, Any] | None = None
     failure: TaskError | None = None
-    share: float = 0.0
-    left: float | None = None  # seconds, as told at the time ``told``
+    began: float | None = None  # times are those of ``time.monotonic``
+    left: float = 0.0  # seconds, as foreseen at the time ``told``
     told: float = 0.0
+    share: float = 0.0  # of the work, as shown last
     asked: float = field(default_factory=time.monotonic)  # when anybody last asked for it
     task: asyncio.Task[None] | None = None
     message: Message | None = None  # what the lane was given
     rendering: int = 0  # downloads that are being written
 
     def hear(self, message: Message) -> None:
-        """Take what a worker says of its progress; a share never goes back."""
-        self.state = "working"
-        self.share = max(self.share, message["share"])
-        self.left, self.told = message["left"], time.monotonic()
+        """Take what a worker says of its progress: the seconds left."""
+        self.state, self.left, self.told = "working", message["left"], time.monotonic()
+        self.began = self.began or self.told
+
+    def progress(self) -> tuple[float, float]:
+        """The finished share, which never goes back, and the seconds left.
+
+        What takes longer than foreseen is said to take a while longer, not to be all but done.
+        """
+        assert self.began is not None
+        now = time.monotonic()
+        left = max(1.0, self.left - (now - self.told), OVERDUE * (now - self.told))
+        self.share = max(self.share, (now - self.began) / (now - self.began + left))
+        return self.share, left
 
 
 class Desk:
@@ -88,7 +100,7 @@ class Desk:
 
     def enlarge(self, job: Job, scale: int) -> asyncio.Task[None]:
         """Have the photo enlarged; the job is done, failed or cancelled at the end."""
-        job.state, job.share, job.left, job.report = "waiting", 0.0, None, None
+        job.state, job.share, job.began, job.report = "waiting", 0.0, None, None
         for old in job.folder.glob("download-*"):
             old.unlink()
         return self.begin(job, self.working, {"task": "enlarge", "scale": scale})
@@ -152,20 +164,18 @@ class Desk:
                 await self.drop(job)
 
     async def close(self) -> None:
-        """Forget every job: the server stops."""
+        """Forget every job and remove the folder of all: the server stops."""
         for job in list(self.jobs.values()):
             await self.drop(job)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def status(self, job: Job) -> dict[str, Any]:
         """A job as its owner sees it."""
         facts: dict[str, Any] = {"id": job.id, "state": job.state, "progress": None}
         facts |= {"seconds_left": None, "before_you": None, "error": None}
-        if job.state == "working" and job.left is not None:
-            since = time.monotonic() - job.told
-            whole = job.left / max(1e-6, 1 - job.share) if job.share < 1 else job.left
-            grown = job.share + since / max(whole, 1e-6) if whole else job.share
-            facts["progress"] = round(min(max(job.share, 0.99), grown), 4)
-            facts["seconds_left"] = round(max(1.0, job.left - since), 1)
+        if job.state == "working":
+            share, left = job.progress()
+            facts["progress"], facts["seconds_left"] = round(share, 4), round(left, 1)
         elif job.state == "waiting" and job.message is not None:
             facts["progress"], facts["before_you"] = 0.0, self.working.before(job.message)
         elif job.state == "done":

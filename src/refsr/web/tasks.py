@@ -21,7 +21,7 @@ from refsr.memory import give_back
 from refsr.photo import Photo, load_photo, save_photo, to_8_bits
 from refsr.provenance import BORROWED, GUESSED, TINTS, detail_shares
 from refsr.report import describe, expected_together
-from refsr.upscaler import Result, Upscaler
+from refsr.upscaler import USUAL_COST, Result, Upscaler
 from refsr.web.outline import outlines
 
 THUMBNAIL = 900  # pixels, the long side of the pictures beside the verdict
@@ -46,6 +46,9 @@ class Bench:
         self.upscaler = Upscaler.load(
             model, threads=threads, max_memory=max_memory, max_pixels=reference_pixels
         )
+        self.pace = 1.0  # seconds per foreseen second; each job corrects it for the next
+        if self.upscaler.network is not None:
+            self.pace = max(1.0, self.upscaler.network.probe()[1] / USUAL_COST[1])
 
     def photo(self, folder: Path) -> Photo:
         """The small photo. Raises PhotoError."""
@@ -53,31 +56,32 @@ class Bench:
 
 
 class Clock:
-    """Tells how much of a job is done, and how long the rest will take.
+    """Tells how long a job will still take.
 
     A job with references is two runs: with them, and without for the dial. The second takes what
     the first took after its registration, of which its first progress tells the share.
     """
 
-    def __init__(self, tell: Tell, runs: int) -> None:
-        self.tell, self.runs = tell, runs
+    def __init__(self, tell: Tell, runs: int, pace: float) -> None:
+        """``pace``: seconds that a foreseen second takes, until this job has shown it."""
+        self.tell, self.runs, self.pace = tell, runs, pace
         self.started = time.perf_counter()
         self.foreseen = self.network = 0.0  # seconds of the first run and of the network in it
         self.before = 0.0  # foreseen seconds of the runs that are over
-        self.first = runs  # whether the next progress is the first of the first run
+        self.registered = runs == 1
 
     def announce(self, estimate: Estimate) -> None:
         """Take what the upscaler foresees of the first run."""
         if not self.foreseen:
+            self.started = time.perf_counter()
             self.foreseen = self.network = estimate.seconds
             self.say(0.0)
 
     def progress(self, done: float) -> None:
         """Take the finished share of a run."""
-        if self.first:
-            self.first, self.network = 0, self.foreseen * (1 - done)
-        run = self.network if self.before else self.foreseen
-        self.say(self.before + run * done)
+        if not self.registered:
+            self.registered, self.network = True, self.foreseen * (1 - done)
+        self.say(self.before + (self.network if self.before else self.foreseen) * done)
 
     def next_run(self) -> None:
         """The first run is over."""
@@ -86,10 +90,9 @@ class Clock:
     def say(self, done: float) -> None:
         """Tell, by how fast ``done`` of the foreseen seconds went."""
         total = self.foreseen + (self.runs - 1) * self.network
-        elapsed = time.perf_counter() - self.started
-        pace = elapsed / done if done > 0.05 * total else 1.0
-        left = max(0.0, total - done) * pace
-        self.tell({"share": elapsed / max(elapsed + left, 1e-6), "left": left})
+        if done > 0.05 * total:
+            self.pace = (time.perf_counter() - self.started) / done
+        self.tell({"left": max(0.0, total - done) * self.pace})
 
 
 def look(bench: Bench, task: Answer, tell: Tell) -> Answer:
@@ -138,7 +141,7 @@ def enlarge(bench: Bench, task: Answer, tell: Tell) -> Answer:
     parts = [part for part in names if part != "photo"]
     photo = bench.photo(folder)
     preview(photo, folder / "before.png")
-    clock = Clock(tell, 2 if parts else 1)
+    clock = Clock(tell, 2 if parts else 1, bench.pace)
     upscaler = bench.upscaler
     for part in ["plain", "full", "alpha"]:
         (folder / f"{part}.npy").unlink(missing_ok=True)  # of a run at another scale
@@ -166,6 +169,7 @@ def enlarge(bench: Bench, task: Answer, tell: Tell) -> Answer:
         del result  # its pixels are on the disk
         clock.next_run()
         preview(run([], "plain").photo, folder / "plain.png")
+    bench.pace = clock.pace
     upscaler.set_reference(None)
     give_back()
     return report

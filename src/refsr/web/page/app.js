@@ -47,6 +47,7 @@ function chosen() {
   state.check = null;
   showTiles();
   $("clear").hidden = !photos.length;
+  $("examples").hidden = photos.length > 0;
   $("run").disabled = !state.photo;
   $("result").hidden = true;
   const bytes = photos.reduce((sum, file) => sum + file.size, 0);
@@ -187,9 +188,8 @@ async function run() {
 function show(id) {
   $("working").hidden = id !== "working";
   $("result").hidden = id !== "result";
-  $("run").disabled = id === "working" || !state.photo;
+  $("go").hidden = id === "working";
   for (const card of document.querySelectorAll(".card")) card.inert = id === "working";
-  $("clear").disabled = $("scale").disabled = id === "working";
 }
 
 let spoken = "";
@@ -208,12 +208,13 @@ function progress(job) {
     const words = before ? `Waiting for ${before} other ${before === 1 ? "photo" : "photos"}` : "Starting";
     return stage(words, null, before ? "Everybody has a turn." : "");
   }
-  const left = job.seconds_left === null ? "" : `about ${duration(job.seconds_left)} left`;
-  stage("Making your photo larger", job.progress ?? 0, `${Math.round((job.progress ?? 0) * 100)} %, ${left}`);
+  const percent = `${Math.round(job.progress * 100)} %`;
+  stage("Making your photo larger", job.progress, `${percent}, about ${duration(job.seconds_left)} left`);
 }
 
 function duration(seconds) {
-  if (seconds < 90) return `${Math.max(1, Math.round(seconds))} seconds`;
+  if (seconds < 1.5) return "1 second";
+  if (seconds < 90) return `${Math.round(seconds)} seconds`;
   return seconds < 5400 ? `${Math.round(seconds / 60)} minutes` : `${(seconds / 3600).toFixed(1)} hours`;
 }
 
@@ -253,7 +254,7 @@ async function finished(job) {
   facts(report);
   chips();
   say("download-problem", "");
-  say("size", `${report.output_size.join(" × ")} pixels, with the photo’s colours and data.`);
+  say("size", `${report.output_size.join(" × ")} pixels.`);
   const seconds = Object.values(report.seconds).reduce((sum, one) => sum + one, 0);
   say("spoken", `Done after ${duration(seconds)}`);
   $("result").scrollIntoView({ block: "start" });

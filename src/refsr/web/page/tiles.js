@@ -11,7 +11,10 @@ export function tile(file, badge, remove) {
   const image = new Image();
   image.alt = file.name;
   image.onerror = () => frame.classList.add("blank"); // the server can read more than a browser
-  image.onload = () => frame.classList.remove("blank");
+  image.onload = () => {
+    frame.classList.remove("blank");
+    frame.style.setProperty("--ratio", image.naturalWidth / image.naturalHeight);
+  };
   image.src = URL.createObjectURL(file);
   frame.append(image);
   if (badge) {

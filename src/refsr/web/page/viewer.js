@@ -23,6 +23,7 @@ export class Viewer {
     this.lens = false;
     this.at = null; // where the pointer is, CSS pixels
     this.pointers = new Map();
+    this.followed = true; // whether the whole photo stays in view when the window changes
     this.dragging = null; // "line" or "photo"
     this.asked = 0;
     new ResizeObserver(() => this.resized()).observe(canvas);
@@ -51,8 +52,8 @@ export class Viewer {
   }
 
   resized() {
-    const fitted = this.followed ?? true;
-    if (fitted) this.zoom = this.fitting;
+    if (!this.pictures || !this.box[0]) return; // not shown
+    if (this.followed) this.zoom = this.fitting;
     this.settle();
   }
 
