@@ -387,6 +387,7 @@ def test_the_page_comes_whole_and_from_nowhere_else(client: TestClient) -> None:
             assert got.headers["x-content-type-options"] == "nosniff"
 
 
+@pytest.mark.slow
 def test_the_examples_do_what_their_titles_say(client: TestClient) -> None:
     upscaler = Upscaler.load("detail-transfer")
     used: list[bool] = []
@@ -491,7 +492,7 @@ def served(tmp_path: Path) -> Generator[Callable[[], tuple[subprocess.Popen[str]
     started: list[subprocess.Popen[str]] = []
 
     def start() -> tuple[subprocess.Popen[str], str]:
-        command = [sys.executable, "-m", "refsr", "web", "--port", "0", "--threads", "1"]
+        command = [sys.executable, "-m", "refsr", "web", "--port", "0", "--max-upload", "2MB"]
         server = subprocess.Popen(
             command, stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(tmp_path)}
         )
@@ -527,12 +528,27 @@ def test_the_server_stops_without_a_trace(
         httpx.get(url)
 
 
+def test_a_stream_without_a_length_is_cut_off(
+    served: Callable[[], tuple[subprocess.Popen[str], str]], photo: bytes
+) -> None:
+    _, url = served()
+    request = httpx.Request("POST", f"{url}api/check", files=files(photo, bytes(3_000_000)))
+    body = request.read()
+
+    def stream() -> Generator[bytes]:
+        yield from (body[i : i + 65536] for i in range(0, len(body), 65536))
+
+    kind = {"content-type": request.headers["content-type"]}
+    answer = httpx.post(str(request.url), content=stream(), headers=kind, timeout=60)
+    assert refused(answer, 413) == LIMITS.words()["upload"]
+
+
 def test_a_port_that_is_taken_is_named() -> None:
     with listening("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(DataError, match=f"Port {port} of 127.0.0.1 cannot be used"):
             listening("127.0.0.1", port)
-    with pytest.raises(DataError, match="choose another with --port"):
+    with pytest.raises(DataError, match="There is no port 70000"):
         listening("127.0.0.1", 70000)
     with pytest.raises(DataError, match="is no address of this machine"):
         listening("no.such.host.invalid", 0)

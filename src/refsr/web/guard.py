@@ -69,7 +69,8 @@ class Guard:
             message = await receive()
             taken += len(message.get("body", b""))
             if taken > self.limits.upload:
-                await drain(receive, self.limits.upload)
+                if message.get("more_body"):
+                    await drain(receive, self.limits.upload)
                 raise TooLarge
             return message
 

@@ -75,10 +75,12 @@ def serve(
 
 def listening(host: str, port: int) -> socket.socket:
     """A socket that listens. Raises DataError."""
+    if not 0 <= port <= 65535:
+        raise DataError(f"There is no port {port}; choose one from 1 to 65535 with --port.")
     try:
         family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, socket.SOCK_STREAM)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise DataError(
             f"{host} is no address of this machine; the usual one is 127.0.0.1."
         ) from error
@@ -87,11 +89,11 @@ def listening(host: str, port: int) -> socket.socket:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(where)
         listener.listen(128)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         listener.close()
-        why = reason(error) if isinstance(error, OSError) else "there are 65535 ports"
         raise DataError(
-            f"Port {port} of {host} cannot be used ({why.lower()}); choose another with --port."
+            f"Port {port} of {host} cannot be used ({reason(error).lower()}); "
+            "choose another with --port."
         ) from error
     return listener
 
