@@ -27,7 +27,6 @@ function clearProblems() {
 function take(files, where) {
   const photos = [...files].filter((file) => file.size || file.name);
   if (!photos.length) return;
-  clearProblems();
   if (where === "photo") {
     state.photo = photos[0];
     if (photos.length > 1) state.references.push(...photos.slice(1));
@@ -35,14 +34,14 @@ function take(files, where) {
     state.references.push(...photos);
   }
   const { references, words } = state.info.limits;
-  if (state.references.length > references) {
-    state.references.length = references;
-    say("reference-problem", words.references);
-  }
+  const many = state.references.length > references;
+  if (many) state.references.length = references;
   chosen();
+  if (many) say("reference-problem", words.references);
 }
 
 function chosen() {
+  clearProblems();
   const photos = [state.photo, ...state.references].filter(Boolean);
   state.check = null;
   showTiles();
@@ -360,7 +359,6 @@ function wire() {
   $("clear").addEventListener("click", () => {
     if (state.job) drop(state.job);
     Object.assign(state, { photo: null, references: [], job: null });
-    clearProblems();
     chosen();
   });
   $("divider").addEventListener("input", (event) => viewer.moveLine(event.target.value / 100));
@@ -399,7 +397,6 @@ async function examples() {
         const files = await Promise.all(
           names.map(async (name) => new File([(await call(`api/examples/${name}`, "file")).blob], name)),
         );
-        clearProblems();
         Object.assign(state, { photo: files[0], references: files.slice(1) });
         chosen();
       } catch (error) {
