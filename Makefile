@@ -53,5 +53,5 @@ $(VENV)/.installed-demo: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
-	$(INSTALL) -e '.[train,dev]'
+	$(INSTALL) -e '.[train,web,dev]'
 	@touch $@ $(VENV)/.installed-demo

@@ -15,7 +15,7 @@ class Absent:
     '''A finder that comes first and makes every package of the extras look uninstalled.'''
 
     names = {"torch", "torchvision", "safetensors", "tensorboard", "onnx", "onnxscript",
-             "gradio", "ray", "skimage", "scipy", "matplotlib"}
+             "ray", "starlette", "uvicorn", "python_multipart", "skimage", "scipy", "matplotlib"}
 
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in self.names:
@@ -101,6 +101,19 @@ from refsr.cli import main
 with contextlib.redirect_stderr(io.StringIO()) as words:
     print(main(["train", "config.toml"]))
 print("pip install 'refsr[train]'" in words.getvalue())
+"""
+    assert python(code, tmp_path) == "1\nTrue\n"
+
+
+def test_the_page_says_what_to_install(tmp_path: Path) -> None:
+    code = """
+import contextlib
+import io
+from refsr.cli import main
+
+with contextlib.redirect_stderr(io.StringIO()) as words:
+    print(main(["web"]))
+print("pip install 'refsr[web]'" in words.getvalue())
 """
     assert python(code, tmp_path) == "1\nTrue\n"
 

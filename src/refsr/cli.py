@@ -507,6 +507,36 @@ def demo(out: Annotated[Path, arg(aliases=["-o"])] = Path("demo_out")) -> None:
     print(run_demo(out))
 
 
+def web(
+    host: str = "127.0.0.1",
+    port: int = 8160,
+    max_memory: str = "auto",
+    max_upload: str = "100MB",
+    threads: int = 0,
+) -> None:
+    """Serve a page in the browser for all this, and an HTTP API; Ctrl-C stops it.
+
+    Needs the extra `web`. Photos go nowhere else, and are removed after half an hour.
+
+    Args:
+        host: The address to serve at; 127.0.0.1 is reached from this computer only, 0.0.0.0 by
+            everybody in its network.
+        port: The port; 0 takes any free one.
+        max_memory: What the work on photos may use in all, such as 2GB; auto is half of the free
+            memory, at most 1.5GB.
+        max_upload: The most that is taken at once, photo and references together.
+        threads: Processor cores to use; 0 for all.
+    """
+    from refsr.memory import parse_memory
+    from refsr.web.limits import Limits
+    from refsr.web.serve import serve
+
+    def opened(address: str) -> None:
+        print(f"Open {address} in your browser; Ctrl-C stops the server.", flush=True)
+
+    serve(host, port, max_memory, threads, Limits(upload=parse_memory(max_upload)), opened)
+
+
 def album_line(album: dict[str, Any]) -> str:
     """How many references were looked at and registered, and those that could not be read."""
     line = f"{album['looked_at']} references looked at, {len(album['registered'])} registered."
@@ -590,6 +620,7 @@ COMMANDS = {
     "explain": explain,
     "info": info,
     "demo": demo,
+    "web": web,
 }
 
 

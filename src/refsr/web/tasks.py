@@ -1,0 +1,256 @@
+"""What a worker does with the photos in a job's folder: look, enlarge, render.
+
+The folder holds the uploads under the names ``photo`` and ``reference-1``, ``reference-2``, ...
+What the user calls them stands in the task's ``names``; no file is named by an upload.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from refsr.budget import Estimate
+from refsr.condition import condition_of, is_damaged
+from refsr.memory import give_back
+from refsr.photo import Photo, load_photo, save_photo, to_8_bits
+from refsr.provenance import BORROWED, GUESSED, TINTS, detail_shares
+from refsr.report import describe, expected_together
+from refsr.upscaler import USUAL_COST, Result, Upscaler
+from refsr.web.outline import outlines
+
+THUMBNAIL = 900  # pixels, the long side of the pictures beside the verdict
+PREVIEW_PIXELS = 12_000_000  # a browser shows more neither quickly nor, on a phone, at all
+BAND = 256  # rows that are blended at a time
+TINT_PIXELS = 1_000_000  # of the map: it is no finer than the photo
+
+Answer = dict[str, Any]
+Tell = Callable[[Answer], None]
+
+
+class Bench:
+    """What a worker keeps from task to task: its model and its limits."""
+
+    def __init__(
+        self, model: str, max_memory: int, threads: int, photo_pixels: int, reference_pixels: int
+    ) -> None:
+        """``max_memory``: bytes. Raises ModelError."""
+        self.photo_pixels = photo_pixels
+        if threads > 0:
+            cv2.setNumThreads(threads)
+        self.upscaler = Upscaler.load(
+            model, threads=threads, max_memory=max_memory, max_pixels=reference_pixels
+        )
+        self.pace = 1.0  # seconds per foreseen second; each job corrects it for the next
+        if self.upscaler.network is not None:
+            self.pace = max(1.0, self.upscaler.network.probe()[1] / USUAL_COST[1])
+
+    def photo(self, folder: Path) -> Photo:
+        """The small photo. Raises PhotoError."""
+        return load_photo(folder / "photo", max_pixels=self.photo_pixels)
+
+
+class Clock:
+    """Tells how long a job will still take.
+
+    A job with references is two runs: with them, and without for the dial. The second takes what
+    the first took after its registration, of which its first progress tells the share.
+    """
+
+    def __init__(self, tell: Tell, runs: int, pace: float) -> None:
+        """``pace``: seconds that a foreseen second takes, until this job has shown it."""
+        self.tell, self.runs, self.pace = tell, runs, pace
+        self.started = time.perf_counter()
+        self.foreseen = self.network = 0.0  # seconds of the first run and of the network in it
+        self.before = 0.0  # foreseen seconds of the runs that are over
+        self.registered = runs == 1
+
+    def announce(self, estimate: Estimate) -> None:
+        """Take what the upscaler foresees of the first run."""
+        if not self.foreseen:
+            self.started = time.perf_counter()
+            self.foreseen = self.network = estimate.seconds
+            self.say(0.0)
+
+    def progress(self, done: float) -> None:
+        """Take the finished share of a run."""
+        if not self.registered:
+            self.registered, self.network = True, self.foreseen * (1 - done)
+        self.say(self.before + (self.network if self.before else self.foreseen) * done)
+
+    def next_run(self) -> None:
+        """The first run is over."""
+        self.before = self.foreseen
+
+    def say(self, done: float) -> None:
+        """Tell, by how fast ``done`` of the foreseen seconds went."""
+        total = self.foreseen + (self.runs - 1) * self.network
+        if done > 0.05 * total:
+            self.pace = (time.perf_counter() - self.started) / done
+        self.tell({"left": max(0.0, total - done) * self.pace})
+
+
+def look(bench: Bench, task: Answer, tell: Tell) -> Answer:
+    """Register the references and say what they are worth, with outlines of what they share.
+
+    Leaves ``photo.jpg`` and ``reference-1.jpg``, ... in the folder: small, to draw on.
+    """
+    del tell
+    folder, names = Path(task["folder"]), task["names"]
+    parts = [part for part in names if part != "photo"]
+    photo = bench.photo(folder)
+    thumbnail(photo, folder / "photo.jpg")
+    bench.upscaler.set_reference([folder / part for part in parts])
+    loaded = bench.upscaler.references
+    for part, reference in zip(parts, loaded, strict=True):
+        thumbnail(reference.photo, folder / f"{part}.jpg")
+    composite = bench.upscaler.register(photo, loaded)
+    bench.upscaler.set_reference(None)
+    references: list[Answer] = []
+    for index, part in enumerate(parts):
+        assert composite is not None
+        row = describe(names[part], composite, index)
+        references.append({**row, "part": part, "outlines": outlines(composite, index)})
+    gain = expected_together(composite)
+    give_back()
+    return {
+        "photo": {
+            "name": names["photo"],
+            "width": photo.width,
+            "height": photo.height,
+            "damaged": is_damaged(condition_of(photo)),
+            "notes": list(photo.notes),
+        },
+        "references": references,
+        "expected_gain_db": round(gain, 2),
+    }
+
+
+def enlarge(bench: Bench, task: Answer, tell: Tell) -> Answer:
+    """Upscale with the references and, for the dial, without; returns the report.
+
+    Leaves the results' pixels (``full.npy``, ``plain.npy``, ``alpha.npy``) and, for the page, the
+    pictures ``result.png``, ``plain.png``, ``before.png`` and ``map.png`` in the folder.
+    """
+    folder, names = Path(task["folder"]), task["names"]
+    parts = [part for part in names if part != "photo"]
+    photo = bench.photo(folder)
+    preview(photo, folder / "before.png")
+    clock = Clock(tell, 2 if parts else 1, bench.pace)
+    upscaler = bench.upscaler
+    for part in ["plain", "full", "alpha"]:
+        (folder / f"{part}.npy").unlink(missing_ok=True)  # of a run at another scale
+
+    def run(references: list[Path], name: str) -> Result:
+        upscaler.set_reference(references)
+        result = upscaler.upscale(
+            folder / "photo",
+            scale=task["scale"],
+            progress=clock.progress,
+            announce=clock.announce,
+        )
+        np.save(folder / f"{name}.npy", result.photo.pixels)
+        return result
+
+    result = run([folder / part for part in parts], "full")
+    report = result.report
+    if result.photo.alpha is not None:
+        np.save(folder / "alpha.npy", result.photo.alpha)
+    preview(result.photo, folder / "result.png")
+    save_photo(tinted(result), folder / "map.png")
+    for row, part in zip(report["references"], parts, strict=True):
+        row["reference"] = names[part]
+    if any(row["used"] for row in report["references"]):
+        del result  # its pixels are on the disk
+        clock.next_run()
+        preview(run([], "plain").photo, folder / "plain.png")
+    bench.pace = clock.pace
+    upscaler.set_reference(None)
+    give_back()
+    return report
+
+
+def render(bench: Bench, task: Answer, tell: Tell) -> Answer:
+    """Write the result at a strength, with the photo's metadata, to the folder's file ``out``.
+
+    Between 0 and 1 it is a blend of the results without and with references, as on the page; at
+    the ends it is exactly the one or the other.
+    """
+    del tell
+    folder = Path(task["folder"])
+    photo = bench.photo(folder)
+    alpha = np.load(folder / "alpha.npy") if photo.alpha is not None else None
+    result = photo.replaced(blended(folder, task["strength"]), alpha)
+    save_photo(result, folder / task["out"], strip_metadata=task["strip"])
+    give_back()
+    return {}
+
+
+TASKS: dict[str, Callable[[Bench, Answer, Tell], Answer]] = {
+    "look": look,
+    "enlarge": enlarge,
+    "render": render,
+}
+
+
+def blended(folder: Path, strength: float) -> NDArray[Any]:
+    """The result at a strength 0..1, (H, W, 3) of the photo's type."""
+    full = np.load(folder / "full.npy", mmap_mode="r")
+    if strength >= 1 or not (folder / "plain.npy").exists():
+        return full
+    plain = np.load(folder / "plain.npy", mmap_mode="r")
+    if strength <= 0:
+        return plain
+    mixed = np.empty(full.shape, full.dtype)
+    for top in range(0, len(full), BAND):
+        rows = slice(top, top + BAND)
+        with_ref, without = full[rows].astype(np.float32), plain[rows].astype(np.float32)
+        mixed[rows] = np.rint(without + np.float32(strength) * (with_ref - without))
+    return mixed
+
+
+def preview(photo: Photo, path: Path) -> None:
+    """Write a PNG for the page: without metadata, and shrunk where it would be too large."""
+    save_photo(shrunk(photo, PREVIEW_PIXELS), path, strip_metadata=True)
+
+
+def thumbnail(photo: Photo, path: Path) -> None:
+    """Write a JPEG of at most THUMBNAIL pixels a side."""
+    most = photo.width * photo.height * (THUMBNAIL / max(photo.width, photo.height)) ** 2
+    save_photo(shrunk(photo, most), path, quality=88, strip_metadata=True)
+
+
+def shrunk(photo: Photo, most_pixels: float) -> Photo:
+    """A photo of at most so many pixels, in 8 bits."""
+    shrink = (most_pixels / (photo.width * photo.height)) ** 0.5
+    if shrink >= 1:
+        return photo.replaced(photo.as_uint8(), as_8_bits(photo.alpha))
+    size = max(1, round(photo.width * shrink)), max(1, round(photo.height * shrink))
+
+    def smaller(plane: NDArray[Any]) -> NDArray[Any]:
+        return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+    alpha = as_8_bits(photo.alpha)
+    return photo.replaced(smaller(photo.as_uint8()), None if alpha is None else smaller(alpha))
+
+
+def as_8_bits(alpha: NDArray[Any] | None) -> NDArray[np.uint8] | None:
+    """An alpha plane in 8 bits."""
+    return None if alpha is None else to_8_bits(alpha)
+
+
+def tinted(result: Result) -> Photo:
+    """The map as a transparent picture to lay over the result: green borrowed, orange guessed."""
+    shares = detail_shares(result.amounts)
+    new = shares[..., BORROWED] + shares[..., GUESSED]
+    tints = np.array([TINTS[BORROWED][1], TINTS[GUESSED][1]], np.float32)
+    weights = shares[..., [BORROWED, GUESSED]] / np.maximum(new, np.float32(1e-6))[..., None]
+    alpha = np.minimum(1, 1.8 * new)
+    planes = np.dstack([weights @ tints, alpha * 255]).clip(0, 255)
+    photo = Photo(planes[..., :3].round().astype(np.uint8), planes[..., 3].round().astype(np.uint8))
+    return shrunk(photo, TINT_PIXELS)

@@ -1,0 +1,255 @@
+"""The page of `refsr web` in a real browser: a headless Chromium, driven by Playwright."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import PIL.Image
+import pytest
+from numpy.typing import NDArray
+
+from refsr import Upscaler
+from refsr.resize import imresize
+from scenes import facade, seen_through
+
+pytest.importorskip("starlette", reason="the extra `web` is not installed")
+playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+
+if TYPE_CHECKING:
+    from playwright.sync_api import BrowserContext, Page
+
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-quic",
+    "--no-first-run",
+]
+PATIENCE = 240_000  # milliseconds: other work may share the cores
+NEARER = np.array([[1.1, 0.02, -30.0], [0.01, 1.08, -22.0], [0.0, 0.0, 1.0]])
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not Path(CHROMIUM).exists(), reason=f"there is no Chromium ({CHROMIUM})"),
+]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    small = PIL.Image.fromarray(imresize(facade(3)[:256, :384], scale=0.25))
+    small.save(folder / "small.png")
+    sharp = PIL.Image.fromarray(seen_through(facade(3), NEARER, (512, 384)))
+    sharp.save(folder / "sharp.jpg", quality=95)
+    (folder / "diary.jpg").write_text("Dear diary, this is no photo at all.\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def url() -> Generator[str]:
+    """A server of its own process, as a user starts it."""
+    command = [sys.executable, "-m", "refsr", "web", "--port", "0", "--threads", "1"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    match = re.search(r"http://\S+", server.stdout.readline())
+    assert match
+    yield match.group()
+    server.terminate()
+    server.wait(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Generator[BrowserContext]:
+    """Chromium with a new, empty profile; downloads are taken."""
+    with playwright.sync_playwright() as driver:
+        context = driver.chromium.launch_persistent_context(
+            tmp_path_factory.mktemp("profile"),
+            executable_path=CHROMIUM,
+            args=FLAGS,
+            chromium_sandbox=False,
+            viewport={"width": 1280, "height": 900},
+            env={**os.environ, "DBUS_SESSION_BUS_ADDRESS": "disabled:"},
+        )
+        context.set_default_timeout(PATIENCE)
+        yield context
+        context.close()
+
+
+@pytest.fixture
+def page(browser: BrowserContext, url: str) -> Generator[Page]:
+    """The page, which must ask no other server for anything and have no error of its own."""
+    page = browser.new_page()
+    asked: list[str] = []
+    wrong: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.goto(url)
+    page.wait_for_selector("#examples:not([hidden])")
+    yield page
+    page.close()
+    assert wrong == []
+    assert [one for one in asked if not one.startswith((url, f"blob:{url}"))] == []
+
+
+def choose(page: Page, photo: Path, *references: Path) -> None:
+    page.set_input_files("#photo-input", photo)
+    if references:
+        page.set_input_files("#reference-input", references)
+
+
+def drawn(page: Page) -> NDArray[np.int16]:
+    """What the view shows now, (H, W, 3)."""
+    page.evaluate(
+        "() => new Promise((go) => requestAnimationFrame(() => requestAnimationFrame(go)))"
+    )
+    shot = page.locator("#view").screenshot()
+    return np.asarray(PIL.Image.open(io.BytesIO(shot)).convert("RGB"), np.int16)
+
+
+def slide(page: Page, id: str, value: float) -> None:
+    page.locator(f"#{id}").fill(str(value))
+
+
+def test_from_two_photos_to_a_download(page: Page, photos: Path, tmp_path: Path) -> None:
+    choose(page, photos / "small.png", photos / "sharp.jpg")
+    page.wait_for_selector("#verdict:has-text('of your photo; use it')")
+    for card in ("photo", "reference"):  # the matching region on both
+        assert page.locator(f"#{card}-tiles svg path.line").count() == 1
+    page.click("#run")
+    page.wait_for_selector("#left:has-text('left')")
+    assert 0 <= float(page.get_attribute("#bar", "value") or -1) <= 1
+    page.wait_for_selector("#result:not([hidden])")
+
+    half = drawn(page)
+    middle = half.shape[1] // 2
+    slide(page, "divider", 0)
+    after = drawn(page)
+    slide(page, "divider", 100)
+    before = drawn(page)
+    assert np.abs(after - before).mean() > 1.5
+    left, right = slice(100, middle - 60), slice(middle + 60, -100)
+    assert np.abs(half[100:, left] - before[100:, left]).max() <= 2
+    assert np.abs(half[100:, right] - after[100:, right]).max() <= 2
+
+    box = page.locator("#view").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] - 1, box["y"] + box["height"] / 3)
+    page.mouse.down()  # at fit a drag anywhere takes the line along
+    page.mouse.move(box["x"] + box["width"] / 4, box["y"] + box["height"] / 3, steps=4)
+    page.mouse.up()
+    assert page.input_value("#divider") == "25"
+
+    slide(page, "divider", 0)
+    slide(page, "strength", 0)
+    plain = drawn(page)
+    slide(page, "strength", 0.5)
+    between = drawn(page)
+    inner = slice(100, -100)
+    mean = (after[100:, inner] + plain[100:, inner]) / 2
+    assert np.abs(after - plain).mean() > 1
+    assert np.abs(between[100:, inner] - mean).max() <= 2.5
+    slide(page, "strength", 1)
+    page.click("#map")
+    assert page.is_visible("#legend")
+    assert np.abs(drawn(page) - after).mean() > 3
+    page.click("#map")
+    page.click("#lens")
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    assert np.abs(drawn(page) - after).mean() > 1
+    page.click("#lens")
+
+    page.select_option("#format", "png")
+    with page.expect_download() as taken:
+        page.click("#download")
+    assert taken.value.suggested_filename == "small-4x.png"
+    taken.value.save_as(tmp_path / "got.png")
+    upscaler = Upscaler.load(threads=1)
+    upscaler.set_reference(photos / "sharp.jpg")
+    upscaler.upscale(photos / "small.png").save(tmp_path / "own.png")
+    assert (tmp_path / "got.png").read_bytes() == (tmp_path / "own.png").read_bytes()
+
+
+def test_zoom_and_pan_by_keyboard(page: Page, photos: Path) -> None:
+    choose(page, photos / "small.png")
+    page.click("#run")
+    page.wait_for_selector("#result:not([hidden])")
+    assert page.is_disabled("#strength")  # there is nothing to fade
+    assert page.inner_text("#strength-hint").startswith("No reference is used")
+    page.focus("#view")
+    fitted = page.inner_text("#zoom")
+    page.keyboard.press("1")
+    assert page.inner_text("#zoom") == "100 %"
+    for _ in range(6):
+        page.keyboard.press("+")
+    assert page.inner_text("#zoom") == "381 %"  # 1.25 to the sixth
+    still = drawn(page)
+    page.keyboard.press("ArrowRight")
+    moved = drawn(page)
+    width = still.shape[1]
+    step = width // 8
+    ours, theirs = slice(60, width // 2 - 40 - step), slice(60 + step, width // 2 - 40)
+    assert np.abs(moved[100:, ours] - still[100:, theirs]).mean() < 2  # the before side, and
+    ours, theirs = slice(width // 2 + 40, -180 - step), slice(width // 2 + 40 + step, -180)
+    assert np.abs(moved[100:, ours] - still[100:, theirs]).mean() < 2  # the after side alike
+    page.keyboard.press("0")
+    assert page.inner_text("#zoom") == fitted
+    page.keyboard.press("]")
+    assert page.input_value("#divider") == "52"
+    page.keyboard.press("l")
+    assert page.get_attribute("#lens", "aria-pressed") == "true"
+
+
+def test_errors_stand_where_the_photo_is(page: Page, photos: Path) -> None:
+    choose(page, photos / "small.png", photos / "sharp.jpg", photos / "diary.jpg")
+    problem = page.wait_for_selector("#reference-problem:not(:empty)")
+    assert problem is not None
+    assert problem.inner_text() == "diary.jpg holds text, not a picture."
+    assert page.locator("#reference-tiles .tile.wrong").count() == 1
+    page.click("button[aria-label='Remove diary.jpg']")
+    page.wait_for_selector("#verdict:has-text('of your photo; use it')")
+    assert page.inner_text("#reference-problem") == ""
+    page.set_input_files("#photo-input", photos / "diary.jpg")
+    page.wait_for_selector("#photo-problem:has-text('diary.jpg holds text, not a picture.')")
+
+
+def test_cancel_ends_the_work(page: Page, photos: Path, tmp_path: Path) -> None:
+    large = PIL.Image.fromarray(imresize(facade(3), size=(450, 600)))
+    large.save(tmp_path / "large.png")
+    choose(page, tmp_path / "large.png", photos / "sharp.jpg")
+    page.click("#run")
+    page.wait_for_selector("#left:has-text('left')")
+    with page.expect_response(lambda answer: answer.request.method == "DELETE") as ended:
+        page.click("#cancel")
+    assert ended.value.status == 204
+    assert page.is_visible("#run")
+    assert page.is_hidden("#working")
+    assert page.is_hidden("#result")
+
+
+def test_an_example_and_what_a_phone_sees(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.get_by_text("A reference that shows something else").click()
+    page.wait_for_selector("#verdict:has-text('shows something else: it will not be used')")
+    wide = page.evaluate("() => document.documentElement.scrollWidth")
+    assert wide <= 390
+    low: list[Any] = page.evaluate(
+        "() => [...document.querySelectorAll('button, select')]"
+        ".filter((one) => one.offsetParent && one.offsetHeight < 36).map((one) => one.outerHTML)"
+    )
+    assert low == []
+    light = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
+    page.emulate_media(color_scheme="dark")
+    assert page.evaluate("() => getComputedStyle(document.body).backgroundColor") != light
