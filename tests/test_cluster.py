@@ -24,6 +24,7 @@ def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A cluster of two nodes with one core each, on this machine; statistics stay off."""
     pytest.importorskip("ray", reason="needs the extra bulk")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "120")  # a busy machine is slow to start
     import ray
     from ray.cluster_utils import Cluster
 

@@ -198,7 +198,7 @@ def batch(
     address: str = "auto",
     workers: int = 0,
     max_memory: str = "auto",
-    options: OmitArgPrefixes[Options] = Options(),  # noqa: B008  # frozen
+    per_photo: OmitArgPrefixes[Options] = Options(),  # noqa: B008  # frozen
     json: bool = False,
     quiet: bool = False,
 ) -> None:
@@ -219,7 +219,7 @@ def batch(
         workers: Photos worked on at once; 0 for as many as cores and memory allow.
         max_memory: What all workers of a machine may use together, such as 8GB. auto is half of the
             free memory, at most 1.5GB.
-        options: What holds for every photo.
+        per_photo: What holds for every photo.
         json: Print one JSON object a job on stdout.
         quiet: No progress, no failures, no summary.
     """
@@ -251,7 +251,9 @@ def batch(
                 tqdm.write(f"failed: {record['error']}", file=sys.stderr)
 
         try:
-            counts = run_batch(jobs, options, chosen, out=out, refs=refs, resume=resume, tell=tell)
+            counts = run_batch(
+                jobs, per_photo, chosen, out=out, refs=refs, resume=resume, tell=tell
+            )
         except KeyboardInterrupt:
             say(f"{told} of {len(jobs)} jobs are finished; go on with --resume", quiet)
             raise
