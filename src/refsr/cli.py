@@ -217,8 +217,8 @@ def batch(
         engine: local is this machine; ray is a cluster (needs the extra `bulk`).
         address: Where the cluster is, such as 10.0.0.1:6379; auto finds the one of this machine.
         workers: Photos worked on at once; 0 for as many as cores and memory allow.
-        max_memory: What all workers of a machine may use together, such as 8GB. auto is half of the
-            free memory, at most 1.5GB.
+        max_memory: What all workers may use together, such as 8GB; with ray, each one. auto is half
+            of the free memory, at most 1.5GB.
         per_photo: What holds for every photo.
         json: Print one JSON object a job on stdout.
         quiet: No progress, no failures, no summary.
@@ -229,13 +229,13 @@ def batch(
     from refsr.jobs import plan
 
     jobs = plan(source, out, refs, format)
-    share = Share.of(max_memory, workers)
     if engine == "ray":
         from refsr.cluster import on_ray
+        from refsr.memory import parse_memory
 
-        chosen = on_ray(address, share.memory, workers)
+        chosen = on_ray(address, parse_memory(max_memory), workers)
     else:
-        chosen = local(share, threading.Event())
+        chosen = local(Share.of(max_memory, workers), threading.Event())
     told = 0
     with progress_bar(source.name, quiet or json) as progress:
 
