@@ -23,6 +23,7 @@ def views(count: int) -> list[np.ndarray]:
     ]
 
 
+@pytest.mark.slow
 def test_four_threads_give_what_one_gives_bit_by_bit() -> None:
     upscaler = Upscaler.load(threads=1)
     upscaler.set_reference(facade(5))
