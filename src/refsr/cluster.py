@@ -33,6 +33,9 @@ class Worker:
         self.options, self.album = options, album
         self.upscaler = load_worker(options, memory)
 
+    def ready(self) -> None:
+        """Answers when the models are loaded."""
+
     def perform(self, job: BatchJob) -> Record:
         """See ``refsr.batch.perform``; "worker" says who did it."""
         record = perform(self.upscaler, job, self.options, self.album)
@@ -74,18 +77,31 @@ def on_ray(address: str, memory: int, workers: int) -> Engine:
         shared = ray.put(album)
         make = ray.remote(Worker).options(num_cpus=1, memory=memory)
         waiting = deque((job, 1) for job in jobs)
+        starting: dict[Any, Any] = {}  # no job waits for a worker that may never find a place
         idle: list[Any] = []
+        unborn = 0  # workers in a row that did not start
         busy: dict[Any, tuple[Any, BatchJob, int]] = {}
         try:
             while waiting or busy:
                 fit = min(capacity(ray, memory), workers or len(jobs), len(waiting) + len(busy))
-                while len(idle) + len(busy) < max(1, fit):
-                    idle.append(make.remote(options, memory, shared))
+                while len(starting) + len(idle) + len(busy) < max(1, fit):
+                    worker = make.remote(options, memory, shared)
+                    starting[worker.ready.remote()] = worker
                 while idle and waiting:
                     job, attempt = waiting.popleft()
                     worker = idle.pop()
                     busy[worker.perform.remote(job)] = worker, job, attempt
-                for answer in ray.wait(list(busy), timeout=POLL)[0]:
+                for answer in ray.wait([*busy, *starting], timeout=POLL)[0]:
+                    if answer in starting:
+                        worker = starting.pop(answer)
+                        try:
+                            ray.get(answer)
+                        except ray.exceptions.RayError as error:
+                            unborn = refuse(unborn + 1, error)
+                        else:
+                            unborn = 0
+                            idle.append(worker)
+                        continue
                     worker, job, attempt = busy.pop(answer)
                     try:
                         record = ray.get(answer)
@@ -95,7 +111,7 @@ def on_ray(address: str, memory: int, workers: int) -> Engine:
                         idle.append(worker)
                         yield job, record
         finally:
-            for worker in [*idle, *(one[0] for one in busy.values())]:
+            for worker in [*idle, *starting.values(), *(one[0] for one in busy.values())]:
                 ray.kill(worker)
 
     return run
@@ -105,6 +121,14 @@ def capacity(ray: Any, memory: int) -> int:
     """Workers for which the machines that are alive have cores and memory."""
     alive = (node["Resources"] for node in ray.nodes() if node["Alive"])
     return sum(int(min(one.get("CPU", 0), one.get("memory", 0) // memory)) for one in alive)
+
+
+def refuse(times: int, error: Exception) -> int:
+    """``times`` again, unless it is ATTEMPTS. Raises DataError."""
+    if times == ATTEMPTS:
+        first = str(error).strip().splitlines()[-1:]
+        raise DataError(f"No worker starts on the cluster ({' '.join(first)}); is refsr there?")
+    return times
 
 
 def lost(waiting: deque[tuple[BatchJob, int]], job: BatchJob, attempt: int) -> None:
