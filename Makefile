@@ -1,5 +1,6 @@
 # make demo    a complete first run on a fresh machine (Python 3.11 or newer is all it needs)
 # make test    the tests                make check   ruff and pyright
+# make test-cluster    a batch on two Ray nodes, one of which is killed
 # make bench   the numbers of the README, on the validation pairs below DATA
 
 VENV ?= .venv
@@ -14,7 +15,7 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14 p
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench clean
+.PHONY: help demo test test-cluster check bench clean
 
 help:
 	@grep -E '^# make' Makefile | cut -c3-
@@ -24,6 +25,9 @@ demo: $(VENV)/.installed-demo
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest
+
+test-cluster: $(VENV)/.installed-cluster
+	$(BIN)/python -m pytest -m cluster
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -55,3 +59,7 @@ $(VENV)/.installed-demo: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) -e '.[train,web,dev]'
 	@touch $@ $(VENV)/.installed-demo
+
+$(VENV)/.installed-cluster: $(VENV)/.installed-dev
+	$(INSTALL) -e '.[train,dev,bulk]'
+	@touch $@

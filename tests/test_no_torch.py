@@ -48,7 +48,9 @@ def test_the_finder_hides_torch(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "module",
     [
+        "refsr.batch",
         "refsr.cli",
+        "refsr.cluster",
         "refsr.upscaler",
         "refsr.photo",
         "refsr.registration",

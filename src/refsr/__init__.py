@@ -13,13 +13,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from refsr.errors import RefsrError
+from refsr.errors import Cancelled, RefsrError
 
 if TYPE_CHECKING:
     from refsr.upscaler import Upscaler
 
 __version__ = "0.1.0"
-__all__ = ["RefsrError", "Upscaler", "__version__"]
+__all__ = ["Cancelled", "RefsrError", "Upscaler", "__version__"]
 
 
 def __getattr__(name: str) -> Any:

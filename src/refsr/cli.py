@@ -23,6 +23,7 @@ from tyro.conf import (
 )
 
 from refsr import __version__
+from refsr.batch_options import Options
 from refsr.errors import DataError, RefsrError
 
 if TYPE_CHECKING:
@@ -185,6 +186,81 @@ def upscale(
         say(f"{reference['reference']}: {reference['verdict']}", quiet)
     width, height = result.report["output_size"]
     say(f"{out}: {width} x {height}, {sum(result.report['seconds'].values()):.1f} s", quiet)
+
+
+def batch(
+    source: Input,
+    out: Output,
+    refs: Path | None = None,
+    resume: bool = False,
+    format: Literal["png", "jpg", "webp", "tif", "avif"] = "png",
+    engine: Literal["local", "ray"] = "local",
+    address: str = "auto",
+    workers: int = 0,
+    max_memory: str = "auto",
+    per_photo: OmitArgPrefixes[Options] = Options(),  # noqa: B008  # frozen
+    json: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Upscale a folder of photos, or the jobs of a CSV file; --resume goes on after a crash.
+
+    Exits with 1 where a job failed; the others are done all the same.
+
+    Args:
+        source: A folder, searched recursively, or a CSV with the columns input, reference (several
+            parted by ;) and output, of which the last two may be left out.
+        out: The folder for the results; it mirrors the tree, and the names keep their stem.
+        refs: A folder of sharp photos. Each photo gets those of its own name; where there is none,
+            it is looked for among all of them.
+        resume: Leave what is finished, and has not changed since, as it is.
+        format: What the results are written as.
+        engine: local is this machine; ray is a cluster (needs the extra `bulk`).
+        address: Where the cluster is, such as 10.0.0.1:6379; auto finds the one of this machine.
+        workers: Photos worked on at once; 0 for as many as cores and memory allow.
+        max_memory: What all workers may use together, such as 8GB; with ray, each one. auto is half
+            of the free memory, at most 1.5GB.
+        per_photo: What holds for every photo.
+        json: Print one JSON object a job on stdout.
+        quiet: No progress, no failures, no summary.
+    """
+    import threading
+
+    from refsr.batch import Share, local, run_batch
+    from refsr.jobs import plan
+
+    jobs = plan(source, out, refs, format)
+    if engine == "ray":
+        from refsr.cluster import on_ray
+        from refsr.memory import parse_memory
+
+        chosen = on_ray(address, parse_memory(max_memory), workers)
+    else:
+        chosen = local(Share.of(max_memory, workers), threading.Event())
+    told = 0
+    with progress_bar(source.name, quiet or json) as progress:
+
+        def tell(record: dict[str, Any]) -> None:
+            nonlocal told
+            from tqdm import tqdm
+
+            told += 1
+            progress(told / len(jobs))
+            if json:
+                print(dump(record), flush=True)
+            if record["status"] == "failed" and not quiet:
+                tqdm.write(f"failed: {record['error']}", file=sys.stderr)
+
+        try:
+            counts = run_batch(
+                jobs, per_photo, chosen, out=out, refs=refs, resume=resume, tell=tell
+            )
+        except KeyboardInterrupt:
+            say(f"{told} of {len(jobs)} jobs are finished; go on with --resume", quiet)
+            raise
+    text = f"{counts['done']} done, {counts['skipped']} finished before, {counts['failed']} failed"
+    say(f"{out}: {text}", quiet)
+    if counts["failed"]:
+        raise DataError(f"{counts['failed']} of {len(jobs)} jobs failed.")
 
 
 def check(photo: Input, ref: References, json: bool = False, max_pixels: int = 200_000_000) -> None:
@@ -611,6 +687,7 @@ def write_text(path: Path, text: str) -> None:
 
 COMMANDS = {
     "upscale": upscale,
+    "batch": batch,
     "check": check,
     "evaluate": evaluate,
     "reproduce": reproduce,

@@ -19,3 +19,7 @@ class ModelError(RefsrError):
 
 class DataError(RefsrError):
     """A data set, list of pairs or configuration is missing, broken or inconsistent."""
+
+
+class Cancelled(RefsrError):
+    """For a ``progress`` callback to raise: the job ends there, and nothing is written."""

@@ -1,0 +1,307 @@
+"""Albums: many jobs, a journal of what is finished, and the engine of this machine.
+
+The journal is OUTDIR/.refsr-batch.jsonl, one line a job, on the disk before the next begins. A job
+is finished where its line fits its input, references and options as they are now, and the output
+has the size and the SHA-256 of the line. All else is done again.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from refsr.atomic import reason
+from refsr.batch_options import Options
+from refsr.budget import PROGRAM
+from refsr.errors import Cancelled, DataError, RefsrError
+from refsr.jobs import BatchJob, photos_below
+from refsr.memory import parse_memory
+
+if TYPE_CHECKING:
+    from refsr.album import Album
+    from refsr.upscaler import Upscaler
+
+JOURNAL = ".refsr-batch.jsonl"
+WORKER_BYTES = 500_000_000  # beside the program: what a worker should have for a photo of 1 MP
+CHUNK = 1 << 20
+
+Record = dict[str, Any]  # of one job: input, output, status and more; see ``perform``
+Engine = Callable[[list[BatchJob], Options, "Album | None"], Iterable[tuple[BatchJob, Record]]]
+
+
+@dataclass(frozen=True)
+class Share:
+    """What the machine gives: workers, and the bytes that each may count with."""
+
+    workers: int
+    memory: int
+
+    @staticmethod
+    def of(max_memory: str, workers: int) -> Share:
+        """As many workers as cores and memory allow, unless ``workers`` says how many.
+
+        They are threads of one program: its own memory counts once. Raises DataError.
+        """
+        if workers < 0:
+            raise DataError(f"{workers} workers do not exist; give 0 for as many as fit.")
+        allowed = parse_memory(max_memory)
+        spare = max(0, allowed - PROGRAM)
+        fits = min(len(os.sched_getaffinity(0)), spare // WORKER_BYTES)
+        count = workers or max(1, fits)
+        return Share(count, PROGRAM + spare // count)
+
+
+def load_worker(options: Options, memory: int) -> Upscaler:
+    """An Upscaler of one core, its networks measured before others disturb. Raises ModelError."""
+    import cv2
+
+    from refsr.upscaler import Upscaler
+
+    cv2.setNumThreads(1)
+    upscaler = Upscaler.load(
+        options.model,
+        device=options.device,
+        threads=1,
+        max_memory=memory,
+        max_pixels=options.max_pixels,
+        look=options.look,
+        ensemble=options.ensemble,
+    )
+    other = upscaler.for_damaged() if upscaler.for_damaged else None
+    for network in (upscaler.network, other):
+        if network is not None:
+            network.probe()
+    return upscaler
+
+
+def perform(
+    upscaler: Upscaler,
+    job: BatchJob,
+    options: Options,
+    album: Album | None,
+    progress: Callable[[float], None] | None = None,
+) -> Record:
+    """Do one job and say how it went; whatever is wrong with it becomes a sentence.
+
+    status "done" has bytes, sha256, size, references; "failed" has error. Raises Cancelled where
+    ``progress`` does. ``upscaler`` belongs to the caller alone: its references are set here.
+    """
+    from refsr.photo import check_output_path
+
+    started = time.perf_counter()
+    record: Record = {"input": str(job.input), "output": str(job.output), "status": "failed"}
+    try:
+        if job.problem:
+            raise DataError(job.problem)
+        if job.output.resolve() in {one.resolve() for one in (job.input, *job.references)}:
+            raise DataError(f"{job.output} is a photo that is read; choose another folder.")
+        job.output.parent.mkdir(parents=True, exist_ok=True)
+        check_output_path(job.output)
+        if job.search:
+            upscaler.references, upscaler.album = (), album
+        else:
+            upscaler.set_reference(list(job.references))
+        result = upscaler.upscale(
+            job.input, scale=options.scale, strength=options.strength, progress=progress
+        )
+        result.save(job.output, strip_metadata=options.strip_metadata)
+        used = [one["reference"] for one in result.report["references"] if one["used"]]
+        record |= {"status": "done", "references": used, "size": result.report["output_size"]}
+        record |= {"bytes": job.output.stat().st_size, "sha256": digest(job.output)}
+    except Cancelled:
+        raise
+    except RefsrError as error:
+        record["error"] = " ".join(str(error).split())
+    except MemoryError:
+        record["error"] = f"There is not enough memory for {job.input}; take fewer --workers."
+    except (OSError, RuntimeError) as error:
+        why = reason(error) if isinstance(error, OSError) else str(error)
+        record["error"] = f"{job.input} could not be worked on: {why}."
+    except Exception as error:  # of a library: the rest of the album goes on
+        record["error"] = f"{job.input} could not be worked on ({type(error).__name__}: {error})."
+    return record | {"seconds": round(time.perf_counter() - started, 2)}
+
+
+def local(share: Share, stop: threading.Event) -> Engine:
+    """The engine of this machine: threads that share the models; jobs come as they finish.
+
+    Setting ``stop`` ends the jobs at their next tile, with nothing written.
+    """
+
+    def check(_: float) -> None:
+        if stop.is_set():
+            raise Cancelled("The batch was interrupted.")
+
+    def run(
+        jobs: list[BatchJob], options: Options, album: Album | None
+    ) -> Iterator[tuple[BatchJob, Record]]:
+        waiting: queue.SimpleQueue[BatchJob] = queue.SimpleQueue()
+        done: queue.SimpleQueue[tuple[BatchJob, Record]] = queue.SimpleQueue()
+        for job in jobs:
+            waiting.put(job)
+        shared = load_worker(options, share.memory)
+
+        def work() -> None:
+            own = copy.copy(shared)  # the same networks; references of its own
+            with suppress(queue.Empty, Cancelled):
+                while not stop.is_set():
+                    job = waiting.get_nowait()
+                    done.put((job, perform(own, job, options, album, check)))
+
+        threads = [threading.Thread(target=work) for _ in range(min(share.workers, len(jobs)))]
+        for thread in threads:
+            thread.start()
+        try:
+            for _ in jobs:
+                yield done.get()
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+
+    return run
+
+
+def run_batch(
+    jobs: list[BatchJob],
+    options: Options,
+    engine: Engine,
+    *,
+    out: Path,
+    refs: Path | None,
+    resume: bool,
+    tell: Callable[[Record], None],
+) -> dict[str, int]:
+    """Do all jobs but, with ``resume``, those that are finished; ``tell`` hears of each one.
+
+    Returns how many were "done", "failed" and "skipped" (finished before). Raises DataError where
+    ``out`` cannot be used or another batch uses it, PhotoError where no reference can be read.
+    """
+    from refsr.album import make_album
+
+    counts = {"done": 0, "failed": 0, "skipped": 0}
+    album_files = [] if refs is None else [refs / one for one in photos_below(refs, [])[0]]
+    searched = stamp(album_files)
+    with journal(out) as (lines, file):
+        if not resume:
+            lines = {}
+            file.truncate(0)
+        sweep(jobs)
+        keys = {job: fingerprint(job, options, searched) for job in jobs}
+        left: list[BatchJob] = []
+        for job in jobs:
+            line = lines.get(str(job.output))
+            if line is None or not finished(job, line, keys[job]):
+                left.append(job)
+                continue
+            counts["skipped"] += 1
+            tell({**line, "status": "skipped"})
+        search = any(job.search for job in left)
+        album = make_album(album_files, options.max_pixels) if search and album_files else None
+        for job, record in engine(left, options, album) if left else ():
+            counts[record["status"]] += 1
+            file.write(json.dumps({**record, "key": keys[job]}).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+            tell(record)
+    return counts
+
+
+def finished(job: BatchJob, line: Record, key: str) -> bool:
+    """Whether a line of the journal is true of the job and the file as they are now."""
+    if line.get("status") != "done" or line.get("key") != key:
+        return False
+    with suppress(OSError):
+        size = job.output.stat().st_size
+        return size == line.get("bytes") and digest(job.output) == line.get("sha256")
+    return False
+
+
+def fingerprint(job: BatchJob, options: Options, searched: str) -> str:
+    """A digest of what the result hangs on: files by path, size and time, options, the model."""
+    from refsr import __version__
+    from refsr.weights import AUTO, CLEAN, DAMAGED, DETAIL_TRANSFER, find_model
+
+    names = {AUTO: [CLEAN, DAMAGED], DETAIL_TRANSFER: []}.get(options.model, [options.model])
+    models = [find_model(name).card["sha256"] for name in names]
+    what = [
+        __version__,
+        asdict(options),
+        models,
+        stamp([job.input, *job.references]),
+        searched if job.search else "",
+    ]
+    return hashlib.sha256(json.dumps(what).encode()).hexdigest()
+
+
+def stamp(files: list[Path]) -> str:
+    """Path, size and time of change of files, as one text."""
+    found: list[list[Any]] = []
+    for path in files:
+        with suppress(OSError, ValueError):
+            facts = path.stat()
+            found.append([str(path.absolute()), facts.st_size, facts.st_mtime_ns])
+    return json.dumps(found)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            found.update(chunk)
+    return found.hexdigest()
+
+
+def sweep(jobs: list[BatchJob]) -> None:
+    """Remove the temporary files that a killed batch left beside its outputs."""
+    for folder in {job.output.parent for job in jobs}:
+        for path in folder.glob(".refsr-*.tmp"):
+            with suppress(OSError):
+                path.unlink()
+
+
+@contextmanager
+def journal(out: Path) -> Generator[tuple[dict[str, Record], BinaryIO]]:
+    """The journal's lines by output, the last of each, and the file to append to; locked.
+
+    A line that is no JSON was cut short by a crash and is left out. Raises DataError.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        file = (out / JOURNAL).open("a+b")
+    except OSError as error:
+        raise DataError(f"{out} cannot be used for results: {reason(error)}.") from error
+    with file:
+        lock(file, out)
+        file.seek(0)
+        text = file.read()
+        lines: dict[str, Record] = {}
+        for one in text.splitlines():
+            with suppress(ValueError, KeyError, TypeError):
+                record = json.loads(one)
+                lines[record["output"]] = record
+        if text and not text.endswith(b"\n"):
+            file.write(b"\n")
+        yield lines, file
+
+
+def lock(file: BinaryIO, out: Path) -> None:
+    """Keep other batches out of a folder while the file is open. Raises DataError."""
+    with suppress(ImportError):  # Windows has no such module
+        import fcntl
+
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise DataError(f"Another batch is writing to {out}; wait for it to end.") from error
