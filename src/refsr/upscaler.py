@@ -27,7 +27,7 @@ from refsr.provenance import amounts_of, borrowed_share, detail_amounts, provena
 from refsr.registration import Reference, prepare_reference
 from refsr.report import build_report
 from refsr.resize import SCALE, imresize
-from refsr.runtime import Device, Network
+from refsr.runtime import Device, Network, Runtime
 from refsr.tiling import Tile, cut, whole
 from refsr.weights import AUTO, CLEAN, DAMAGED, DETAIL_TRANSFER, find_model
 
@@ -132,6 +132,7 @@ class Upscaler:
         """
         self.network, self.max_memory, self.max_pixels = network, max_memory, max_pixels
         self.for_damaged = for_damaged
+        self.runtime_notes: list[str] = []  # where another runtime had to take its place
         self.tile_pixels = max_pixels  # of a tile at most, until memory turns out to be short
         self.references: tuple[LoadedReference, ...] = ()
         self.album: Album | None = None  # in place of references, where there are many
@@ -142,6 +143,7 @@ class Upscaler:
         model: str = AUTO,
         *,
         device: Device = "auto",
+        runtime: Runtime = "auto",
         threads: int = 0,
         max_memory: int | str = "auto",
         max_pixels: int = 200_000_000,
@@ -149,7 +151,8 @@ class Upscaler:
         """Load a model once, for many photos.
 
         ``model``: "auto" (for each photo the one for clean or the one for damaged small photos), a
-        shipped name, "detail-transfer", or an ONNX file. ``threads``: 0 for all cores.
+        shipped name, "detail-transfer", or an ONNX file. ``runtime``: what runs it; "auto" is what
+        `refsr info` says. ``threads``: 0 for all cores.
         ``max_memory``: what the whole program should keep to, in bytes or in words such as "2GB";
         "auto" is half of the free memory, at most 1.5 GB. ``max_pixels``: the largest photo that is
         opened. Raises ModelError, and DataError where ``max_memory`` is no amount.
@@ -158,10 +161,13 @@ class Upscaler:
         if model == DETAIL_TRANSFER:
             return cls(None, allowed, max_pixels)
         if model != AUTO:
-            return cls(Network(find_model(model), device, threads), allowed, max_pixels)
-        network = Network(find_model(CLEAN), device, threads)
-        other = cache(lambda: Network(find_model(DAMAGED), device, threads))
-        return cls(network, allowed, max_pixels, other)
+            network, other = Network(find_model(model), device, threads, runtime), None
+        else:
+            network = Network(find_model(CLEAN), device, threads, runtime)
+            other = cache(lambda: Network(find_model(DAMAGED), device, threads, runtime))
+        upscaler = cls(network, allowed, max_pixels, other)
+        upscaler.runtime_notes = network.notes
+        return upscaler
 
     def set_reference(self, references: Source | Sequence[Source] | None) -> None:
         """Set the references of the photos to come: one, several, a folder of them, or None.
@@ -332,7 +338,11 @@ class Upscaler:
                 "model": network.model.name if network else DETAIL_TRANSFER,
                 "runtime": network.provider if network else None,
                 "strength": strength,
-                "notes": [*photo.notes, *([DAMAGED_NOTE] if network is not self.network else [])],
+                "notes": [
+                    *photo.notes,
+                    *self.runtime_notes,
+                    *([DAMAGED_NOTE] if network is not self.network else []),
+                ],
             },
         )
         similarity = np.zeros((photo.height, photo.width), np.float32)
