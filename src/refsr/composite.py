@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from refsr.detail_transfer import fine_detail
 from refsr.registration import Reference, Registration, aligned_reference, register
 from refsr.resize import imresize
-from refsr.warp import FIELD, SCALE, grid, sample
+from refsr.warp import FIELD, SCALE, read_field
 
 SEAM = 4.0  # field pixels over which one reference gives way to the next
 HYSTERESIS = 0.02  # so much better has to explain a place who takes it from the best overall
@@ -94,28 +94,24 @@ class Composite:
         total = np.zeros((height, width, 3), np.float32)
         validity = np.zeros((height, width), np.float32)
         weight = np.zeros((height, width), np.float32)
-        here = grid(
-            slice(rows.start * SCALE, rows.stop * SCALE),
-            slice(cols.start * SCALE, cols.stop * SCALE),
-            FIELD / SCALE,
-        )
         for reference, registration, share, used in zip(
             self.references, self.registrations, self.shares, self.useful, strict=True
         ):
             if not used:
                 continue
-            part = sample(share, here)
+            part = read_field(share, rows, cols)
             if not part.any():
                 continue
             image, valid = aligned_reference(registration, reference, self.lr, rows, cols)
             part = part * (valid > 0)
-            total += image * part[..., None]
+            image *= part[..., None]
+            total += image
             validity += valid * part
             weight += part
-        weight = np.maximum(weight, np.float32(1e-6))
+        np.maximum(weight, np.float32(1e-6), out=weight)
         total /= weight[..., None]
         validity /= weight
-        return np.clip(total, 0, 1), np.clip(validity, 0, 1)
+        return np.clip(total, 0, 1, out=total), np.clip(validity, 0, 1, out=validity)
 
     def similarity(self) -> Image:
         """How well the references explain each LR pixel of the photo: (h, w) float32 0..1."""

@@ -114,7 +114,9 @@ class Network:
             image = image if image.ndim == 3 else image[..., None]
             image = image.transpose(2, 0, 1)[None]
             if down or right:
-                image = np.pad(image, ((0, 0), (0, 0), (0, down * scale), (0, right * scale)), "edge")
+                image = np.pad(
+                    image, ((0, 0), (0, 0), (0, down * scale), (0, right * scale)), "edge"
+                )
             return np.ascontiguousarray(image, np.float32)
 
         tile = nchw(lr, 1), nchw(ref, SCALE), nchw(validity, SCALE)

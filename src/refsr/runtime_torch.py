@@ -77,5 +77,7 @@ def place_of(device: str) -> str:
     if device == "auto":
         return next(place for place, available in there.items() if available)
     if not there[device]:
-        raise ModelError(f"torch has no {device} here; install a torch with it or use --device cpu.")
+        raise ModelError(
+            f"torch has no {device} here; install a torch with it or use --device cpu."
+        )
     return device
