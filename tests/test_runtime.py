@@ -164,5 +164,5 @@ def test_what_does_not_exist(tmp_path: Path) -> None:
     model = Model("broken", broken, 32, {})
     for name in ("onnx", "openvino", "torch"):
         if runtime.installed(name):
-            with pytest.raises(RefsrError, match="broken.onnx is n"):
+            with pytest.raises(RefsrError, match=r"broken\.onnx is n"):
                 Network(model, "cpu", 1, name)  # type: ignore[arg-type]

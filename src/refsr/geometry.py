@@ -19,6 +19,7 @@ MIN_INLIERS = 8  # fewer agree by chance in unrelated photos
 NODE = 8  # LR pixels between the nodes of the smooth field
 NODES_AT_ONCE = 2048  # bounds the memory of their fits
 NEIGHBOURS = 40  # inliers that each node of the smooth field is fitted to
+SETTLED = 0.1  # LR pixels: a guided round that moves the field by less is the last
 GUIDED_RATIO = 0.92  # a guided match has few rivals
 
 
@@ -147,7 +148,7 @@ def guided_geometry(
 def rematch(
     gray: Image, features: Features, enlarge: float, geometry: Geometry, reference: Reference
 ) -> tuple[Geometry, Field]:
-    """Two guided rounds of matching: a better sparse geometry, and its smooth field."""
+    """Guided rounds of matching, two at most: a better sparse geometry, and its smooth field."""
     height, width = gray.shape
     xy_ref = smooth_field(geometry, height, width)
     for _ in range(2):
@@ -155,5 +156,8 @@ def rematch(
         if second is None or len(second.xy_lr) < len(geometry.xy_lr) // 2:
             break
         geometry = second
-        xy_ref = smooth_field(geometry, height, width)
+        before, xy_ref = xy_ref, smooth_field(geometry, height, width)
+        moved = cv2.absdiff(before[::NODE, ::NODE], xy_ref[::NODE, ::NODE]).max(axis=2)
+        if np.median(moved) < SETTLED * geometry.zoom:
+            break
     return geometry, xy_ref

@@ -23,7 +23,7 @@ from refsr.weights import Model
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Runtime = Literal["auto", "onnx", "openvino", "torch"]
-LEAST_BYTES = 8_000  # memory per LR pixel that is counted on, whatever a small tile took
+LEAST_BYTES = 7_000  # memory per LR pixel that is counted on, whatever a small tile took
 PROBE = 64  # LR pixels a side of the tile that memory and speed are measured with
 BF16_FLAGS = {"avx512_bf16", "amx_bf16"}  # what Linux calls a processor's bfloat16 units
 PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "torch"}

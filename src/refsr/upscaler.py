@@ -35,8 +35,8 @@ HALO = 16  # LR pixels around a tile: beyond it, what is cut off changes 0.1 gre
 GRID = 32  # where the tiles of the detail transfer begin
 TRANSFER_BYTES = 2_000  # memory of the detail transfer per LR pixel of a tile, measured
 TRANSFER_SECONDS = 5e-6  # per LR pixel
-PROBED_FROM = 100_000  # LR pixels; a smaller photo is done before its network is measured
-USUAL_COST = 8_000.0, 30e-6  # bytes and seconds per LR pixel of a smaller photo
+PROBED_FROM = 400_000  # LR pixels; below, measuring the network takes 2 % of the time or more
+USUAL_COST = 7_000.0, 40e-6  # bytes and seconds per LR pixel of a smaller photo
 BACK_PROJECTIONS = 2  # each halves the error when shrunk again; PSNR hardly notices
 DAMAGED_NOTE = f"compressed, noisy or blurred: the model {DAMAGED} was chosen for this photo"
 
