@@ -75,6 +75,6 @@ def apply_colour(
         )
         for part in (colour[..., :3], colour[..., 3:])
     )
-    given = cv2.multiply(pixels, gain, dst=gain)
+    given = np.asarray(cv2.multiply(pixels, gain), np.float32)
     given += offset
     return np.clip(given, np.float32(0), np.float32(1), out=given)

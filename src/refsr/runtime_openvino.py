@@ -31,6 +31,7 @@ class OpenVinoSession:
         """
         import openvino
 
+        make_graph: Any = openvino.Model  # its two stubs do not agree on what it is
         if device not in ("auto", "cpu"):
             raise ModelError(f"refsr uses OpenVINO on the processor only; not with {device}.")
         try:
@@ -42,7 +43,7 @@ class OpenVinoSession:
             read: Any = core.read_model(str(model.path))
             self.parts = precision == "bf16"
             outputs = parts_of(read) if self.parts else [read.output("sr"), read.output("gate")]
-            graph: Any = openvino.Model(outputs, read.get_parameters(), model.name)
+            graph: Any = make_graph(outputs, read.get_parameters(), model.name)
             self.compiled: Any = core.compile_model(
                 graph,
                 "CPU",

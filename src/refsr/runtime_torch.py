@@ -38,7 +38,7 @@ class TorchSession:
             self.type = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
         elif self.place == "mps":
             self.type = torch.float16
-        network, _ = load_weights(model.path)
+        network: Any = load_weights(model.path)[0]
         self.network: Any = network.to(self.place, memory_format=torch.channels_last)
         name = "float32" if self.type is None else str(self.type).removeprefix("torch.")
         self.provider = f"torch, {self.place} {name}"

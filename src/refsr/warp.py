@@ -70,7 +70,7 @@ def read_field(field: Field | Image, rows: slice, cols: slice) -> Field:
     near = np.ascontiguousarray(field[parts[0], parts[1]])
     ratio = SCALE // FIELD
     large = cv2.resize(near, None, fx=ratio, fy=ratio, interpolation=cv2.INTER_LINEAR)
-    return np.ascontiguousarray(large[inner[0], inner[1]])
+    return np.ascontiguousarray(large[inner[0], inner[1]], np.float32)
 
 
 def render(pixels: NDArray[np.uint8], xy: Field, interpolation: int = cv2.INTER_CUBIC) -> Image:
