@@ -1,7 +1,8 @@
 # make demo    a complete first run on a fresh machine (Python 3.11 or newer is all it needs)
 # make test    the tests                make check   ruff and pyright
 # make test-cluster    a batch on two Ray nodes, one of which is killed
-# make bench   the numbers of the README, on the validation pairs below DATA
+# make quality the numbers of the README, on the validation pairs below DATA
+# make bench   time and memory by size and runtime: docs/BENCHMARKS.md (an hour)
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -15,7 +16,7 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14 p
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-cluster check bench clean
+.PHONY: help demo test test-cluster check quality bench clean
 
 help:
 	@grep -E '^# make' Makefile | cut -c3-
@@ -34,11 +35,14 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-bench: $(VENV)/.installed-demo
+bench: $(VENV)/.installed-dev
+	$(BIN)/python scripts/bench.py
+
+quality: $(VENV)/.installed-demo
 	for model in lanczos detail-transfer ssen; do \
 	  for reference in given none shuffled; do \
 	    $(BIN)/refsr evaluate benchmarks/validation.csv --root $(DATA)/pairs \
-	      --model $$model --reference $$reference --json out/bench_$${model}_$$reference.json \
+	      --model $$model --reference $$reference --json out/quality_$${model}_$$reference.json \
 	      || exit 1; \
 	  done; \
 	done
@@ -57,7 +61,7 @@ $(VENV)/.installed-demo: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
-	$(INSTALL) -e '.[train,web,dev]'
+	$(INSTALL) -e '.[train,web,openvino,dev]'
 	@touch $@ $(VENV)/.installed-demo
 
 $(VENV)/.installed-cluster: $(VENV)/.installed-dev

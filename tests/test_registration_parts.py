@@ -15,10 +15,24 @@ from refsr.reference import halve, shrunk_by
 from refsr.resize import imresize
 
 
-@pytest.mark.parametrize("size", [(4, 4), (40, 64), (64, 4)])
-def test_shrink4_is_imresize(rng: np.random.Generator, size: tuple[int, int]) -> None:
-    image = rng.uniform(0, 255, (*size, 3)).astype(np.float32)
-    np.testing.assert_allclose(warp.shrink4(image), imresize(image, 0.25), atol=1e-3)
+@pytest.mark.parametrize("window", [(8, 20, 12, 40), (0, 24, 0, 50), (20, 24, 45, 50)])
+def test_reading_a_field_is_sampling_it(
+    rng: np.random.Generator, window: tuple[int, int, int, int]
+) -> None:
+    field = rng.uniform(0, 300, (48, 100, 2)).astype(np.float32)
+    rows, cols = slice(*window[:2]), slice(*window[2:])
+    hr = (slice(4 * part.start, 4 * part.stop) for part in (rows, cols))
+    expected = warp.sample(field, warp.grid(*hr, 0.5))
+    np.testing.assert_allclose(warp.read_field(field, rows, cols), expected, atol=1e-3)
+
+
+def test_cutting_changes_no_place(natural: NDArray[np.uint8], rng: np.random.Generator) -> None:
+    xy = rng.uniform((60, 50), (90, 80), (20, 30, 2)).astype(np.float32)
+    part, inside = warp.cut(natural, xy)
+    assert part.size < natural.size / 4
+    expected = warp.sample(natural.astype(np.float32), xy, cv2.INTER_LANCZOS4)
+    found = warp.sample(part.astype(np.float32), inside, cv2.INTER_LANCZOS4)
+    np.testing.assert_allclose(found, expected, atol=0.3)  # remap rounds places to 1/32 pixel
 
 
 def test_halve_is_imresize(rng: np.random.Generator) -> None:
@@ -130,9 +144,17 @@ def test_local_affine_is_exact_on_affine_data(rng: np.random.Generator) -> None:
     points = rng.uniform(0, 100, (200, 2))
     values = points @ np.array([[0.01, 0.02], [-0.03, 0.01]]) + 3.0
     query = rng.uniform(20, 80, (9, 2))
-    fitted = matching.local_affine(query, points, values, np.ones(200), 30)
+    index = matching.nearest(query, points, 30)
+    fitted = matching.local_affine(query, points, values, np.ones(200), index)
     expected = query @ np.array([[0.01, 0.02], [-0.03, 0.01]]) + 3.0
     np.testing.assert_allclose(fitted, expected, atol=0.02)
+
+
+def test_the_nearest_are_the_nearest(rng: np.random.Generator) -> None:
+    points, query = rng.uniform(0, 500, (900, 2)), rng.uniform(-50, 550, (70, 2))
+    distance = ((query[:, None] - points) ** 2).sum(axis=2)
+    expected = np.argsort(distance, axis=1)[:, :40]
+    assert (np.sort(matching.nearest(query, points, 40)) == np.sort(expected)).all()
 
 
 def test_a_lone_wrong_match_is_told_from_its_neighbours(rng: np.random.Generator) -> None:

@@ -8,14 +8,16 @@ from refsr.tiling import cut
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (3, 500), (31, 33), (225, 300), (750, 1000)])
 @pytest.mark.parametrize("budget", [0, 10_000, 100_000])
-def test_cores_cover_every_pixel_once(height: int, width: int, budget: int) -> None:
+@pytest.mark.parametrize("halo", [16, 32])
+def test_cores_cover_every_pixel_once(height: int, width: int, budget: int, halo: int) -> None:
     seen = np.zeros((height, width), int)
-    for tile in cut(height, width, 32, 32, budget):
+    for tile in cut(height, width, halo, 32, budget):
         seen[tile.core_rows, tile.core_cols] += 1
         assert tile.rows.start % 32 == 0
         assert tile.cols.start % 32 == 0
-        assert tile.core_rows.start == 0 or tile.core_rows.start - tile.rows.start == 32
-        assert tile.rows.stop == min(height, tile.core_rows.stop + 32)
+        assert tile.core_rows.start == 0 or tile.core_rows.start - tile.rows.start == halo
+        assert tile.rows.stop == height or tile.rows.stop % 32 == 0
+        assert tile.rows.stop == height or tile.rows.stop - tile.core_rows.stop == halo
         area = np.arange(height * width).reshape(height, width)[tile.rows, tile.cols]
         core = np.arange(height * width).reshape(height, width)[tile.core_rows, tile.core_cols]
         assert (area[tile.core(1)] == core).all()

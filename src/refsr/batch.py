@@ -71,6 +71,7 @@ def load_worker(options: Options, memory: int) -> Upscaler:
     upscaler = Upscaler.load(
         options.model,
         device=options.device,
+        runtime=options.runtime,
         threads=1,
         max_memory=memory,
         max_pixels=options.max_pixels,

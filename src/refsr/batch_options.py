@@ -12,8 +12,10 @@ class Options:
 
     model: str = "auto"
     """auto chooses for clean or damaged photos; or a shipped model, detail-transfer, an .onnx."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where the network runs."""
+    runtime: Literal["auto", "onnx", "openvino", "torch"] = "auto"
+    """What runs it."""
     scale: Literal[2, 3, 4] = 4
     """How many times larger the results are; 2 and 3 are the result of 4, shrunk."""
     strength: float = 1.0

@@ -28,6 +28,7 @@ from refsr.errors import DataError, RefsrError
 
 if TYPE_CHECKING:
     from refsr.budget import Estimate
+    from refsr.runtime import Device, Runtime
     from refsr.upscaler import Upscaler
 
 Input = Positional[Path]
@@ -104,8 +105,8 @@ def upscale(
     out: Output,
     ref: References = (),
     model: str = "auto",
-    device: Literal["auto", "cpu", "cuda"] = "auto",
-    runtime: Literal["auto", "onnx"] = "auto",
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    runtime: Literal["auto", "onnx", "openvino", "torch"] = "auto",
     scale: Literal[2, 3, 4] = 4,
     max_memory: str = "auto",
     max_pixels: int = 200_000_000,
@@ -129,7 +130,7 @@ def upscale(
         model: auto chooses the model for clean or for damaged photos; or a shipped model (see
             `refsr info`), detail-transfer, or an exported .onnx file.
         device: Where the network runs.
-        runtime: What runs it.
+        runtime: What runs it; auto is what `refsr info` says.
         scale: How many times larger the result is; 2 and 3 are the result of 4, shrunk.
         max_memory: What the program may use, such as 2GB; large photos are worked on in tiles.
             auto is half of the free memory, at most 1.5GB.
@@ -152,14 +153,15 @@ def upscale(
     from refsr.atomic import check_writable
     from refsr.photo import Photo, check_output_path, save_photo
 
-    del runtime  # ONNX Runtime is the one there is
     for path in (out, map):
         if path is not None:
             check_output_path(path)
     if report is not None:
         check_writable(report)
     check_distinct([photo, *ref], [path for path in (out, map, report) if path is not None])
-    upscaler = load_upscaler(model, device, threads, max_memory, max_pixels, look, ensemble)
+    upscaler = load_upscaler(
+        model, device, runtime, threads, max_memory, max_pixels, look, ensemble
+    )
     upscaler.set_reference(list(ref))
     with progress_bar(photo.name, quiet or json) as progress:
         result = upscaler.upscale(
@@ -492,7 +494,7 @@ def explain(
     ref: Path | None = None,
     heat: Path | None = None,
     model: str = "ssen",
-    device: Literal["auto", "cpu", "cuda"] = "auto",
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     max_pixels: int = 200_000_000,
     quiet: bool = False,
 ) -> None:
@@ -549,6 +551,7 @@ def info(json: bool = False) -> None:
     import numpy
     import onnxruntime
 
+    from refsr.runtime import describe_runtimes
     from refsr.weights import find_model, shipped
 
     facts: dict[str, Any] = {
@@ -558,6 +561,7 @@ def info(json: bool = False) -> None:
         "opencv": cv2.__version__,
         "onnxruntime": onnxruntime.__version__,
         "providers": onnxruntime.get_available_providers(),
+        **describe_runtimes(),
         "models": {name: find_model(name).card for name in shipped()},
     }
     if json:
@@ -648,7 +652,8 @@ def need_torch() -> None:
 
 def load_upscaler(
     model: str,
-    device: Literal["auto", "cpu", "cuda"],
+    device: Device,
+    runtime: Runtime,
     threads: int,
     max_memory: str,
     max_pixels: int,
@@ -665,6 +670,7 @@ def load_upscaler(
     return Upscaler.load(
         model,
         device=device,
+        runtime=runtime,
         threads=threads,
         max_memory=max_memory,
         max_pixels=max_pixels,

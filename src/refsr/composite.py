@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from refsr.detail_transfer import detail_of, fine_detail
 from refsr.registration import Reference, Registration, aligned_reference, register
 from refsr.resize import imresize
-from refsr.warp import FIELD, SCALE, grid, sample
+from refsr.warp import FIELD, SCALE, read_field
 
 SEAM = 4.0  # field pixels over which one reference gives way to the next
 FAVOUR = 0.8  # of the widest reference's doubt: who takes a place from it must be surely better
@@ -92,13 +92,14 @@ class Composite:
             registration, reference = self.registrations[index], self.references[index]
             image, valid = aligned_reference(registration, reference, self.lr, rows, cols)
             part = part * (valid > 0)
-            total += image * part[..., None]
+            image *= part[..., None]
+            total += image
             validity += valid * part
             weight += part
-        weight = np.maximum(weight, np.float32(1e-6))
+        np.maximum(weight, np.float32(1e-6), out=weight)
         total /= weight[..., None]
         validity /= weight
-        return np.clip(total, 0, 1), np.clip(validity, 0, 1)
+        return np.clip(total, 0, 1, out=total), np.clip(validity, 0, 1, out=validity)
 
     def detail(self, rows: slice, cols: slice) -> Image:
         """What the detail transfer adds in a tile, in LR px: (4H, 4W, 3), in 0..1 levels."""
@@ -111,13 +112,8 @@ class Composite:
 
     def parts(self, rows: slice, cols: slice) -> Iterator[tuple[int, Image]]:
         """Each reference that serves a tile, in LR px: its index, and its share (4H, 4W)."""
-        here = grid(
-            slice(rows.start * SCALE, rows.stop * SCALE),
-            slice(cols.start * SCALE, cols.stop * SCALE),
-            FIELD / SCALE,
-        )
         for index, (share, used) in enumerate(zip(self.shares, self.useful, strict=True)):
-            part = sample(share, here) if used else None
+            part = read_field(share, rows, cols) if used else None
             if part is not None and part.any():
                 yield index, part
 

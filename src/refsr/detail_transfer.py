@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from refsr.registration import Reference, Registration, aligned_reference
 from refsr.resize import imresize
-from refsr.warp import BAND_ROWS, FIELD, SCALE, Image, grid, sample, shrink4
+from refsr.warp import BAND_ROWS, FIELD, SCALE, Image, read_field, shrink4
 
 LOW, HIGH = 0.85, 1.0  # agreement at which detail begins to be added, and is added in full
 
@@ -53,9 +53,7 @@ def detail_of(
     Within six LR pixels of the tile's border it is not exact.
     """
     aligned, validity = aligned_reference(registration, reference, lr, rows, cols)
-    hr_rows = slice(rows.start * SCALE, rows.stop * SCALE)
-    hr_cols = slice(cols.start * SCALE, cols.stop * SCALE)
-    gate = sample(detail_gate(registration), grid(hr_rows, hr_cols, FIELD / SCALE))
+    gate = read_field(detail_gate(registration), rows, cols)
     detail = fine_detail(aligned)
     detail *= (validity * gate)[..., None]
     return detail

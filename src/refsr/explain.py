@@ -22,7 +22,8 @@ from refsr.composite import Composite, compose_references
 from refsr.errors import DataError, ModelError
 from refsr.photo import Photo, to_colours_of
 from refsr.registration import prepare_reference
-from refsr.runtime import Device, pick_provider
+from refsr.runtime import Device
+from refsr.runtime_onnx import pick_provider
 from refsr.tiling import cut
 from refsr.upscaler import back_project
 from refsr.warp import FIELD, SCALE, Field, sample

@@ -13,11 +13,13 @@ from refsr.matching import Features, Points
 from refsr.reference import Reference, warped_gray
 from refsr.warp import BAND_ROWS, FIELD, Field, Image, grid, sample
 
-WORKING_SIDE = 1600  # an LR photo is not enlarged beyond this for finding features
+WORKING_SIDE = 800  # an LR photo is not enlarged beyond this for finding features
 MAX_FEATURES = 4000
 MIN_INLIERS = 8  # fewer agree by chance in unrelated photos
 NODE = 8  # LR pixels between the nodes of the smooth field
+NODES_AT_ONCE = 2048  # bounds the memory of their fits
 NEIGHBOURS = 40  # inliers that each node of the smooth field is fitted to
+SETTLED = 0.1  # LR pixels: a guided round that moves the field by less is the last
 GUIDED_RATIO = 0.92  # a guided match has few rivals
 
 
@@ -109,11 +111,15 @@ def corrections(geometry: Geometry, rows: int, cols: int, step: Points) -> Field
     residual = geometry.xy_ref - matching.project(geometry.homography, points)
     weight = np.ones(len(residual))
     tolerance = 0.5 * geometry.zoom
+    index = matching.nearest(points, points, NEIGHBOURS)
     for _ in range(3):  # a match far from its neighbours' fit loses its say
-        fitted = matching.local_affine(points, points, residual, weight, NEIGHBOURS)
+        fitted = matching.local_affine(points, points, residual, weight, index)
         weight = 1.0 / (1.0 + ((fitted - residual) ** 2).sum(axis=1) / tolerance**2)
-    fits = [matching.local_affine(row, points, residual, weight, NEIGHBOURS) for row in nodes]
-    return np.stack(fits).astype(np.float32)
+    flat = nodes.reshape(-1, 2)
+    index = matching.nearest(flat, points, NEIGHBOURS)
+    bands = [slice(start, start + NODES_AT_ONCE) for start in range(0, len(flat), NODES_AT_ONCE)]
+    fits = [matching.local_affine(flat[b], points, residual, weight, index[b]) for b in bands]
+    return np.concatenate(fits).reshape(rows, cols, 2).astype(np.float32)
 
 
 def guided_geometry(
@@ -142,7 +148,7 @@ def guided_geometry(
 def rematch(
     gray: Image, features: Features, enlarge: float, geometry: Geometry, reference: Reference
 ) -> tuple[Geometry, Field]:
-    """Two guided rounds of matching: a better sparse geometry, and its smooth field."""
+    """Guided rounds of matching, two at most: a better sparse geometry, and its smooth field."""
     height, width = gray.shape
     xy_ref = smooth_field(geometry, height, width)
     for _ in range(2):
@@ -150,5 +156,8 @@ def rematch(
         if second is None or len(second.xy_lr) < len(geometry.xy_lr) // 2:
             break
         geometry = second
-        xy_ref = smooth_field(geometry, height, width)
+        before, xy_ref = xy_ref, smooth_field(geometry, height, width)
+        moved = cv2.absdiff(before[::NODE, ::NODE], xy_ref[::NODE, ::NODE]).max(axis=2)
+        if np.median(moved) < SETTLED * geometry.zoom:
+            break
     return geometry, xy_ref

@@ -24,7 +24,12 @@ class TileNetwork(Protocol):
     """What upscales a tile: ``refsr.runtime.Network``, or one of the classes below."""
 
     model: Model
-    provider: str
+    notes: list[str]  # what a reader should know of how it was loaded
+
+    @property
+    def provider(self) -> str:
+        """What runs the model, in words for the report."""
+        ...
 
     @property
     def passes(self) -> int:
@@ -54,6 +59,7 @@ class Crisp:
         self.true, self.crisp = true, crisp
         self.model, self.provider = true.model, true.provider
         self.passes = true.passes + crisp.passes
+        self.notes = [*true.notes, *crisp.notes]
 
     def probe(self) -> tuple[float, float]:
         """As of ``Network.probe``; one after the other."""
@@ -79,7 +85,7 @@ class Ensemble:
 
     def __init__(self, network: TileNetwork) -> None:
         self.network, self.model, self.provider = network, network.model, network.provider
-        self.passes = len(VIEWS) * network.passes
+        self.passes, self.notes = len(VIEWS) * network.passes, network.notes
 
     def probe(self) -> tuple[float, float]:
         """As of ``Network.probe``: one view's memory, the time of all."""

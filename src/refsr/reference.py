@@ -14,7 +14,7 @@ from refsr.matching import Features
 from refsr.resize import cubic
 from refsr.warp import FIELD, SCALE, Field, Image, area_ratio, shrunk_warp
 
-WORKING_SIDE = 1600  # features are found at most at this size: a larger reference costs no more
+WORKING_SIDE = 1200  # features are found at most at this size: a larger reference costs no more
 MAX_FEATURES = 12000
 SMALLEST = 16  # pixels: below this side there is nothing that a feature could hold on to
 SOFTEN = 1.15  # filter a little below the output's resolution: aliasing costs more than softness

@@ -19,7 +19,7 @@ from refsr import flow, matching
 from refsr.colour_match import IDENTITY, apply_colour, colour_match
 from refsr.geometry import Geometry, enlargement, first_geometry, input_features, rematch
 from refsr.reference import Reference, at_level, prepare_reference, warped_gray, zoom_of
-from refsr.warp import FIELD, SCALE, Field, Image, grid, read_field, render, sample, shrunk_warp
+from refsr.warp import FIELD, Field, Image, grid, read_field, render, shrunk_warp
 
 __all__ = ["Reference", "Registration", "aligned_reference", "prepare_reference", "register"]
 
@@ -165,9 +165,7 @@ def aligned_reference(
     tile (4H, 4W, 3) float32 0..1 and its geometric validity (4H, 4W) float32 0..1. A pixel's value
     does not depend on the tile that it is asked for with.
     """
-    hr_rows = slice(rows.start * SCALE, rows.stop * SCALE)
-    hr_cols = slice(cols.start * SCALE, cols.stop * SCALE)
-    validity = sample(registration.validity, grid(hr_rows, hr_cols, FIELD / SCALE))
+    validity = read_field(registration.validity, rows, cols)
     if not registration.matched:
         return np.zeros((*validity.shape, 3), np.float32), validity
     xy_ref = read_field(registration.xy_ref, rows, cols)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SCALE = 4  # HR pixels per LR pixel: what every model makes
+BLOCK = 64  # rows of a matrix product: more do work in vain, fewer are not worth the call
 KERNEL_WIDTH = 4.0  # support of the cubic kernel in source pixels, before antialiasing stretches it
 
 
@@ -49,10 +50,31 @@ def contributions(
     return np.ascontiguousarray(weights[:, used]), np.ascontiguousarray(indices[:, used])
 
 
-def _resize_rows(
+def _multiply_rows(
     image: NDArray[np.float32], weights: NDArray[np.float64], indices: NDArray[np.intp]
 ) -> NDArray[np.float32]:
-    """Resize along the first axis: a sum over taps of weighted source rows."""
+    """Resize along the first axis, some rows at a time, each time by one matrix product."""
+    flat = image.reshape(len(image), -1)
+    out = np.empty((len(weights), flat.shape[1]), np.float32)
+    step = max(8, round(BLOCK * min(1.0, len(weights) / len(image))))
+    for start in range(0, len(weights), step):
+        rows = indices[start : start + step]
+        low, high = int(rows.min()), int(rows.max()) + 1
+        matrix = np.zeros((len(rows), high - low))
+        np.add.at(
+            matrix, (np.arange(len(rows))[:, None], rows - low), weights[start : start + step]
+        )
+        np.matmul(matrix.astype(np.float32), flat[low:high], out=out[start : start + step])
+    return out.reshape(-1, *image.shape[1:])
+
+
+def _add_rows(
+    image: NDArray[np.float32], weights: NDArray[np.float64], indices: NDArray[np.intp]
+) -> NDArray[np.float32]:
+    """Resize along the first axis: a sum over taps, in MATLAB's order, of weighted source rows.
+
+    Ten times slower than ``_multiply_rows``, but integers are rounded as MATLAB rounds them.
+    """
     shape = (len(weights),) + (1,) * (image.ndim - 1)
     out = np.zeros((len(weights), *image.shape[1:]), np.float32)
     for tap in range(weights.shape[1]):
@@ -83,11 +105,17 @@ def imresize(
     if min(size) < 1 or min(height, width) < 1:
         raise ValueError(f"cannot resize {height}x{width} to {size[0]}x{size[1]}")
     levels = np.iinfo(image.dtype).max if image.dtype.type in (np.uint8, np.uint16) else None
-    out = image.astype(np.float32)
-    for axis in sorted((0, 1), key=lambda axis: scales[axis]):  # the stronger shrink first
+    out = np.asarray(image, np.float32)
+    axes = sorted((0, 1), key=lambda axis: scales[axis])  # the stronger shrink first
+    if levels is None and scales[1] >= 1:
+        axes = [1, 0]  # columns are turned into rows while there are few of them
+    for axis in axes:
         weights, indices = contributions(image.shape[axis], size[axis], scales[axis])
         rows = np.ascontiguousarray(np.swapaxes(out, 0, axis))
-        out = np.swapaxes(_resize_rows(rows, weights, indices), 0, axis)
+        resized = (_multiply_rows if levels is None else _add_rows)(rows, weights, indices)
+        out = np.swapaxes(resized, 0, axis)
         if levels is not None:
             out = np.clip(np.floor(out + 0.5), 0, levels)
-    return np.ascontiguousarray(out.astype(image.dtype if levels is not None else np.float32))
+    return np.ascontiguousarray(
+        out.astype(image.dtype if levels is not None else np.float32, copy=False)
+    )

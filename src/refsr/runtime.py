@@ -1,10 +1,17 @@
-"""Running the network: one tile in, one tile out, whatever executes it."""
+"""Running the network: one tile in, one tile out, whatever executes it.
+
+What executes it is a ``Session``, one of ``runtime_onnx``, ``runtime_openvino``, ``runtime_torch``:
+each is fetched when it is chosen, and only then is its library imported.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import platform
 import time
-from typing import Any, Literal, cast
+from pathlib import Path
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,30 +21,29 @@ from refsr.memory import give_back, resident
 from refsr.resize import SCALE
 from refsr.weights import Model
 
-ERRORS_ONLY = 4  # fatal, of ONNX Runtime's log levels: what fails is raised, not printed
-Device = Literal["auto", "cpu", "cuda"]
-LEAST_BYTES = 8_000  # memory per LR pixel that is counted on, whatever a small tile took
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Runtime = Literal["auto", "onnx", "openvino", "torch"]
+LEAST_BYTES = 7_000  # memory per LR pixel that is counted on, whatever a small tile took
 PROBE = 64  # LR pixels a side of the tile that memory and speed are measured with
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+BF16_FLAGS = {"avx512_bf16", "amx_bf16"}  # what Linux calls a processor's bfloat16 units
+PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "torch"}
 
 Image = NDArray[np.float32]
 
 
-def pick_provider(device: Device) -> str:
-    """The ONNX Runtime provider for ``device``. Raises ModelError where it is not installed."""
-    import onnxruntime
+class Session(Protocol):
+    """A loaded model in a runtime."""
 
-    installed = cast("list[str]", onnxruntime.get_available_providers())
-    if device != "auto" and device not in PROVIDERS:
-        raise ModelError(f"There is no device {device!r}; there are: auto, {', '.join(PROVIDERS)}.")
-    if device == "auto":
-        return next(p for p in (PROVIDERS["cuda"], PROVIDERS["cpu"]) if p in installed)
-    if PROVIDERS[device] not in installed:
-        raise ModelError(
-            f"ONNX Runtime has no {device} support here; "
-            "install onnxruntime-gpu or use --device cpu."
-        )
-    return PROVIDERS[device]
+    provider: str  # what runs it, in words for the report
+
+    def run(self, lr: Image, ref: Image, validity: Image, release: bool) -> tuple[Image, Image]:
+        """sr (1, 3, 4H, 4W) and gate (1, 1, 4H, 4W) of one tile, float32.
+
+        ``lr`` (1, 3, H, W), ``ref`` (1, 3, 4H, 4W), ``validity`` (1, 1, 4H, 4W), float32 0..1, H
+        and W multiples of the model's grid. ``release``: give the memory back afterwards. Raises
+        whatever the runtime raises.
+        """
+        ...
 
 
 class Network:
@@ -45,34 +51,33 @@ class Network:
 
     passes = 1  # over a tile; see ``refsr.looks.TileNetwork``
 
-    def __init__(self, model: Model, device: Device = "auto", threads: int = 0) -> None:
-        """``threads``: of the processor, 0 for all. Raises ModelError where loading fails."""
-        import onnxruntime
+    def __init__(
+        self, model: Model, device: Device = "auto", threads: int = 0, runtime: Runtime = "auto"
+    ) -> None:
+        """``threads``: of the processor, 0 for all.
 
+        Where ``runtime`` is "auto" and the one picked does not load, ONNX Runtime on the processor
+        takes its place, and ``notes`` says so. Raises ModelError where loading fails.
+        """
         if threads < 0:
             raise ModelError(f"{threads} threads do not exist; give 0 for all cores.")
-        onnxruntime.set_default_logger_severity(ERRORS_ONLY)
-        self.model, self.provider = model, pick_provider(device)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
-        options.log_severity_level = ERRORS_ONLY
-        options.enable_mem_pattern = False  # its plans take a third more memory and no less time
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        check_known(runtime, device)
+        self.model, self.notes = model, list[str]()
+        picked = pick_runtime(device) if runtime == "auto" else runtime
+        threads = threads or len(os.sched_getaffinity(0))
         try:
-            self.session: Any = onnxruntime.InferenceSession(
-                str(model.path),
-                options,
-                providers=[self.provider],
-                enable_fallback=0,  # it would print, and try the same again
-            )
-        except Exception as error:  # onnxruntime's own exceptions share no base
-            raise ModelError(
-                f"{model.path} is no model that ONNX Runtime can load; export it again."
-            ) from error
-        self.giving_back = onnxruntime.RunOptions()
-        arena = "cpu:0;gpu:0" if self.provider == PROVIDERS["cuda"] else "cpu:0"
-        self.giving_back.add_run_config_entry("memory.enable_memory_arena_shrinkage", arena)
+            self.session = open_session(picked, model, device, threads)
+        except ModelError as error:
+            if runtime != "auto" or device != "auto":
+                raise
+            self.session = open_session("onnx", model, "cpu", threads)
+            self.notes.append(f"run by ONNX Runtime on the processor: {error}")
         self.cost: tuple[float, float] | None = None
+
+    @property
+    def provider(self) -> str:
+        """What runs the model, in words for the report."""
+        return self.session.provider
 
     def probe(self) -> tuple[float, float]:
         """Bytes of memory and seconds that one LR pixel takes here, by running one small tile."""
@@ -107,16 +112,101 @@ class Network:
 
         def nchw(image: Image, scale: int) -> Image:
             image = image if image.ndim == 3 else image[..., None]
-            image = np.pad(image, ((0, down * scale), (0, right * scale), (0, 0)), "edge")
-            return np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32)
+            image = image.transpose(2, 0, 1)[None]
+            if down or right:
+                image = np.pad(
+                    image, ((0, 0), (0, 0), (0, down * scale), (0, right * scale)), "edge"
+                )
+            return np.ascontiguousarray(image, np.float32)
 
-        feed = {"lr": nchw(lr, 1), "ref": nchw(ref, SCALE), "validity": nchw(validity, SCALE)}
+        tile = nchw(lr, 1), nchw(ref, SCALE), nchw(validity, SCALE)
         try:
-            sr, gate = self.session.run(["sr", "gate"], feed, self.giving_back if release else None)
+            sr, gate = self.session.run(*tile, release)
         except Exception as error:
-            if "alloc" in str(error).lower():
+            if any(word in str(error).lower() for word in ("alloc", "out of memory")):
                 raise MemoryError(str(error)) from error
             words = " ".join(str(error).split()).rstrip(".")
             raise ModelError(f"The model {self.model.name} failed: {words}.") from error
         rows, columns = slice(0, height * SCALE), slice(0, width * SCALE)
         return sr[0, :, rows, columns].transpose(1, 2, 0), gate[0, 0, rows, columns]
+
+
+def check_known(runtime: str, device: str) -> None:
+    """Raises ModelError for a runtime or device that does not exist."""
+    for kind, name, names in (
+        ("runtime", runtime, get_args(Runtime)),
+        ("device", device, get_args(Device)),
+    ):
+        if name not in names:
+            raise ModelError(f"There is no {kind} {name!r}; there are: {', '.join(names)}.")
+
+
+def pick_runtime(device: Device) -> Runtime:
+    """What runs the network where nobody says; measured in docs/BENCHMARKS.md.
+
+    ONNX Runtime, but for three cases: a processor with bfloat16, where OpenVINO takes half the
+    time; an NVIDIA card that ONNX Runtime was not built for and torch was; and Apple's ``mps``.
+    On other processors OpenVINO is a tenth quicker and takes a second longer to load.
+    """
+    from refsr.runtime_onnx import provider_of
+
+    if device == "mps":
+        return "torch" if installed("torch") else "onnx"
+    on_card = provider_of(device) is not None and provider_of(device) != provider_of("cpu")
+    if device != "cpu" and not on_card and torch_has_cuda():
+        return "torch"
+    if device in ("auto", "cpu") and not on_card and has_bf16() and installed("openvino"):
+        return "openvino"
+    return "onnx"
+
+
+def describe_runtimes() -> dict[str, Any]:
+    """For `refsr info`: the runtimes that are installed, the one that "auto" picks, and bf16."""
+    return {
+        "runtimes": [name for name in PACKAGES if installed(name)],
+        "auto": pick_runtime("auto"),
+        "bfloat16": "yes" if has_bf16() else "no",
+    }
+
+
+def open_session(runtime: Runtime, model: Model, device: Device, threads: int) -> Session:
+    """Load a model in a runtime. Raises ModelError, one sentence."""
+    if not installed(runtime):
+        extra = {"torch": "train", "openvino": "openvino"}.get(runtime)
+        what = f"'refsr[{extra}]'" if extra else "onnxruntime"
+        raise ModelError(f"{runtime} is not installed; install it with: pip install {what}")
+    if runtime == "openvino":
+        from refsr.runtime_openvino import OpenVinoSession
+
+        return OpenVinoSession(model, device, threads)
+    if runtime == "torch":
+        from refsr.runtime_torch import TorchSession
+
+        return TorchSession(model, device, threads)
+    from refsr.runtime_onnx import OnnxSession
+
+    return OnnxSession(model, device, threads)
+
+
+def installed(runtime: str) -> bool:
+    """Whether a runtime's package is there; it is not imported."""
+    return importlib.util.find_spec(PACKAGES[runtime]) is not None
+
+
+def has_bf16() -> bool:
+    """Whether this processor computes in bfloat16; where the system does not say, no."""
+    try:
+        words = set(Path("/proc/cpuinfo").read_text().split())
+    except OSError:
+        return False
+    return bool(BF16_FLAGS & words)
+
+
+def torch_has_cuda() -> bool:
+    """Whether torch can use an NVIDIA card; torch is imported only where there may be one."""
+    there = Path("/dev/nvidiactl").exists() or platform.system() == "Windows"
+    if not (there and installed("torch")):
+        return False
+    import torch
+
+    return torch.cuda.is_available()

@@ -1,13 +1,14 @@
 """Tiles: a photo is worked on in parts, so that memory does not grow with it.
 
 Tiles are cut on the network's grid (its non-local blocks attend in windows of it) and overlap by a
-halo that covers what reaches across, so a tiled result is the untiled one.
+halo that covers what reaches across, so a tiled result is the untiled one. With a halo of half a
+grid cell the cores meet in the middle of a cell, which both neighbours compute whole.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 
 
 @dataclass(frozen=True)
@@ -47,15 +48,21 @@ def whole(height: int, width: int) -> Tile:
     return Tile(rows, cols, rows, cols)
 
 
-def spans(part: slice, length: int, step: int, halo: int) -> list[tuple[slice, slice]]:
+def spans(
+    part: slice, length: int, step: int, halo: int, multiple: int
+) -> list[tuple[slice, slice]]:
     """(computed, core) intervals of one axis of a photo of that ``length``.
 
-    Cores of ``step`` cover ``part``; the halo to both sides ends at the photo's border.
+    Cores of ``step`` cover ``part``. What is computed begins and ends on the grid, ``halo`` or more
+    to both sides of the core, or at the photo's border.
     """
+    shift = halo % multiple
+    meet = [*range(part.start + step + shift, part.stop, step)]
     out: list[tuple[slice, slice]] = []
-    for start in range(part.start, part.stop, step):
-        stop = min(part.stop, start + step)
-        out.append((slice(max(0, start - halo), min(length, stop + halo)), slice(start, stop)))
+    for start, stop in pairwise([part.start, *meet, part.stop]):
+        low = max(0, (start - halo) // multiple * multiple)
+        high = min(length, -(-(stop + halo) // multiple) * multiple)
+        out.append((slice(low, high), slice(start, stop)))
     return out
 
 
@@ -65,13 +72,11 @@ def choices(part: slice, length: int, halo: int, multiple: int) -> list[tuple[in
     extent = part.stop - part.start
     count = 0
     for step in range(multiple, extent + multiple, multiple):
-        if -(-extent // step) == count:
+        parts = spans(part, length, step, halo, multiple)
+        if len(parts) == count:
             continue  # as many parts as before, only less even
-        count = -(-extent // step)
-        sizes = [
-            -(-(c.stop - c.start) // multiple) * multiple
-            for c, _ in spans(part, length, step, halo)
-        ]
+        count = len(parts)
+        sizes = [-(-(c.stop - c.start) // multiple) * multiple for c, _ in parts]
         out.append((step, sum(sizes), max(sizes)))
     return out
 
@@ -102,6 +107,6 @@ def cut(
     step_y, step_x = min(possible)[1:] if possible else (multiple, multiple)
     return [
         Tile(rows, cols, core_rows, core_cols)
-        for rows, core_rows in spans(part.core_rows, height, step_y, halo)
-        for cols, core_cols in spans(part.core_cols, width, step_x, halo)
+        for rows, core_rows in spans(part.core_rows, height, step_y, halo, multiple)
+        for cols, core_cols in spans(part.core_cols, width, step_x, halo, multiple)
     ]

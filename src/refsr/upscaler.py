@@ -35,16 +35,16 @@ from refsr.provenance import amounts_of, borrowed_share, detail_amounts, provena
 from refsr.registration import Reference, prepare_reference
 from refsr.report import build_report
 from refsr.resize import SCALE, imresize
-from refsr.runtime import Device, Network
+from refsr.runtime import Device, Network, Runtime
 from refsr.tiling import Tile, cut, whole
 from refsr.weights import AUTO, CLEAN, CRISP, DAMAGED, DETAIL_TRANSFER, find_model
 
-HALO = 32  # LR pixels around a tile; a multiple of every shipped model's grid
+HALO = 16  # LR pixels around a tile: beyond it, what is cut off changes 0.1 grey levels at most
 GRID = 32  # where the tiles of the detail transfer begin
 TRANSFER_BYTES = 2_000  # memory of the detail transfer per LR pixel of a tile, measured
 TRANSFER_SECONDS = 5e-6  # per LR pixel
-PROBED_FROM = 100_000  # LR pixels; a smaller photo is done before its network is measured
-USUAL_COST = 8_000.0, 30e-6  # bytes and seconds per LR pixel of a smaller photo
+PROBED_FROM = 400_000  # LR pixels; below, measuring the network takes 2 % of the time or more
+USUAL_COST = 7_000.0, 40e-6  # bytes and seconds per LR pixel of a smaller photo
 BACK_PROJECTIONS = 2  # each halves the error when shrunk again; PSNR hardly notices
 DAMAGED_NOTE = f"compressed, noisy or blurred: the model {DAMAGED} was chosen for this photo"
 ONLY_TRUE_NOTE = "the crisp look is for clean photos with a reference: this is the true look"
@@ -153,6 +153,7 @@ class Upscaler:
         model: str = AUTO,
         *,
         device: Device = "auto",
+        runtime: Runtime = "auto",
         threads: int = 0,
         max_memory: int | str = "auto",
         max_pixels: int = 200_000_000,
@@ -162,7 +163,8 @@ class Upscaler:
         """Load a model once, for many photos.
 
         ``model``: "auto" (for each photo the one for clean or the one for damaged small photos), a
-        shipped name, "detail-transfer", or an ONNX file. ``threads``: 0 for all cores.
+        shipped name, "detail-transfer", or an ONNX file. ``runtime``: what runs it; "auto" is what
+        `refsr info` says. ``threads``: 0 for all cores.
         ``max_memory``: what the whole program should keep to, in bytes or in words such as "2GB";
         "auto" is half of the free memory, at most 1.5 GB. ``max_pixels``: the largest photo that is
         opened. ``look``: "true", or "crisp", sharper where a reference supports it, in twice the
@@ -179,9 +181,9 @@ class Upscaler:
             return cls(None, allowed, max_pixels)
 
         def loaded(name: str) -> TileNetwork:
-            network: TileNetwork = Network(find_model(name), device, threads)
+            network: TileNetwork = Network(find_model(name), device, threads, runtime)
             if look == "crisp" and name == CLEAN:
-                network = Crisp(network, Network(find_model(CRISP), device, threads))
+                network = Crisp(network, Network(find_model(CRISP), device, threads, runtime))
             return Ensemble(network) if ensemble else network
 
         if model != AUTO:
@@ -361,6 +363,7 @@ class Upscaler:
                 "look": self.look,
                 "notes": [
                     *notes_of(photo, references),
+                    *(network.notes if network else []),
                     *self.notes(network is not self.network, used),
                 ],
             },

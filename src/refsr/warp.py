@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from refsr.resize import SCALE, contributions
+from refsr.resize import SCALE, imresize
 
 FIELD = 2  # field pixels per LR pixel
 BAND_ROWS = 64  # LR rows rendered at a time: bounds memory whatever the size of the input
@@ -26,9 +26,10 @@ Field = NDArray[np.float32]
 
 def grid(rows: slice, cols: slice, ratio: float = 1.0) -> Field:
     """(H, W, 2) coordinates of the pixels in ``rows`` x ``cols``, in an image ``ratio`` larger."""
-    x = (np.arange(cols.start, cols.stop, dtype=np.float32) + 0.5) * ratio - 0.5
-    y = (np.arange(rows.start, rows.stop, dtype=np.float32) + 0.5) * ratio - 0.5
-    return np.ascontiguousarray(np.stack(np.meshgrid(x, y), axis=-1).astype(np.float32))
+    xy = np.empty((rows.stop - rows.start, cols.stop - cols.start, 2), np.float32)
+    xy[..., 0] = (np.arange(cols.start, cols.stop, dtype=np.float32) + 0.5) * ratio - 0.5
+    xy[..., 1] = ((np.arange(rows.start, rows.stop, dtype=np.float32) + 0.5) * ratio - 0.5)[:, None]
+    return xy
 
 
 def sample(image: NDArray[np.float32], xy: Field, interpolation: int = cv2.INTER_LINEAR) -> Image:
@@ -45,20 +46,31 @@ def sample(image: NDArray[np.float32], xy: Field, interpolation: int = cv2.INTER
 
 def cut(image: NDArray[Any], xy: Field) -> tuple[NDArray[Any], Field]:
     """The part of an image that ``xy`` looks at, and ``xy`` in that part: nothing else changes."""
-    size = np.array([image.shape[1], image.shape[0]])
     margin = 5  # Lanczos4 reads four pixels to each side
-    xy = np.clip(xy, np.float32(-1), size.astype(np.float32))
-    x, y = xy[..., 0], xy[..., 1]
-    low = np.clip(np.floor([x.min(), y.min()]).astype(int) - margin, 0, size - 1)
-    high = np.ceil([x.max(), y.max()]).astype(int) + margin + 1
-    return image[low[1] : high[1], low[0] : high[0]], xy - low.astype(np.float32)
+    parts: list[slice] = []
+    places: list[Any] = []
+    for channel, size in enumerate((image.shape[1], image.shape[0])):
+        place = np.clip(cv2.extractChannel(xy, channel), np.float32(-1), np.float32(size))
+        low = min(max(int(np.floor(place.min())) - margin, 0), size - 1)
+        parts.append(slice(low, int(np.ceil(place.max())) + margin + 1))
+        place -= np.float32(low)
+        places.append(place)
+    return image[parts[1], parts[0]], cast(Field, cv2.merge(places))
 
 
-def read_field(field: Field, rows: slice, cols: slice) -> Field:
-    """The field (2h, 2w, 2) at HR resolution (rows and cols in LR pixels): (4H, 4W, 2)."""
-    hr_rows = slice(rows.start * SCALE, rows.stop * SCALE)
-    hr_cols = slice(cols.start * SCALE, cols.stop * SCALE)
-    return sample(field, grid(hr_rows, hr_cols, FIELD / SCALE))
+def read_field(field: Field | Image, rows: slice, cols: slice) -> Field:
+    """A field (2h, 2w[, C]) at HR resolution (rows and cols in LR pixels): (4H, 4W[, C])."""
+    parts: list[slice] = []
+    inner: list[slice] = []
+    for part, length in ((rows, field.shape[0]), (cols, field.shape[1])):
+        start, stop = max(0, FIELD * part.start - 1), min(length, FIELD * part.stop + 1)
+        first = (FIELD * part.start - start) * SCALE // FIELD
+        parts.append(slice(start, stop))
+        inner.append(slice(first, first + SCALE * (part.stop - part.start)))
+    near = np.ascontiguousarray(field[parts[0], parts[1]])
+    ratio = SCALE // FIELD
+    large = cv2.resize(near, None, fx=ratio, fy=ratio, interpolation=cv2.INTER_LINEAR)
+    return np.ascontiguousarray(large[inner[0], inner[1]], np.float32)
 
 
 def render(pixels: NDArray[np.uint8], xy: Field, interpolation: int = cv2.INTER_CUBIC) -> Image:
@@ -73,13 +85,7 @@ def render(pixels: NDArray[np.uint8], xy: Field, interpolation: int = cv2.INTER_
 
 def shrink4(hr: Image) -> Image:
     """MATLAB's antialiased bicubic shrink by four without rounding: float32 (4h, 4w[, C])."""
-    height, width = hr.shape[:2]
-    weights, _ = contributions(64, 16, 1 / SCALE)  # the same weights for every output pixel
-    kernel = weights[8].astype(np.float32)
-    before = (len(kernel) - SCALE) // 2
-    padded = cv2.copyMakeBorder(hr, before, before, before, before, cv2.BORDER_REPLICATE)
-    blurred = cv2.sepFilter2D(padded, cv2.CV_32F, kernel, kernel, anchor=(0, 0))
-    return cast(Image, np.ascontiguousarray(blurred[:height:SCALE, :width:SCALE]))
+    return imresize(hr, scale=1 / SCALE)
 
 
 def shrunk_warp(pixels: NDArray[np.uint8], field: Field) -> Image:

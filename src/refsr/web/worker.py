@@ -15,8 +15,9 @@ import sys
 import traceback
 from typing import Any
 
-from refsr.cli import OPENCV_NO_MEMORY, OUT_OF_MEMORY, quiet_libraries
+from refsr.cli import OUT_OF_MEMORY, quiet_libraries
 from refsr.errors import RefsrError
+from refsr.memory import is_out_of_memory
 from refsr.web.tasks import TASKS, Bench
 
 BUG = "Something in refsr went wrong with this photo; the terminal of the server says what."
@@ -25,7 +26,7 @@ NO_MEMORY = OUT_OF_MEMORY.partition(";")[0] + "; try a smaller photo or fewer re
 
 def failure(error: Exception, task: dict[str, Any]) -> dict[str, Any]:
     """What the server is told: a sentence that names files as the user does, and whose fault."""
-    if isinstance(error, MemoryError) or getattr(error, "code", None) == OPENCV_NO_MEMORY:
+    if is_out_of_memory(error):
         return {"sentence": NO_MEMORY, "part": None, "fault": True}
     if not isinstance(error, RefsrError):
         traceback.print_exception(error)

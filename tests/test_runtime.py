@@ -1,0 +1,168 @@
+"""Every runtime gives the same picture, and what cannot run is said in one sentence."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from refsr import RefsrError, runtime
+from refsr.errors import ModelError
+from refsr.runtime import Network, Runtime
+from refsr.weights import Model, find_model
+from scenes import facade
+
+TILE = 72, 60  # LR pixels; no multiples of the network's grid
+
+
+def tile() -> tuple[Any, Any, Any]:
+    """A rendered LR photo, its own truth as reference, and validity with an edge in it."""
+    from refsr.resize import imresize
+
+    hr = facade(3)[: 4 * TILE[0], : 4 * TILE[1]].astype(np.float32) / np.float32(255)
+    validity = np.ones(hr.shape[:2], np.float32)
+    validity[:, : hr.shape[1] // 3] = 0
+    return imresize(hr, scale=0.25), hr, validity
+
+
+def apart(first: Any, second: Any) -> float:
+    """The largest difference in grey levels of 8 bits."""
+    return 255 * float(np.abs(first - second).max())
+
+
+@pytest.fixture(scope="module")
+def expected() -> tuple[Any, Any]:
+    return Network(find_model("ssen"), "cpu", 1, "onnx").run(*tile())
+
+
+@pytest.mark.parametrize("name", ["openvino", "torch"])
+def test_runtimes_agree(name: Runtime, expected: tuple[Any, Any]) -> None:
+    pytest.importorskip(name)
+    network = Network(find_model("ssen"), "cpu", 1, name)
+    assert network.provider.startswith(name)
+    for ours, theirs in zip(network.run(*tile(), release=True), expected, strict=True):
+        assert ours.shape == theirs.shape
+        assert apart(ours, theirs) < 0.1
+
+
+def test_openvino_adds_up_outside_of_its_graph(expected: tuple[Any, Any]) -> None:
+    """Where the processor has no bfloat16, OpenVINO computes in float32: the same picture."""
+    pytest.importorskip("openvino")
+    from refsr.runtime_openvino import OpenVinoSession
+
+    network = Network(find_model("ssen"), "cpu", 1, "onnx")
+    network.session = OpenVinoSession(network.model, "cpu", 1, "bf16")
+    assert network.session.parts
+    sr, gate = network.run(*tile())
+    allowed = 1.0 if runtime.has_bf16() else 0.1
+    assert apart(sr, expected[0]) < allowed
+    assert float(np.abs(gate - expected[1]).max()) < 0.05
+
+
+def test_torch_computes_again_what_is_not_finite(expected: tuple[Any, Any]) -> None:
+    torch = pytest.importorskip("torch")
+    from refsr.runtime_torch import TorchSession
+
+    network = Network(find_model("ssen"), "cpu", 1, "onnx")
+    network.session = session = TorchSession(network.model, "cpu", 1)
+    session.type = torch.float16  # as on a card
+    forward, types = session.forward, list[Any]()
+
+    def overflowing(parts: list[Any], type: Any) -> Any:
+        types.append(type)
+        sr, gate = forward(parts, None)
+        if type is not None:
+            sr[0, 0, 0, 0] = float("nan")
+        return sr, gate
+
+    session.forward = overflowing
+    sr, _ = network.run(*tile())
+    assert types == [torch.float16, None]
+    assert apart(sr, expected[0]) < 0.1
+
+
+def test_a_runtime_that_is_not_installed_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    for name, extra in (("openvino", "refsr[openvino]"), ("torch", "refsr[train]")):
+        with pytest.raises(RefsrError, match="pip install") as caught:
+            Network(find_model("ssen"), "cpu", 1, name)
+        assert extra in str(caught.value)
+
+
+def test_auto_falls_back_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = runtime.open_session
+
+    def broken(name: Runtime, model: Model, device: Any, threads: int) -> Any:
+        if name == "openvino":
+            raise ModelError("OpenVINO is broken here.")
+        return opened(name, model, device, threads)
+
+    monkeypatch.setattr(runtime, "pick_runtime", lambda _: "openvino")
+    monkeypatch.setattr(runtime, "open_session", broken)
+    network = Network(find_model("ssen"))
+    assert network.provider == "onnx, CPUExecutionProvider"
+    assert network.notes == ["run by ONNX Runtime on the processor: OpenVINO is broken here."]
+    with pytest.raises(RefsrError, match="OpenVINO is broken here"):
+        Network(find_model("ssen"), runtime="openvino")
+
+
+def test_a_provider_that_does_not_start_is_no_silent_fallback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """ONNX Runtime itself goes on on the processor when its card does not start."""
+    import onnxruntime
+
+    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    session = onnxruntime.InferenceSession
+
+    def without_card(path: str, options: Any, providers: list[str]) -> Any:
+        return session(path, options, providers=providers[1:] or providers)
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", without_card)
+    with pytest.raises(RefsrError, match="could not start its CUDAExecutionProvider"):
+        Network(find_model("ssen"), "cuda", runtime="onnx")
+    network = Network(find_model("ssen"))
+    assert network.provider == "onnx, CPUExecutionProvider"
+    assert "could not start its CUDAExecutionProvider" in network.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("device", "cards", "bf16", "picked"),
+    [
+        ("auto", [], False, "onnx"),
+        ("auto", [], True, "openvino"),
+        ("cpu", ["CUDAExecutionProvider"], True, "openvino"),
+        ("auto", ["CUDAExecutionProvider"], True, "onnx"),
+        ("cuda", [], True, "onnx"),  # which says what to install
+        ("mps", [], False, "torch"),
+    ],
+)
+def test_what_auto_picks(
+    device: Any, cards: list[str], bf16: bool, picked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnxruntime
+
+    providers = [*cards, "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
+    monkeypatch.setattr(runtime, "has_bf16", lambda: bf16)
+    monkeypatch.setattr(runtime, "installed", lambda name: True)
+    monkeypatch.setattr(runtime, "torch_has_cuda", lambda: False)
+    assert runtime.pick_runtime(device) == picked
+
+
+def test_what_does_not_exist(tmp_path: Path) -> None:
+    with pytest.raises(RefsrError, match="There is no runtime 'onyx'"):
+        Network(find_model("ssen"), runtime="onyx")  # type: ignore[arg-type]
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"no model")
+    model = Model("broken", broken, 32, {})
+    for name in ("onnx", "openvino", "torch"):
+        if runtime.installed(name):
+            with pytest.raises(RefsrError, match=r"broken\.onnx is n"):
+                Network(model, "cpu", 1, name)  # type: ignore[arg-type]
