@@ -496,6 +496,22 @@ def test_a_clean_photo_gets_the_model_for_clean_ones() -> None:
         assert loaded().upscale(photo).report["model"] == CLEAN
 
 
+def test_with_a_reference_a_lightly_compressed_photo_counts_as_damaged() -> None:
+    """A foreign reference, or none of its strength, changes nothing: not the model either."""
+    packed, upscaler = as_jpeg(small(), 90), loaded()
+    upscaler.set_reference(other_view())
+    given = upscaler.upscale(packed)
+    assert given.report["model"] == DAMAGED
+    assert upscaler.upscale(packed, strength=0).report["model"] == CLEAN
+    assert upscaler.upscale(as_jpeg(small(), 97)).report["model"] == CLEAN
+    upscaler.set_reference(foreign())
+    assert upscaler.upscale(packed).report["model"] == CLEAN
+    other = Upscaler.load(CLEAN)
+    other.set_reference(other_view())
+    clean = np.asarray(other.upscale(packed).image)
+    assert psnr(np.asarray(given.image), truth(), 4) > psnr(clean, truth(), 4) + 0.3
+
+
 def test_the_damage_of_a_photo_does_not_come_back() -> None:
     """Where the photo is clean the result, shrunk, is the photo; where it is damaged, it is not."""
     packed = as_jpeg(small(), 30)

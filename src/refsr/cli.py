@@ -572,7 +572,7 @@ def info(json: bool = False) -> None:
             print(f"{key:12} {', '.join(value) if isinstance(value, list) else value}")
     for name, card in facts["models"].items():
         size = f"{card['parameters'] / 1e6:.2f} M parameters"
-        print(f"model {name:6} x{card['scale']}, {size}. {card['note']}")
+        print(f"model {name:12} x{card['scale']}, {size}. {card['note']}")
     print("model detail-transfer, no network: bicubic and the reference's fine detail")
 
 

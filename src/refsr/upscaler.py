@@ -19,7 +19,7 @@ from refsr.atomic import is_folder
 from refsr.blocks import Overview, look_over
 from refsr.budget import Budget, Estimate, Job, budget_of, bytes_of, registration_seconds
 from refsr.composite import Composite
-from refsr.condition import condition_of, is_damaged
+from refsr.condition import JPEG_ALONE, JPEG_WITH_REFERENCE, condition_of, is_damaged
 from refsr.errors import DataError, ModelError, PhotoError
 from refsr.looks import Crisp, Ensemble, Look, TileNetwork
 from refsr.memory import (
@@ -273,9 +273,13 @@ class Upscaler:
         pixel_bytes = channels * photo.pixels.itemsize
         return Job(photo.height, photo.width, pixel_bytes, scale, prepared, sum(others))
 
-    def network_for(self, photo: Photo) -> TileNetwork | None:
-        """What upscales a photo: by its condition, where the choice is automatic."""
-        if self.for_damaged is not None and is_damaged(condition_of(photo)):
+    def network_for(self, photo: Photo, referenced: bool = False) -> TileNetwork | None:
+        """What upscales a photo: by its condition, where the choice is automatic.
+
+        ``referenced``: whether a reference is used, with which more photos count as damaged.
+        """
+        quality = JPEG_WITH_REFERENCE if referenced else JPEG_ALONE
+        if self.for_damaged is not None and is_damaged(condition_of(photo), quality):
             return self.for_damaged()
         return self.network
 
@@ -339,6 +343,7 @@ class Upscaler:
         registered = time.perf_counter()
         canvas = Canvas.of(photo, scale)
         used = None if overview is None or strength == 0 else overview
+        network = self.network_for(photo, used is not None and used.composite.matched)
         self.render(photo, used, network, canvas, budget, strength, partly(progress, before))
         result = photo.replaced(canvas.pixels, canvas.alpha)
         finished = time.perf_counter()
