@@ -23,7 +23,7 @@ PAGE = (ROOT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FRONT = {"cli", "__main__", "web", "batch", "cluster", "demo", "explain", "figure"}
 PUBLIC = {
-    "refsr": {"RefsrError", "Upscaler", "__version__"},
+    "refsr": {"Cancelled", "RefsrError", "Upscaler", "__version__"},
     "Upscaler": {
         *("load", "set_reference", "load_reference", "choose", "register", "in_colours_of"),
         *("job", "network_for", "budget", "estimate", "upscale", "render", "render_tile"),

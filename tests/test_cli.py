@@ -135,7 +135,7 @@ OUTPUTS: list[tuple[list[str], str]] = [
     (["-o", "{tmp}/out.png", "--report", "{small}"], "is a photo that is read"),
     (["-o", "{tmp}/out.png", "--model", "ssem"], "did you mean 'ssen'?"),
     (["-o", "{tmp}/out.png", "--model", "detail-transfr"], "did you mean 'detail-transfer'?"),
-    (["-o", "{tmp}/out.png", "--model", "xyz"], "there are: auto, ssen, ssen-robust"),
+    (["-o", "{tmp}/out.png", "--model", "xyz"], "there are: auto, ssen, ssen-crisp, ssen-robust"),
     (["-o", "{tmp}/out.png", "--model", "{tmp}/my.onnx"], "There is no model"),
     (["-o", "{tmp}/out.png", "--model", "{photos}/no_card.onnx"], "card"),
     (["-o", "{tmp}/out.png", "--model", "{photos}/foreign.onnx"], "not the file its card"),
@@ -407,9 +407,13 @@ def test_wrong_usage_is_2(arguments: list[str], capfd: Read) -> None:
 
 FLAGS = {
     "upscale": "-o --out --ref --model --device --runtime --max-memory --report --map --json "
-    "--quiet --max-pixels --threads --strip-metadata --scale --strength",
+    "--quiet --max-pixels --threads --strip-metadata --scale --strength --look --ensemble",
+    "batch": "-o --out --refs --resume --format --engine --address --workers --max-memory --json "
+    "--quiet --model --device --runtime --scale --strength --max-pixels --look --ensemble "
+    "--strip-metadata",
     "check": "--ref --json --max-pixels",
-    "evaluate": "--root --model --reference --json --max-side --jpeg --limit --quiet",
+    "evaluate": "--root --model --reference --json --max-side --jpeg --limit --quiet --look "
+    "--ensemble",
     "reproduce": "-o --out --root --model --pairs --limit --quiet",
     "data": "",  # its two tasks: tests/test_data_cli.py
     "train": "--resume",

@@ -27,6 +27,7 @@ class Known:
     model: Model = MODEL
     provider: str = "known"
     passes: int = 1
+    notes: list[str] = field(default_factory=list)
     released: list[bool] = field(default_factory=list)
 
     def probe(self) -> tuple[float, float]:

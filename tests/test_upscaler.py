@@ -361,7 +361,7 @@ def test_progress_rises_to_one_and_may_end_the_job() -> None:
     tiny = in_smallest_tiles()
     seen: list[float] = []
     tiny.upscale(small(), progress=seen.append)
-    assert len(seen) > 4
+    assert len(seen) >= 4
     assert seen == sorted(set(seen))
     assert seen[0] > 0
     assert seen[-1] == 1
