@@ -343,7 +343,8 @@ class Upscaler:
         registered = time.perf_counter()
         canvas = Canvas.of(photo, scale)
         used = None if overview is None or strength == 0 else overview
-        network = self.network_for(photo, used is not None and used.composite.matched)
+        if used is not None and used.composite.matched:
+            network = self.network_for(photo, referenced=True)
         self.render(photo, used, network, canvas, budget, strength, partly(progress, before))
         result = photo.replaced(canvas.pixels, canvas.alpha)
         finished = time.perf_counter()
