@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 import refsr.budget as budget_module
 import refsr.upscaler as road
-from refsr import RefsrError, Upscaler
+from refsr import RefsrError, Upscaler, forecast
 from refsr.blocks import HALO, Overview, cut_colour, look_over
 from refsr.budget import LEAST_FLOW, LEAST_TILE, MOST_FLOW, Estimate, Job, budget_of, bytes_of
 from refsr.colour_match import apply_colour
@@ -185,8 +185,8 @@ def test_a_job_is_announced_before_it_begins(natural: NDArray[np.uint8]) -> None
 def test_a_result_that_memory_cannot_hold_is_refused_in_words(
     natural: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(road, "free_memory", lambda: 1_000_000)
-    monkeypatch.setattr(road, "resident", lambda: 0)
+    monkeypatch.setattr(forecast, "free_memory", lambda: 1_000_000)
+    monkeypatch.setattr(forecast, "resident", lambda: 0)
     with pytest.raises(RefsrError, match=r"takes \d+ MB of memory, but only 1 MB are free"):
         Upscaler.load("detail-transfer").upscale(natural)
 

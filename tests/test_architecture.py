@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -33,20 +34,28 @@ PUBLIC = {
 }
 
 
+def nodes_of(module: str) -> Iterator[ast.AST]:
+    """The syntax of a module of the top level, or of all files of a package."""
+    path = SOURCE / f"{module}.py"
+    for file in [path] if path.is_file() else (SOURCE / module).glob("*.py"):
+        yield from ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+
+
 @lru_cache
 def imports(module: str) -> frozenset[str]:
     """The modules of refsr that one of the top level imports, at its top or in a function."""
-    tree = ast.parse((SOURCE / f"{module}.py").read_text(encoding="utf-8"))
     found: set[str] = set()
-    for node in ast.walk(tree):
+    for node in nodes_of(module):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "refsr":
             inside = (node.module or "").split(".")[1:2]
             found |= set(inside) or {alias.name for alias in node.names}
-    return frozenset(name for name in found if name not in {"Upscaler", "RefsrError"})
+    return frozenset(found - {module, "Upscaler", "RefsrError", "__version__"})
 
 
+@lru_cache
 def modules() -> list[str]:
-    return sorted(path.stem for path in SOURCE.glob("*.py") if path.stem != "__init__")
+    """The files of the top level, and the command line, which is a folder of them."""
+    return ["cli", *sorted(path.stem for path in SOURCE.glob("*.py") if path.stem != "__init__")]
 
 
 def test_imports_point_down() -> None:
@@ -62,7 +71,7 @@ def test_there_is_no_ring_of_imports() -> None:
     def walk(name: str, above: tuple[str, ...]) -> None:
         assert name not in above, " -> ".join((*above, name))
         for other in imports(name):
-            if (SOURCE / f"{other}.py").is_file():
+            if other in modules():
                 walk(other, (*above, name))
 
     for name in modules():

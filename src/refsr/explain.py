@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from refsr.back_projection import back_project
 from refsr.composite import Composite, compose_references
 from refsr.errors import DataError, ModelError
 from refsr.photo import Photo, to_colours_of
@@ -25,7 +26,6 @@ from refsr.registration import prepare_reference
 from refsr.runtime import Device
 from refsr.runtime_onnx import pick_provider
 from refsr.tiling import cut
-from refsr.upscaler import back_project
 from refsr.warp import FIELD, SCALE, Field, sample
 from refsr.weights import DETAIL_TRANSFER, Model, find_model
 

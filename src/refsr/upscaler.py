@@ -4,34 +4,37 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
-import PIL.Image
 from numpy.typing import NDArray
 
-from refsr.album import RANKED_FROM, Album, Selection, make_album, name_of
-from refsr.atomic import is_folder
+from refsr.album import RANKED_FROM, Album, make_album, name_of
+from refsr.back_projection import back_project, reduced
 from refsr.blocks import Overview, look_over
 from refsr.budget import Budget, Estimate, Job, budget_of, bytes_of, registration_seconds
+from refsr.canvas import Canvas, Result, finished, fitted
 from refsr.composite import Composite
 from refsr.condition import JPEG_ALONE, JPEG_WITH_REFERENCE, condition_of, is_damaged
-from refsr.errors import DataError, ModelError, PhotoError
+from refsr.errors import DataError, ModelError
+from refsr.forecast import USUAL_COST as USUAL_COST  # refsr.web knows it from here
+from refsr.forecast import cost, forecast
 from refsr.looks import Crisp, Ensemble, Look, TileNetwork
-from refsr.memory import (
-    free_memory,
-    give_back,
-    in_words,
-    is_out_of_memory,
-    parse_memory,
-    resident,
+from refsr.memory import give_back, is_out_of_memory, parse_memory
+from refsr.photo import Photo, Source, load_photo
+from refsr.progress import Progress, partly, rising
+from refsr.provenance import amounts_of, detail_amounts
+from refsr.reference_set import (
+    AlbumFacts,
+    LoadedReference,
+    album_facts,
+    expand,
+    from_folder,
+    in_colours_of,
+    notes_of,
 )
-from refsr.photo import SUFFIXES, Photo, Source, load_photo, save_photo, to_8_bits, to_colours_of
-from refsr.provenance import amounts_of, borrowed_share, detail_amounts, provenance_map
 from refsr.registration import Reference, prepare_reference
 from refsr.report import build_report
 from refsr.resize import SCALE, imresize
@@ -41,88 +44,16 @@ from refsr.weights import AUTO, CLEAN, CRISP, DAMAGED, DETAIL_TRANSFER, find_mod
 
 HALO = 16  # LR pixels around a tile: beyond it, what is cut off changes 0.1 grey levels at most
 GRID = 32  # where the tiles of the detail transfer begin
-TRANSFER_BYTES = 2_000  # memory of the detail transfer per LR pixel of a tile, measured
-TRANSFER_SECONDS = 5e-6  # per LR pixel
-PROBED_FROM = 400_000  # LR pixels; below, measuring the network takes 2 % of the time or more
-USUAL_COST = 7_000.0, 40e-6  # bytes and seconds per LR pixel of a smaller photo
-BACK_PROJECTIONS = 2  # each halves the error when shrunk again; PSNR hardly notices
 DAMAGED_NOTE = f"compressed, noisy or blurred: the model {DAMAGED} was chosen for this photo"
+STAGES = "load", "registration", "network"  # whose seconds the report gives
+NO_SMALLER = (
+    "There is not enough memory for even the smallest tile; close other programs and try again."
+)
 ONLY_TRUE_NOTE = "the crisp look is for clean photos with a reference: this is the true look"
 
 Image = NDArray[np.float32]
-Progress = Callable[[float], None]
 Announce = Callable[[Estimate], None]
 Scale = Literal[2, 3, 4]
-AlbumFacts = dict[str, Any]  # for the report: looked_at, registered, not_registered
-
-
-@dataclass(frozen=True)
-class Result:
-    """A finished job."""
-
-    photo: Photo  # the result with the input's metadata
-    image: NDArray[Any] | PIL.Image.Image  # the same: an array (HWC RGB), PIL if the input was
-    similarity: Image  # (h, w) 0..1: how well the references explain each LR pixel
-    amounts: Image  # (h, w, 3) 0..1: own, borrowed and guessed detail; see refsr.provenance
-    report: dict[str, Any]
-
-    @property
-    def provenance(self) -> Image:
-        """Of the detail that the photo cannot hold, the share that was borrowed: (h, w) 0..1."""
-        return borrowed_share(self.amounts)
-
-    def save(self, path: str | Path, **options: Any) -> None:
-        """Write the result with its metadata; options as in ``save_photo``. Raises PhotoError."""
-        save_photo(self.photo, path, **options)
-
-    def map(self) -> NDArray[np.uint8]:
-        """A picture of where each detail came from, uint8 of the result's size."""
-        return provenance_map(self.photo.as_uint8(), self.amounts)
-
-
-@dataclass
-class Canvas:
-    """A result while it is being made."""
-
-    pixels: NDArray[Any]  # (scale * h, scale * w, 3), the photo's own type
-    alpha: NDArray[Any] | None  # (scale * h, scale * w), likewise
-    amounts: Image  # (h, w, 3), see refsr.provenance
-    scale: int
-    error: float = 0.0  # when shrunk again, in 8-bit levels: the sum over the photo
-    done: int = 0  # LR pixels
-
-    @staticmethod
-    def of(photo: Photo, scale: int) -> Canvas:
-        """An empty one for a photo."""
-        size = photo.height * scale, photo.width * scale
-        alpha = None if photo.alpha is None else np.empty(size, photo.alpha.dtype)
-        pixels = np.empty((*size, 3), photo.pixels.dtype)
-        return Canvas(pixels, alpha, np.empty((photo.height, photo.width, 3), np.float32), scale)
-
-    def put(self, photo: Photo, tile: Tile, sr: Image, amounts: Image) -> None:
-        """Keep the core of a finished tile: ``sr`` is scale times its size, 0..1."""
-        core, core_lr = tile.core(self.scale), tile.core(1)
-        place = tile.core_rows, tile.core_cols
-        rows, cols = (slice(s.start * self.scale, s.stop * self.scale) for s in place)
-        levels = np.float32(np.iinfo(self.pixels.dtype).max)
-        self.pixels[rows, cols] = np.rint(sr[core] * levels)
-        self.amounts[place] = amounts[core_lr]
-        if self.alpha is not None:
-            assert photo.alpha is not None
-            self.alpha[rows, cols] = enlarge(photo.alpha[tile.rows, tile.cols], self.scale)[core]
-        lr = photo.pixels[tile.rows, tile.cols] / levels
-        again = imresize(sr, size=lr.shape[:2])
-        self.error += float(np.abs(again - lr)[core_lr].sum()) * 255 / 3
-        self.done += lr[core_lr].shape[0] * lr[core_lr].shape[1]
-
-
-@dataclass(frozen=True)
-class LoadedReference:
-    """A reference as set: its name, photo and, in its own colours, its features."""
-
-    name: str
-    photo: Photo
-    prepared: Reference
 
 
 class Upscaler:
@@ -245,15 +176,7 @@ class Upscaler:
         self, photo: Photo, references: tuple[LoadedReference, ...]
     ) -> tuple[Reference, ...]:
         """The references in the photo's own colours, in which they are compared."""
-        prepared: list[Reference] = []
-        for reference in references:
-            if reference.photo.icc == photo.icc:
-                prepared.append(reference.prepared)
-                continue
-            pixels = to_colours_of(reference.photo, photo)
-            same = pixels is reference.photo.pixels  # two makers' profiles of one space
-            prepared.append(reference.prepared if same else prepare_reference(pixels))
-        return tuple(prepared)
+        return in_colours_of(photo, references)
 
     def job(
         self,
@@ -292,16 +215,7 @@ class Upscaler:
         tile = min(budget.tile_pixels, self.tile_pixels)
         tiles = cut(job.height, job.width, HALO, GRID, tile)
         computed = sum(one.pixels for one in tiles)
-        seconds = registration_seconds(job, budget) + computed * cost(network, job.pixels)[1]
-        free = free_memory()
-        if free is not None and budget.memory - resident() > free:
-            raise PhotoError(
-                f"A result of {job.width * job.scale} x {job.height * job.scale} pixels takes "
-                f"{in_words(budget.memory)} of memory, but only {in_words(free)} are free; close "
-                "other programs, choose a smaller scale or fewer references, or cut the photo up."
-            )
-        size = job.width * job.scale, job.height * job.scale
-        return Estimate(*size, seconds, budget.memory, job.result, self.max_memory)
+        return forecast(job, budget, network, computed, self.max_memory)
 
     def upscale(
         self,
@@ -320,13 +234,10 @@ class Upscaler:
         finished share, 0..1. What they raise ends the job. Raises PhotoError for a photo that
         cannot be used or that memory cannot hold, DataError for another scale or strength.
         """
-        if not 0.0 <= strength <= 1.0:
-            raise DataError(f"A strength of {strength} does not exist; give a number from 0 to 1.")
-        if scale not in (2, 3, 4):
-            raise DataError(f"A scale of {scale} does not exist; give 2, 3 or 4.")
-        started = time.perf_counter()
+        check_choices(scale, strength)
+        times = [time.perf_counter()]
         photo = load_photo(source, max_pixels=self.max_pixels)
-        loaded = time.perf_counter()
+        times.append(time.perf_counter())
         references, album = self.choose(photo)
         prepared = self.in_colours_of(photo, references)
         job = self.job(photo, scale, references, prepared)
@@ -340,45 +251,34 @@ class Upscaler:
         overview = look_over(photo.as_uint8(), prepared, budget.flow_pixels) if prepared else None
         progress(before)
         give_back()
-        registered = time.perf_counter()
+        times.append(time.perf_counter())
         canvas = Canvas.of(photo, scale)
         used = None if overview is None or strength == 0 else overview
         if used is not None and used.composite.matched:
             network = self.network_for(photo, referenced=True)
         self.render(photo, used, network, canvas, budget, strength, partly(progress, before))
-        result = photo.replaced(canvas.pixels, canvas.alpha)
-        finished = time.perf_counter()
+        times.append(time.perf_counter())
         composite = overview.composite if overview else None
+        notes = notes_of(photo, references) + list(network.notes if network else [])
         report = build_report(
             composite=composite,
             album=album,
             names=[reference.name for reference in references],
             amounts=fitted(canvas.amounts, composite.lr.shape if composite else photo.pixels.shape),
-            seconds={
-                "load": loaded - started,
-                "registration": registered - loaded,
-                "network": finished - registered,
-            },
+            seconds=dict(zip(STAGES, np.diff(times).tolist(), strict=True)),
             lr_error=canvas.error / job.pixels,
             facts={
                 "input_size": [photo.width, photo.height],
-                "output_size": [result.width, result.height],
+                "output_size": [photo.width * scale, photo.height * scale],
                 "model": network.model.name if network else DETAIL_TRANSFER,
                 "runtime": network.provider if network else None,
                 "strength": strength,
                 "look": self.look,
-                "notes": [
-                    *notes_of(photo, references),
-                    *(network.notes if network else []),
-                    *self.notes(network is not self.network, used),
-                ],
+                "notes": notes + self.notes(network is not self.network, used),
             },
         )
-        similarity = np.zeros((photo.height, photo.width), np.float32)
-        if composite is not None:
-            similarity = fitted(composite.similarity(), photo.pixels.shape)
-        image = as_pil(result) if isinstance(source, PIL.Image.Image) else result.pixels
-        return Result(result, image, similarity, canvas.amounts, report)
+        similarity = None if composite is None else composite.similarity()
+        return finished(source, photo, canvas, similarity, report)
 
     def notes(self, damaged: bool, overview: Overview | None) -> list[str]:
         """What a reader should know of how a photo was done. ``damaged``: by the other model."""
@@ -426,10 +326,7 @@ class Upscaler:
                     self.tile_pixels = most = largest // 2
                     smaller = cut(photo.height, photo.width, HALO, multiple, most, block)
                     if max(tile.pixels for tile in smaller) >= largest:
-                        raise ModelError(
-                            "There is not enough memory for even the smallest tile; close other "
-                            "programs and try again."
-                        ) from problem
+                        raise ModelError(NO_SMALLER) from problem
 
     def render_tile(
         self,
@@ -480,104 +377,9 @@ class Upscaler:
         return base + given, amounts_of(lr, given, np.zeros_like(given))
 
 
-def notes_of(photo: Photo, references: Sequence[LoadedReference]) -> list[str]:
-    """What happened when a photo and its references were read; of references with their names."""
-    of_references = [f"{one.name}: {note}" for one in references for note in one.photo.notes]
-    return [*photo.notes, *of_references]
-
-
-def cost(network: TileNetwork | None, pixels: int) -> tuple[float, float]:
-    """Bytes and seconds that one LR pixel of a tile takes, for a photo of so many pixels."""
-    if network is None:
-        return TRANSFER_BYTES, TRANSFER_SECONDS
-    if pixels >= PROBED_FROM:
-        return network.probe()
-    return USUAL_COST[0], USUAL_COST[1] * network.passes
-
-
-def reduced(sr: Image, lr: Image, scale: int) -> Image:
-    """``sr`` (4h, 4w, 3) at ``scale`` times the size of ``lr`` (h, w, 3), antialiased."""
-    if scale == SCALE:
-        return sr
-    return imresize(sr, size=(scale * lr.shape[0], scale * lr.shape[1]))
-
-
-def back_project(sr: Image, lr: Image) -> Image:
-    """Correct ``sr``, of any scale, so that, shrunk again, it is ``lr`` (h, w, 3): colours stay."""
-    for _ in range(BACK_PROJECTIONS):
-        sr = sr + imresize(lr - imresize(sr, size=lr.shape[:2]), size=sr.shape[:2])
-    return sr
-
-
-def rising(progress: Progress | None) -> Progress:
-    """``progress`` that never goes back, when tiles are begun again."""
-    highest = 0.0
-
-    def report(done: float) -> None:
-        nonlocal highest
-        if progress and done > highest:
-            highest = done
-            progress(done)
-
-    return report
-
-
-def partly(progress: Progress, before: float) -> Progress:
-    """``progress`` of what is left when the share ``before`` is done."""
-    return lambda done: progress(before + (1.0 - before) * done)
-
-
-def fitted(image: Image, shape: tuple[int, ...]) -> Image:
-    """An image (h, w[, C]) at the height and width of ``shape``; itself where it has them."""
-    if image.shape[:2] == shape[:2]:
-        return image
-    smaller = shape[0] < image.shape[0]
-    how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, (shape[1], shape[0]), interpolation=how), np.float32)
-
-
-def enlarge(plane: NDArray[Any], scale: int) -> NDArray[Any]:
-    """A plane (h, w), ``scale`` times larger, of the same type."""
-    return imresize(plane, scale=float(scale))
-
-
-def as_pil(photo: Photo) -> PIL.Image.Image:
-    """8-bit PIL image of a result, with its alpha."""
-    image = PIL.Image.fromarray(photo.as_uint8())
-    if photo.alpha is not None:
-        image.putalpha(PIL.Image.fromarray(to_8_bits(photo.alpha)))
-    return image.convert("L") if photo.grey and photo.alpha is None else image
-
-
-def expand(references: Source | Sequence[Source] | None) -> list[Source]:
-    """One reference, several, or the photos of a folder, as a list. Raises PhotoError if empty."""
-    if references is None:
-        return []
-    if isinstance(references, list | tuple):
-        return [one for reference in references for one in expand(reference)]
-    if isinstance(references, str | Path) and is_folder(references):
-        files = sorted(p for p in Path(references).iterdir() if p.suffix.lower() in SUFFIXES)
-        if not files:
-            raise PhotoError(f"The folder {references} holds no photos.")
-        return list(files)
-    return [references]  # type: ignore[list-item]
-
-
-def from_folder(references: Source | Sequence[Source] | None) -> bool:
-    """Whether some references were found in a folder rather than named one by one."""
-    if isinstance(references, list | tuple):
-        return any(from_folder(reference) for reference in references)
-    return isinstance(references, str | Path) and is_folder(references)
-
-
-def album_facts(album: Album, selection: Selection) -> AlbumFacts:
-    """How many photos of an album were looked at, and why most of them were not registered."""
-    reasons = [
-        {"reference": album.glimpses[index].name, "why": why}
-        for index, why in sorted(selection.reasons.items())
-    ]
-    return {
-        "looked_at": len(album.glimpses),
-        "registered": [album.glimpses[index].name for index in selection.chosen],
-        "not_registered": reasons,
-    }
+def check_choices(scale: int, strength: float) -> None:
+    """Raises DataError where there is no such scale or strength."""
+    if not 0.0 <= strength <= 1.0:
+        raise DataError(f"A strength of {strength} does not exist; give a number from 0 to 1.")
+    if scale not in (2, 3, 4):
+        raise DataError(f"A scale of {scale} does not exist; give 2, 3 or 4.")

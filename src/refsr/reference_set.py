@@ -1,0 +1,78 @@
+"""The references of a job: what the caller named, loaded, or chosen from an album."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from refsr.album import Album, Selection
+from refsr.atomic import is_folder
+from refsr.errors import PhotoError
+from refsr.photo import SUFFIXES, Photo, Source, to_colours_of
+from refsr.registration import Reference, prepare_reference
+
+AlbumFacts = dict[str, Any]  # for the report: looked_at, registered, not_registered
+
+
+@dataclass(frozen=True)
+class LoadedReference:
+    """A reference as set: its name, photo and, in its own colours, its features."""
+
+    name: str
+    photo: Photo
+    prepared: Reference
+
+
+def expand(references: Source | Sequence[Source] | None) -> list[Source]:
+    """One reference, several, or the photos of a folder, as a list. Raises PhotoError if empty."""
+    if references is None:
+        return []
+    if isinstance(references, list | tuple):
+        return [one for reference in references for one in expand(reference)]
+    if isinstance(references, str | Path) and is_folder(references):
+        files = sorted(p for p in Path(references).iterdir() if p.suffix.lower() in SUFFIXES)
+        if not files:
+            raise PhotoError(f"The folder {references} holds no photos.")
+        return list(files)
+    return [references]  # type: ignore[list-item]
+
+
+def from_folder(references: Source | Sequence[Source] | None) -> bool:
+    """Whether some references were found in a folder rather than named one by one."""
+    if isinstance(references, list | tuple):
+        return any(from_folder(reference) for reference in references)
+    return isinstance(references, str | Path) and is_folder(references)
+
+
+def in_colours_of(photo: Photo, references: tuple[LoadedReference, ...]) -> tuple[Reference, ...]:
+    """The references in the photo's own colours, in which they are compared."""
+    prepared: list[Reference] = []
+    for reference in references:
+        if reference.photo.icc == photo.icc:
+            prepared.append(reference.prepared)
+            continue
+        pixels = to_colours_of(reference.photo, photo)
+        same = pixels is reference.photo.pixels  # two makers' profiles of one space
+        prepared.append(reference.prepared if same else prepare_reference(pixels))
+    return tuple(prepared)
+
+
+def album_facts(album: Album, selection: Selection) -> AlbumFacts:
+    """How many photos of an album were looked at, and why most of them were not registered."""
+    reasons = [
+        {"reference": album.glimpses[index].name, "why": why}
+        for index, why in sorted(selection.reasons.items())
+    ]
+    return {
+        "looked_at": len(album.glimpses),
+        "registered": [album.glimpses[index].name for index in selection.chosen],
+        "not_registered": reasons,
+    }
+
+
+def notes_of(photo: Photo, references: Sequence[LoadedReference]) -> list[str]:
+    """What happened when a photo and its references were read; of references with their names."""
+    of_references = [f"{one.name}: {note}" for one in references for note in one.photo.notes]
+    return [*photo.notes, *of_references]
