@@ -77,8 +77,14 @@ def test_the_map_is_green_where_borrowed_orange_where_guessed_grey_else() -> Non
     assert borrowed[1] > borrowed[0] + 60  # green above red
     assert guessed[0] > guessed[2] + 60  # red above blue
     legend = picture[-50:, :60].reshape(-1, 3)
-    for tint in ((128, 128, 128), (0, 158, 115), (230, 159, 0)):
+    for tint in ((128, 128, 128), (0, 158, 115), (213, 94, 0)):
         assert (np.abs(legend - tint).max(axis=1) == 0).sum() > 20
+    mixed = np.zeros((60, 90, 3), np.float32)
+    mixed[..., BORROWED] = mixed[..., GUESSED] = 0.1
+    red, green, blue = provenance_map(np.full((240, 360, 3), 150, np.uint8), mixed)[40, 180]
+    assert min(red, green) > blue + 60  # yellow
+    faint = provenance_map(np.full((240, 360, 3), 150, np.uint8), kinds * 0.002)
+    assert np.ptp(faint[40].astype(int), axis=1).max() < 40  # what nobody sees is hardly tinted
     small = provenance_map(np.full((40, 40, 3), 150, np.uint8), kinds[:10, :10])
     assert np.ptp(small) <= 2  # no room for a legend
 

@@ -33,6 +33,12 @@ def apart(first: Any, second: Any) -> float:
     return 255 * float(np.abs(first - second).max())
 
 
+def agree_in_bfloat16(first: Any, second: Any) -> bool:
+    """Whether 99.9 % of the values are within one grey level, and all within two."""
+    levels = 255 * np.abs(first - second)
+    return bool(np.quantile(levels, 0.999) < 1 and levels.max() < 2)
+
+
 @pytest.fixture(scope="module")
 def expected() -> tuple[Any, Any]:
     return Network(find_model("ssen"), "cpu", 1, "onnx").run(*tile())
@@ -45,7 +51,10 @@ def test_runtimes_agree(name: Runtime, expected: tuple[Any, Any]) -> None:
     assert network.provider.startswith(name)
     for ours, theirs in zip(network.run(*tile(), release=True), expected, strict=True):
         assert ours.shape == theirs.shape
-        assert apart(ours, theirs) < 0.1
+        if network.provider.endswith("bf16"):
+            assert agree_in_bfloat16(ours, theirs)
+        else:
+            assert apart(ours, theirs) < 0.1
 
 
 def test_openvino_adds_up_outside_of_its_graph(expected: tuple[Any, Any]) -> None:
@@ -57,8 +66,10 @@ def test_openvino_adds_up_outside_of_its_graph(expected: tuple[Any, Any]) -> Non
     network.session = OpenVinoSession(network.model, "cpu", 1, "bf16")
     assert network.session.parts
     sr, gate = network.run(*tile())
-    allowed = 1.0 if runtime.has_bf16() else 0.1
-    assert apart(sr, expected[0]) < allowed
+    if runtime.has_bf16():
+        assert agree_in_bfloat16(sr, expected[0])
+    else:
+        assert apart(sr, expected[0]) < 0.1
     assert float(np.abs(gate - expected[1]).max()) < 0.05
 
 

@@ -20,6 +20,7 @@ import skimage.data
 from numpy.typing import NDArray
 
 from refsr import RefsrError, Upscaler
+from refsr.errors import PhotoError
 from refsr.evaluate.metrics import psnr
 from refsr.photo import Photo, load_photo, save_photo
 from refsr.resize import imresize
@@ -328,6 +329,23 @@ def test_a_folder_is_the_references_in_it(tmp_path: Path) -> None:
         assert len(upscaler.references) == 2
     upscaler.set_reference([])
     assert upscaler.references == ()
+
+
+def test_a_broken_file_of_a_folder_is_left_out_and_said_so(tmp_path: Path) -> None:
+    PIL.Image.fromarray(other_view()).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"no photo")
+    upscaler = loaded()
+    upscaler.set_reference(tmp_path)
+    assert [one.name for one in upscaler.references] == ["a.png"]
+    notes = upscaler.upscale(small()).report["notes"]
+    assert sum("left out" in note and "b.png" in note for note in notes) == 1
+    with pytest.raises(PhotoError, match=r"b\.png"):  # named itself, it is a mistake
+        upscaler.set_reference([tmp_path / "a.png", tmp_path / "b.png"])
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(PhotoError, match=r"b\.png"):  # nothing is left
+        upscaler.set_reference(tmp_path)
+    upscaler.set_reference(None)
+    assert upscaler.left_out == ()
 
 
 def test_a_bad_reference_leaves_the_old_ones_in_place(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from refsr.resize import imresize
 from refsr.tiling import Tile, cut, whole
 from refsr.warp import FIELD, Field, Image, sample
 
-FLOW_BYTES = 1_000  # memory of the flow per LR pixel, measured
+FLOW_BYTES = 1_100  # memory of the flow per LR pixel, measured
 REFINING = 2  # rounds of flow in a block: one loses 0.6 dB of a perfect match, three gain little
 HALO = 64  # LR pixels around a block, twice what the network's tiles need
 GRID = 32  # blocks begin at multiples of it: a multiple of every shipped model's grid

@@ -21,8 +21,9 @@ OWN, BORROWED, GUESSED = 0, 1, 2  # planes of the amounts and shares
 TINTS = (  # Okabe and Ito's colours: told apart whatever one's eyes
     ("own", (128, 128, 128)),
     ("borrowed", (0, 158, 115)),
-    ("guessed", (230, 159, 0)),
+    ("guessed", (213, 94, 0)),
 )
+BOTH = (240, 228, 66)  # between borrowed and guessed; their mean would be olive, which is no answer
 WORDS = {  # of the legend, for one who sees only the map
     "own": "the photo's own",
     "borrowed": "from references",
@@ -30,6 +31,7 @@ WORDS = {  # of the legend, for one who sees only the map
 }
 STRENGTH = 0.75  # of the tint where all detail is of one kind
 BOOST = 1.8  # a place whose detail is new by half is tinted as if nearly all of it were
+SEEN = 2.0 / 255  # new detail of this amount has half of its tint: a plain sky stays grey
 LEGEND_WIDTH, LEGEND_HEIGHT = 240, 120  # HR pixels: smaller pictures carry no legend
 
 Image = NDArray[np.float32]
@@ -85,6 +87,21 @@ def overall_shares(amounts: Image) -> dict[str, float]:
     }
 
 
+def tints(amounts: Image) -> Image:
+    """The map's colour and how strongly it shows: (h, w, 4), RGB and alpha, 0..1 float32.
+
+    Green through yellow to orange-red says how much of the new detail was borrowed, alpha how much
+    new detail there is beside the photo's own. ``amounts`` (h, w, 3) as of ``detail_amounts``.
+    """
+    new = amounts[..., BORROWED] + amounts[..., GUESSED]
+    share = new / (amounts.sum(axis=2) + np.float32(LEAST))
+    alpha = np.minimum(1, BOOST * share) * new / (new + np.float32(SEEN))
+    guessed = amounts[..., GUESSED] / np.maximum(new, np.float32(1e-6))
+    stops = np.array([TINTS[BORROWED][1], BOTH, TINTS[GUESSED][1]]) / 255
+    colour = [np.interp(guessed, (0.0, 0.5, 1.0), stops[:, plane]) for plane in range(3)]
+    return np.stack([*colour, alpha], axis=2).astype(np.float32)
+
+
 def provenance_map(sr: NDArray[np.uint8], amounts: Image) -> NDArray[np.uint8]:
     """The result in grey, green where its detail is borrowed, orange where guessed: as ``sr``.
 
@@ -93,19 +110,14 @@ def provenance_map(sr: NDArray[np.uint8], amounts: Image) -> NDArray[np.uint8]:
     the picture is too small for it.
     """
     height, width = sr.shape[:2]
-    shares = detail_shares(amounts)
+    tinted = tints(amounts)
     out = np.empty_like(sr)
     for top in range(0, height, BAND_ROWS):  # a large picture as floats would fill the memory
         rows = slice(top, min(height, top + BAND_ROWS))
-        here = sample(shares, grid(rows, slice(0, width), amounts.shape[1] / width))
+        here = sample(tinted, grid(rows, slice(0, width), amounts.shape[1] / width))
         gray = cv2.cvtColor(sr[rows], cv2.COLOR_RGB2GRAY).astype(np.float32)[..., None]
-        picture = gray * np.ones(3, np.float32)
-        new = here[..., BORROWED] + here[..., GUESSED]
-        vivid = STRENGTH * np.minimum(BOOST, 1 / np.maximum(new, np.float32(1e-6)))
-        for plane in (BORROWED, GUESSED):
-            tint = np.array(TINTS[plane][1], np.float32)
-            share = (vivid * here[..., plane])[..., None]
-            picture += share * (tint * (0.35 + 0.65 * gray / 255) - gray)
+        tint = here[..., :3] * (0.35 * 255 + 0.65 * gray)
+        picture = gray + STRENGTH * here[..., 3:] * (tint - gray)
         out[rows] = np.clip(picture + 0.5, 0, 255).astype(np.uint8)
     if width >= LEGEND_WIDTH and height >= LEGEND_HEIGHT:
         draw_legend(out, overall_shares(amounts))
@@ -117,13 +129,14 @@ def draw_legend(picture: NDArray[np.uint8], shares: dict[str, float]) -> None:
     height, width = picture.shape[:2]
     size = float(np.clip(min(height, width) / 900, 0.45, 2.0))
     line = round(30 * size)
-    texts = [f"{WORDS[name]} {100 * shares[name]:.0f} %" for name, _ in TINTS]
+    rows = [(f"{WORDS[name]} {100 * shares[name]:.0f} %", tint) for name, tint in TINTS]
+    rows.insert(2, ("some of both", BOTH))
     font = cv2.FONT_HERSHEY_SIMPLEX
     thick = max(1, round(1.6 * size))
-    longest = max(cv2.getTextSize(text, font, size, thick)[0][0] for text in texts)
-    top, right = height - line * len(texts) - line // 2, longest + 2 * line
+    longest = max(cv2.getTextSize(text, font, size, thick)[0][0] for text, _ in rows)
+    top, right = height - line * len(rows) - line // 2, longest + 2 * line
     picture[top:, :right] = 24
-    for row, (text, (_, tint)) in enumerate(zip(texts, TINTS, strict=True)):
+    for row, (text, tint) in enumerate(rows):
         y = top + line // 4 + row * line
         corner = (line // 3, y + line // 8)
         cv2.rectangle(picture, corner, (line, y + line - line // 8), tint, -1)

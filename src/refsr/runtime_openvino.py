@@ -6,6 +6,7 @@ is computed here in float32: bfloat16 holds eight bits, a photo's grey levels ne
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, cast
 
 import cv2
@@ -69,7 +70,8 @@ class OpenVinoSession:
         first, gate = (request.get_output_tensor(index).data.copy() for index in (0, 1))
         del request
         if release:
-            self.compiled.release_memory()
+            with suppress(RuntimeError):  # another thread is computing: the last one releases it
+                self.compiled.release_memory()
         return (added_up(first, gate, lr, ref, validity) if self.parts else first), gate
 
 

@@ -18,7 +18,7 @@ from refsr.budget import Budget, Estimate, Job, budget_of, bytes_of, registratio
 from refsr.canvas import Canvas, Result, finished, fitted
 from refsr.composite import Composite
 from refsr.condition import JPEG_ALONE, JPEG_WITH_REFERENCE, condition_of, is_damaged
-from refsr.errors import DataError, ModelError
+from refsr.errors import DataError, ModelError, PhotoError
 from refsr.forecast import USUAL_COST as USUAL_COST  # refsr.web knows it from here
 from refsr.forecast import cost, forecast
 from refsr.looks import Crisp, Ensemble, Look, TileNetwork
@@ -77,6 +77,7 @@ class Upscaler:
         self.tile_pixels = max_pixels  # of a tile at most, until memory turns out to be short
         self.references: tuple[LoadedReference, ...] = ()
         self.album: Album | None = None  # in place of references, where there are many
+        self.left_out: tuple[str, ...] = ()  # files of a folder that are no photos, in words
 
     @classmethod
     def load(
@@ -126,16 +127,27 @@ class Upscaler:
         """Set the references of the photos to come: one, several, a folder of them, or None.
 
         Their features are found here, once. Of more than eight only thumbnails are read here; each
-        photo then chooses among them. Raises PhotoError where one cannot be read; in a folder that
-        is an album it is left out, and the report says so.
+        photo then chooses among them. Raises PhotoError where one cannot be read; of a folder it is
+        left out, unless none can be read, and the report says so.
         """
-        sources = expand(references)
+        sources, optional = expand(references), from_folder(references)
         if len(sources) >= RANKED_FROM:
-            album = make_album(sources, self.max_pixels, optional=from_folder(references))
-            self.references, self.album = (), album
-        else:
-            loaded = tuple(self.load_reference(source) for source in sources)
-            self.references, self.album = loaded, None
+            album = make_album(sources, self.max_pixels, optional)
+            self.references, self.album, self.left_out = (), album, ()
+            return
+        loaded: list[LoadedReference] = []
+        problems: list[PhotoError] = []
+        for source in sources:
+            try:
+                loaded.append(self.load_reference(source))
+            except PhotoError as error:
+                problems.append(error)
+                if not optional:
+                    raise
+        if problems and not loaded:
+            raise problems[0]
+        self.references, self.album = tuple(loaded), None
+        self.left_out = tuple(f"left out: {problem}" for problem in problems)
 
     def load_reference(self, source: Source) -> LoadedReference:
         """Read one reference and find its features. Raises PhotoError."""
@@ -259,7 +271,8 @@ class Upscaler:
         self.render(photo, used, network, canvas, budget, strength, partly(progress, before))
         times.append(time.perf_counter())
         composite = overview.composite if overview else None
-        notes = notes_of(photo, references) + list(network.notes if network else [])
+        notes = [*notes_of(photo, references), *self.left_out]
+        notes += network.notes if network else []
         report = build_report(
             composite=composite,
             album=album,

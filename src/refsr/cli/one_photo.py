@@ -155,7 +155,7 @@ def check(photo: Input, ref: References, json: bool = False, max_pixels: int = 2
     assert composite is not None
     rows = [describe(one.name, composite, i) for i, one in enumerate(references)]
     gain = round(expected_together(composite), 2)
-    notes = notes_of(opened, references)
+    notes = [*notes_of(opened, references), *upscaler.left_out]
     if json:
         answer = {"input": str(photo), "references": rows, "album": album, "notes": notes}
         print(dump(answer | {"expected_gain_db": gain}))

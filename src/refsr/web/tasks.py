@@ -19,7 +19,7 @@ from refsr.budget import Estimate
 from refsr.condition import condition_of, is_damaged
 from refsr.memory import give_back
 from refsr.photo import Photo, load_photo, save_photo, to_8_bits
-from refsr.provenance import BORROWED, GUESSED, TINTS, detail_shares
+from refsr.provenance import tints
 from refsr.report import describe, expected_together
 from refsr.upscaler import USUAL_COST, Result, Upscaler
 from refsr.web.outline import outlines
@@ -246,11 +246,6 @@ def as_8_bits(alpha: NDArray[Any] | None) -> NDArray[np.uint8] | None:
 
 def tinted(result: Result) -> Photo:
     """The map as a transparent picture to lay over the result: green borrowed, orange guessed."""
-    shares = detail_shares(result.amounts)
-    new = shares[..., BORROWED] + shares[..., GUESSED]
-    tints = np.array([TINTS[BORROWED][1], TINTS[GUESSED][1]], np.float32)
-    weights = shares[..., [BORROWED, GUESSED]] / np.maximum(new, np.float32(1e-6))[..., None]
-    alpha = np.minimum(1, 1.8 * new)
-    planes = np.dstack([weights @ tints, alpha * 255]).clip(0, 255)
+    planes = tints(result.amounts) * 255
     photo = Photo(planes[..., :3].round().astype(np.uint8), planes[..., 3].round().astype(np.uint8))
     return shrunk(photo, TINT_PIXELS)
