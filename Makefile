@@ -28,7 +28,7 @@ test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest
 
 test-cluster: $(VENV)/.installed-cluster
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m cluster
+	$(BIN)/python -m pytest -m cluster
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

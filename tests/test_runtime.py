@@ -49,12 +49,15 @@ def test_runtimes_agree(name: Runtime, expected: tuple[Any, Any]) -> None:
     pytest.importorskip(name)
     network = Network(find_model("ssen"), "cpu", 1, name)
     assert network.provider.startswith(name)
-    for ours, theirs in zip(network.run(*tile(), release=True), expected, strict=True):
-        assert ours.shape == theirs.shape
-        if network.provider.endswith("bf16"):
-            assert agree_in_bfloat16(ours, theirs)
-        else:
-            assert apart(ours, theirs) < 0.1
+    sr, gate = network.run(*tile(), release=True)
+    assert sr.shape == expected[0].shape
+    assert gate.shape == expected[1].shape
+    if network.provider.endswith("bf16"):
+        assert agree_in_bfloat16(sr, expected[0])
+        assert float(np.abs(gate - expected[1]).max()) < 0.05
+    else:
+        assert apart(sr, expected[0]) < 0.1
+        assert apart(gate, expected[1]) < 0.1
 
 
 def test_openvino_adds_up_outside_of_its_graph(expected: tuple[Any, Any]) -> None:

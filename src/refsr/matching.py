@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from refsr.warp import Field, Image, sample
 
 CONTRAST = 0.015  # SIFT's threshold; half the default, as an upscaled LR has little contrast
+STEPS = 2048  # of a descriptor's values: sums of their products are exact in float32, in any order
 CHUNK = 1024  # rows of the distance matrix held at a time
 
 Points = NDArray[np.float64]
@@ -24,7 +25,7 @@ class Features:
     xy: NDArray[np.float32]  # (N, 2)
     size: NDArray[np.float32]  # (N,) diameter in pixels
     angle: NDArray[np.float32]  # (N,) radians
-    descriptor: NDArray[np.float32]  # (N, 128) RootSIFT, unit length
+    descriptor: NDArray[np.float32]  # (N, 128) RootSIFT, unit length, in steps of 1 / STEPS
 
 
 NO_FEATURES = Features(*(np.zeros(shape, np.float32) for shape in ((0, 2), (0,), (0,), (0, 128))))
@@ -43,6 +44,7 @@ def detect(gray: NDArray[np.uint8], ratio: float, limit: int) -> Features:
     size = np.array([keypoint.size for keypoint in keypoints], np.float32)
     angle = np.deg2rad(np.array([keypoint.angle for keypoint in keypoints], np.float32))
     descriptor = np.sqrt(raw / np.maximum(raw.sum(axis=1, keepdims=True), 1e-6))
+    descriptor = np.rint(descriptor * STEPS) / np.float32(STEPS)
     return Features(
         (xy + np.float32(0.5)) * np.float32(ratio) - np.float32(0.5),
         size * np.float32(ratio),
