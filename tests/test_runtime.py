@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,17 @@ def test_runtimes_agree(name: Runtime, expected: tuple[Any, Any]) -> None:
     for ours, theirs in zip(network.run(*tile(), release=True), expected, strict=True):
         assert ours.shape == theirs.shape
         assert apart(ours, theirs) < 0.1
+
+
+@pytest.mark.parametrize("name", ["onnx", "openvino", "torch"])
+def test_threads_give_memory_back_while_others_compute(name: Runtime) -> None:
+    pytest.importorskip({"onnx": "onnxruntime"}.get(name, name))
+    network = Network(find_model("ssen"), "cpu", 1, name)
+    parts = [part[:64, :64] if i else part[:16, :16] for i, part in enumerate(tile())]
+    alone = network.run(*parts)[0]
+    with ThreadPoolExecutor(4) as pool:
+        runs = [pool.submit(network.run, *parts, release=True) for _ in range(40)]
+        assert all(apart(run.result()[0], alone) < 0.1 for run in runs)
 
 
 def test_openvino_adds_up_outside_of_its_graph(expected: tuple[Any, Any]) -> None:
