@@ -6,6 +6,8 @@ is computed here in float32: bfloat16 holds eight bits, a photo's grey levels ne
 
 from __future__ import annotations
 
+import importlib
+import sys
 import threading
 from typing import Any, cast
 
@@ -30,8 +32,7 @@ class OpenVinoSession:
 
         Raises ModelError where the model does not load.
         """
-        import openvino
-
+        openvino = silent_openvino()
         make_graph: Any = openvino.Model  # its two stubs do not agree on what it is
         if device not in ("auto", "cpu"):
             raise ModelError(f"refsr uses OpenVINO on the processor only; not with {device}.")
@@ -79,6 +80,21 @@ class OpenVinoSession:
                 if release and not self.running:
                     self.compiled.release_memory()
         return (added_up(first, gate, lr, ref, validity) if self.parts else first), gate
+
+
+def silent_openvino() -> Any:
+    """The package openvino, which then reports to nobody.
+
+    Its import sends an event to Intel by way of openvino_telemetry, which it can do without.
+    """
+    modules = cast("dict[str, Any]", sys.modules)
+    if "openvino" not in modules and "openvino_telemetry" not in modules:
+        modules["openvino_telemetry"] = None  # its import fails: there is no such package
+        try:
+            return importlib.import_module("openvino")
+        finally:
+            del modules["openvino_telemetry"]
+    return importlib.import_module("openvino")
 
 
 def deform_conv_extension() -> Any:
