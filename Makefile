@@ -2,6 +2,7 @@
 # make test    the tests                make check   ruff and pyright
 # make test-cluster    a batch on two Ray nodes, one of which is killed
 # make quality the numbers of the README, on the validation pairs below DATA
+# make docs    docs/API.md, out of the docstrings
 # make bench   time and memory by size and runtime: docs/BENCHMARKS.md (an hour)
 
 VENV ?= .venv
@@ -16,7 +17,7 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14 p
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-cluster check quality bench clean
+.PHONY: help demo test test-cluster check quality bench docs clean
 
 help:
 	@grep -E '^# make' Makefile | cut -c3-
@@ -37,6 +38,9 @@ check: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python scripts/bench.py
+
+docs: $(VENV)/.installed-dev
+	$(BIN)/python scripts/api_reference.py
 
 quality: $(VENV)/.installed-demo
 	for model in lanczos detail-transfer ssen; do \

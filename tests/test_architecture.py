@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import PIL.Image
@@ -101,6 +102,17 @@ def test_the_public_api_is_golden() -> None:
         names = {*vars(kind), *getattr(kind, "__annotations__", {})}
         assert {name for name in names if not name.startswith("_")} == PUBLIC[kind.__name__]
     assert (SOURCE / "py.typed").is_file()
+
+
+def test_the_reference_is_what_the_source_says(scripts: Callable[[str], ModuleType]) -> None:
+    reference = scripts("api_reference")
+    assert reference.PAGE.read_text(encoding="utf-8") == reference.page(), "run `make docs`"
+    for name in sorted(PUBLIC["refsr"] - {"__version__"}):
+        assert f"\n## {name}\n" in reference.page()
+    for kind in ("Upscaler", "Result"):
+        for name in PUBLIC[kind]:
+            heading = f"\n### {kind}.{name}\n" in reference.page()
+            assert heading or f"\n{name}: " in reference.page(), name
 
 
 def test_every_public_function_is_typed() -> None:

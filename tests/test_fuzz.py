@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -17,14 +17,8 @@ SOME = {"photo": 250, "road": 12, "list": 60, "config": 60, "card": 25, "network
 
 
 @pytest.fixture(scope="module")
-def fuzz() -> ModuleType:
-    path = ROOT / "scripts" / "fuzz.py"
-    spec = importlib.util.spec_from_file_location("fuzz", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def fuzz(scripts: Callable[[str], ModuleType]) -> ModuleType:
+    return scripts("fuzz")
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -24,14 +24,8 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
-def packing() -> ModuleType:
-    path = ROOT / "scripts" / "pack_training_data.py"
-    spec = importlib.util.spec_from_file_location("pack_training_data", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def packing(scripts: Callable[[str], ModuleType]) -> ModuleType:
+    return scripts("pack_training_data")
 
 
 @pytest.fixture

@@ -360,19 +360,8 @@ def test_how_far_the_samples_reach() -> None:
 
 
 @pytest.fixture(scope="module")
-def ablate() -> ModuleType:
-    """scripts/ablate.py as a module."""
-    import importlib.util
-    import sys
-
-    path = Path(__file__).parents[1] / "scripts" / "ablate.py"
-    spec = importlib.util.spec_from_file_location("ablate", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["ablate"] = module
-    spec.loader.exec_module(module)
-    return module
+def ablate(scripts: Callable[[str], ModuleType]) -> ModuleType:
+    return scripts("ablate")
 
 
 def test_a_displaced_reference_lies_as_far_off_as_it_says(ablate: ModuleType) -> None:

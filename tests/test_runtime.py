@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +62,42 @@ def test_runtimes_agree(name: Runtime, expected: tuple[Any, Any]) -> None:
     else:
         assert apart(sr, expected[0]) < 0.1
         assert apart(gate, expected[1]) < 0.1
+
+
+@pytest.mark.parametrize("name", ["onnx", "openvino", "torch"])
+def test_threads_give_memory_back_while_others_compute(name: Runtime) -> None:
+    pytest.importorskip({"onnx": "onnxruntime"}.get(name, name))
+    network = Network(find_model("ssen"), "cpu", 1, name)
+    parts = [part[:64, :64] if i else part[:16, :16] for i, part in enumerate(tile())]
+    alone = network.run(*parts)[0]
+    with ThreadPoolExecutor(4) as pool:
+        runs = [pool.submit(network.run, *parts, release=True) for _ in range(40)]
+        assert all(apart(run.result()[0], alone) < 0.1 for run in runs)
+
+
+QUIET = """
+import os
+import sys
+import numpy as np
+from refsr import Upscaler
+
+Upscaler.load("ssen", runtime=sys.argv[1]).upscale(np.zeros((12, 10, 3), np.uint8))
+open_ones = [one for one in os.listdir("/proc/self/fd") if int(one) > 2]
+files = [os.path.realpath(f"/proc/self/fd/{one}") for one in open_ones]
+print([file for file in files if "socket:" in file or "cache" in file.lower()])
+"""
+
+
+@pytest.mark.parametrize("name", ["onnx", "openvino"])
+def test_a_runtime_leaves_nothing_and_calls_nobody(name: Runtime, tmp_path: Path) -> None:
+    """ONNX Runtime 1.32 and OpenVINO report their use to their makers, unless they are kept off."""
+    pytest.importorskip({"onnx": "onnxruntime"}.get(name, name))
+    places = dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME"), str(tmp_path))
+    places = {**{key: os.environ[key] for key in os.environ if key[:4] != "ORT_"}, **places}
+    command = [sys.executable, "-c", QUIET, name]
+    done = subprocess.run(command, capture_output=True, text=True, env=places, check=True)
+    assert done.stdout == "[]\n"
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_openvino_adds_up_outside_of_its_graph(expected: tuple[Any, Any]) -> None:

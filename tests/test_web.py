@@ -439,11 +439,29 @@ def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
             await killed
         assert str(error.value) == ENDED
         assert (await lane.run(dict(task), "a"))["photo"]["width"] == 7
+        process = lane.process
         duty.cancel()
         await asyncio.wait([duty])
-        assert lane.process.returncode is not None
+        assert process.returncode is not None
+        assert lane.process is None
 
     asyncio.run(go())
+
+
+def test_no_task_gets_a_process_that_is_being_ended() -> None:
+    """Found by scripts/load.py: a job failed where the one before it was cancelled at its end."""
+
+    async def cancelled_and_next() -> None:
+        lane = Lane({**WORKER, "model": "detail-transfer"})
+        first = await lane.ready()
+        ending = asyncio.create_task(lane.kill())
+        await asyncio.sleep(0)  # the signal is sent; that the process has ended is not known yet
+        assert await lane.ready() is not first
+        await ending
+        await lane.kill()
+        assert first.returncode is not None
+
+    asyncio.run(cancelled_and_next())
 
 
 def test_the_time_left_counts_both_runs(monkeypatch: pytest.MonkeyPatch) -> None:

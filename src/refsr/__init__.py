@@ -7,10 +7,12 @@
     upscaler.upscale("small.jpg").image
 
 Importing the package loads neither OpenCV nor a runtime: ``Upscaler`` is fetched when first named.
+It tells ONNX Runtime, should that be loaded later, to report to nobody.
 """
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from refsr.errors import Cancelled, RefsrError
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["Cancelled", "RefsrError", "Upscaler", "__version__"]
+
+# From 1.32 on ONNX Runtime notes its use in ~/.cache/Microsoft, for Microsoft; read when it loads.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def __getattr__(name: str) -> Any:

@@ -146,6 +146,7 @@ def local(share: Share, stop: threading.Event) -> Engine:
     def run(
         jobs: list[BatchJob], options: Options, album: Album | None
     ) -> Iterator[tuple[BatchJob, Record]]:
+        """Each job with its record, as it is done; several workers share the jobs."""
         waiting: queue.SimpleQueue[BatchJob] = queue.SimpleQueue()
         done: queue.SimpleQueue[tuple[BatchJob, Record]] = queue.SimpleQueue()
         for job in jobs:

@@ -73,6 +73,7 @@ def on_ray(address: str, memory: int, workers: int) -> Engine:
     def run(
         jobs: list[BatchJob], options: Options, album: Album | None
     ) -> Iterator[tuple[BatchJob, Record]]:
+        """Each job with its record, as it is done; a lost machine's jobs are given to others."""
         ray = connect(address)
         shared = ray.put(album)
         make = ray.remote(Worker).options(num_cpus=1, memory=memory)

@@ -6,7 +6,9 @@ is computed here in float32: bfloat16 holds eight bits, a photo's grey levels ne
 
 from __future__ import annotations
 
-from contextlib import suppress
+import importlib
+import sys
+import threading
 from typing import Any, cast
 
 import cv2
@@ -30,8 +32,7 @@ class OpenVinoSession:
 
         Raises ModelError where the model does not load.
         """
-        import openvino
-
+        openvino = silent_openvino()
         make_graph: Any = openvino.Model  # its two stubs do not agree on what it is
         if device not in ("auto", "cpu"):
             raise ModelError(f"refsr uses OpenVINO on the processor only; not with {device}.")
@@ -62,17 +63,38 @@ class OpenVinoSession:
                 "--runtime onnx."
             ) from error
         self.provider = f"openvino, CPU {precision}"
+        self.lock, self.running = threading.Lock(), 0  # runs of all threads
 
     def run(self, lr: Image, ref: Image, validity: Image, release: bool) -> tuple[Image, Image]:
         """See ``refsr.runtime.Session.run``. Each call has a request of its own: threads may."""
-        request: Any = self.compiled.create_infer_request()
-        request.infer({"lr": lr, "ref": ref, "validity": validity}, share_inputs=True)
-        first, gate = (request.get_output_tensor(index).data.copy() for index in (0, 1))
-        del request
-        if release:
-            with suppress(RuntimeError):  # another thread is computing: the last one releases it
-                self.compiled.release_memory()
+        with self.lock:
+            self.running += 1
+        try:
+            request: Any = self.compiled.create_infer_request()
+            request.infer({"lr": lr, "ref": ref, "validity": validity}, share_inputs=True)
+            first, gate = (request.get_output_tensor(index).data.copy() for index in (0, 1))
+            del request
+        finally:
+            with self.lock:  # nobody begins meanwhile: in use, the memory cannot be given back
+                self.running -= 1
+                if release and not self.running:
+                    self.compiled.release_memory()
         return (added_up(first, gate, lr, ref, validity) if self.parts else first), gate
+
+
+def silent_openvino() -> Any:
+    """The package openvino, which then reports to nobody.
+
+    Its import sends an event to Intel by way of openvino_telemetry, which it can do without.
+    """
+    modules = cast("dict[str, Any]", sys.modules)
+    if "openvino" not in modules and "openvino_telemetry" not in modules:
+        modules["openvino_telemetry"] = None  # its import fails: there is no such package
+        try:
+            return importlib.import_module("openvino")
+        finally:
+            del modules["openvino_telemetry"]
+    return importlib.import_module("openvino")
 
 
 def deform_conv_extension() -> Any:
@@ -81,6 +103,7 @@ def deform_conv_extension() -> Any:
     from openvino.frontend.onnx import ConversionExtension
 
     def convert(node: Any) -> Any:
+        """The outputs of one node, translated."""
         x, weight, offset, bias, modulation = (node.get_input(index) for index in range(5))
         top, left, bottom, right = node.get_attribute("pads")
         sampled: Any = ops.deformable_convolution(

@@ -43,6 +43,7 @@ def announcer(out: Path, quiet: bool) -> Callable[[Estimate], None]:
     """Says what a long job, or one that needs more memory than it is allowed, will take."""
 
     def announce(estimate: Estimate) -> None:
+        """Say it in a line above the bar, if there is anything to say."""
         from tqdm import tqdm
 
         from refsr.encode import memory_to_write

@@ -12,7 +12,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -36,6 +36,7 @@ STARLETTE = {
 }
 GONE = "There is no such job, or it is no longer kept; run the photo again."
 NOT_DONE = "This job is not finished; ask for its state first."
+CUT_SHORT = "The connection was closed before the upload was whole."
 CANCELLED = "The check was cancelled."
 WORKS = "This job is at work already; wait for it, or cancel it first."
 
@@ -60,6 +61,7 @@ def make_app(desk: Desk) -> Starlette:
         TooLarge: lambda *_: failed(413, desk.limits.words()["upload"]),
         UploadError: lambda _, error: failed(error.status, error.sentence),
         TaskError: lambda _, error: task_failed(error),
+        ClientDisconnect: lambda *_: failed(400, CUT_SHORT),  # nobody reads it
         HTTPException: lambda _, error: failed(error.status_code, sentence_of(error)),
         Exception: lambda *_: failed(500, "Something went wrong in the server; see its terminal."),
     }
@@ -281,6 +283,7 @@ def download_of(desk: Desk) -> Endpoint:
     """GET /api/jobs/ID/result.FORMAT?strength=0..1&metadata=yes|no, and plain.FORMAT."""
 
     async def download(request: Request) -> Response:
+        """The file; a name that is no download is 404, another strength than 0 to 1 is 400."""
         job, what = finished(desk, request), request.path_params["what"]
         format = request.path_params["format"]
         if what not in ("result", "plain") or format not in FORMATS:

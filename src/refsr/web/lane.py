@@ -80,10 +80,11 @@ class Lane:
 
     async def kill(self) -> None:
         """End the process and wait until it has; the next task gets another."""
-        if self.process is not None:
+        process, self.process = self.process, None  # or the next task could get it, as it dies
+        if process is not None:
             with suppress(ProcessLookupError):
-                self.process.kill()
-            await self.process.wait()
+                process.kill()
+            await process.wait()
 
     async def work(self) -> None:
         """Serve the queue for ever; to be run as a task, whose end ends the process."""
@@ -112,6 +113,8 @@ class Lane:
     async def serve(self, entry: Entry) -> None:
         """Have one task done."""
         process = await self.ready()
+        if entry.answer.done():  # cancelled while the process was started
+            return
         assert process.stdin is not None
         assert process.stdout is not None
         with suppress(BrokenPipeError, ConnectionResetError):  # then there is no answer either
