@@ -35,7 +35,7 @@ Input = Positional[Path]
 References = Annotated[UseAppendAction[tuple[Path, ...]], arg(name="ref", metavar="PHOTO|FOLDER")]
 Output = Annotated[Path, arg(aliases=["-o"])]
 OUT_OF_MEMORY = "Out of memory; a lower --max-memory works in smaller tiles."
-READERS = (["upscale"], ["check"], ["explain"])  # the commands whose photos come from anywhere
+READERS = (["upscale"], ["batch"], ["check"], ["explain"])  # their photos come from anywhere
 LONG = 20.0  # seconds; what takes longer is announced
 
 
