@@ -131,6 +131,33 @@ def test_resume_redoes_what_changed_and_trusts_nothing_broken(tmp_path: Path) ->
     assert (out / "5.png").stat().st_mtime_ns != before["5.png"], "other options, other results"
 
 
+def test_a_map_and_a_report_beside_each_result(tmp_path: Path) -> None:
+    for name in ("a.png", "b.jpg", "b.map.png"):
+        photo(tmp_path / "in" / name)
+    out = tmp_path / "out"
+    again = [tmp_path / "in", "-o", out, "--maps", "--reports", "--resume", *CHEAP]
+    assert run(*again) == 1
+    names = {f"{stem}.{end}" for stem in ("a", "b.map") for end in ("png", "map.png")}
+    reports = {"a.report.json", "b.map.report.json"}
+    assert outputs(out) == names | reports, "b's map is the name of a result"
+    assert PIL.Image.open(out / "a.map.png").size == PIL.Image.open(out / "a.png").size
+    report = json.loads((out / "a.report.json").read_text())
+    assert set(report["detail"]) == {"own", "borrowed", "guessed"}
+    failed = [one for one in records(out) if one["status"] == "failed"]
+    assert [str(one["error"]) for one in failed] == [
+        f"{out / 'b.map.png'} would be written twice; rename {tmp_path / 'in' / 'b.jpg'}."
+    ]
+    (out / "a.map.png").unlink()
+    (out / "b.map.report.json").write_text("{}")
+    assert run(*again) == 1
+    assert [one["status"] for one in records(out)[3:]].count("done") == 2, "made again, both"
+    assert outputs(out) == names | reports
+    assert len((out / "b.map.report.json").read_text()) > 2
+    before = (out / "a.png").stat().st_mtime_ns
+    assert run(*again) == 1
+    assert (out / "a.png").stat().st_mtime_ns == before
+
+
 def test_bad_files_are_failed_jobs_with_a_sentence(tmp_path: Path, capfd: object) -> None:
     folder = tmp_path / "in"
     photo(folder / "good.png")

@@ -2,7 +2,7 @@
 
 The journal is OUTDIR/.refsr-batch.jsonl, one line a job, on the disk before the next begins. A job
 is finished where its line fits its input, references and options as they are now, and the output
-has the size and the SHA-256 of the line. All else is done again.
+(and the map and report beside it) has the size and the SHA-256 of the line. All else is done again.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from refsr.atomic import reason
+from refsr.atomic import atomic_write, reason
 from refsr.batch_options import Options
 from refsr.budget import PROGRAM
 from refsr.errors import Cancelled, DataError, RefsrError
@@ -29,7 +29,7 @@ from refsr.memory import parse_memory
 
 if TYPE_CHECKING:
     from refsr.album import Album
-    from refsr.upscaler import Upscaler
+    from refsr.upscaler import Result, Upscaler
 
 JOURNAL = ".refsr-batch.jsonl"
 WORKER_BYTES = 500_000_000  # beside the program: what a worker should have for a photo of 1 MP
@@ -94,7 +94,8 @@ def perform(
 ) -> Record:
     """Do one job and say how it went; whatever is wrong with it becomes a sentence.
 
-    status "done" has bytes, sha256, size, references; "failed" has error. Raises Cancelled where
+    status "done" has bytes, sha256, size, references, and the digests of the files "beside" the
+    output where there are any; "failed" has error. Raises Cancelled where
     ``progress`` does. ``upscaler`` belongs to the caller alone: its references are set here.
     """
     from refsr.photo import check_output_path
@@ -104,8 +105,10 @@ def perform(
     try:
         if job.problem:
             raise DataError(job.problem)
-        if job.output.resolve() in {one.resolve() for one in (job.input, *job.references)}:
-            raise DataError(f"{job.output} is a photo that is read; choose another folder.")
+        read = {one.resolve() for one in (job.input, *job.references)}
+        for path in (job.output, *beside(job, options)):
+            if path.resolve() in read:
+                raise DataError(f"{path} is a photo that is read; choose another folder.")
         job.output.parent.mkdir(parents=True, exist_ok=True)
         check_output_path(job.output)
         if job.search:
@@ -116,9 +119,11 @@ def perform(
             job.input, scale=options.scale, strength=options.strength, progress=progress
         )
         result.save(job.output, strip_metadata=options.strip_metadata)
+        written = {str(path): write_beside(path, result) for path in beside(job, options)}
         used = [one["reference"] for one in result.report["references"] if one["used"]]
         record |= {"status": "done", "references": used, "size": result.report["output_size"]}
         record |= {"bytes": job.output.stat().st_size, "sha256": digest(job.output)}
+        record |= {"beside": written} if written else {}
     except Cancelled:
         raise
     except RefsrError as error:
@@ -131,6 +136,37 @@ def perform(
     except Exception as error:  # of a library: the rest of the album goes on
         record["error"] = f"{job.input} could not be worked on ({type(error).__name__}: {error})."
     return record | {"seconds": round(time.perf_counter() - started, 2)}
+
+
+def beside(job: BatchJob, options: Options) -> list[Path]:
+    """The files that a job writes beside its output."""
+    endings = [(options.maps, "map.png"), (options.reports, "report.json")]
+    return [job.output.with_name(f"{job.output.stem}.{end}") for wanted, end in endings if wanted]
+
+
+def write_beside(path: Path, result: Result) -> str:
+    """Write the map or the report of a result; returns its digest. Raises PhotoError."""
+    from refsr.photo import Photo, save_photo
+
+    if path.suffix == ".json":
+        atomic_write(path, json.dumps(result.report, indent=1).encode() + b"\n")
+    else:
+        save_photo(Photo(result.map()), path)
+    return digest(path)
+
+
+def apart(jobs: list[BatchJob], options: Options) -> list[BatchJob]:
+    """The jobs, those with a problem that would write a file beside over one of another job."""
+    taken = {job.output for job in jobs}
+    done: list[BatchJob] = []
+    for job in jobs:
+        files = beside(job, options)
+        twice = taken.intersection(files)
+        if twice and not job.problem:
+            job = replace(job, problem=f"{min(twice)} would be written twice; rename {job.input}.")
+        taken.update(files)
+        done.append(job)
+    return done
 
 
 def local(share: Share, stop: threading.Event) -> Engine:
@@ -191,6 +227,7 @@ def run_batch(
     """
     from refsr.album import make_album
 
+    jobs = apart(jobs, options)
     counts = {"done": 0, "failed": 0, "skipped": 0}
     album_files = [] if refs is None else [refs / one for one in photos_below(refs, [])[0]]
     searched = stamp(album_files)
@@ -203,7 +240,7 @@ def run_batch(
         left: list[BatchJob] = []
         for job in jobs:
             line = lines.get(str(job.output))
-            if line is None or not finished(job, line, keys[job]):
+            if line is None or not finished(job, line, keys[job], beside(job, options)):
                 left.append(job)
                 continue
             counts["skipped"] += 1
@@ -219,13 +256,18 @@ def run_batch(
     return counts
 
 
-def finished(job: BatchJob, line: Record, key: str) -> bool:
-    """Whether a line of the journal is true of the job and the file as they are now."""
+def finished(job: BatchJob, line: Record, key: str, others: list[Path]) -> bool:
+    """Whether a line of the journal is true of the job, its output and the ``others`` as they are.
+
+    ``others``: the files that belong beside the output.
+    """
     if line.get("status") != "done" or line.get("key") != key:
         return False
     with suppress(OSError):
-        size = job.output.stat().st_size
-        return size == line.get("bytes") and digest(job.output) == line.get("sha256")
+        if job.output.stat().st_size != line.get("bytes"):
+            return False
+        written = {str(path): digest(path) for path in others}
+        return digest(job.output) == line.get("sha256") and written == line.get("beside", {})
     return False
 
 

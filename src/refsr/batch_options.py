@@ -28,3 +28,7 @@ class Options:
     """Look at every part in eight ways: a little better, eight times as long."""
     strip_metadata: bool = False
     """Leave EXIF (place, camera, date) out of the results; the colour profile stays."""
+    maps: bool = False
+    """Write a picture NAME.map.png beside each result: green is borrowed, orange guessed."""
+    reports: bool = False
+    """Write the numbers of each result beside it, NAME.report.json."""

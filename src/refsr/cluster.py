@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from refsr.album import Album
 
 ATTEMPTS = 3  # of a job whose worker was lost
+PATIENCE = 5.0  # seconds in which a cluster's port must open; Ray itself would try for ever
 POLL = 5.0  # seconds after which lost machines and new ones are looked for
 
 
@@ -49,7 +50,11 @@ def connect(address: str) -> Any:
         ray: Any = importlib.import_module("ray")
     except ImportError as error:
         raise DataError("ray is missing; install it with: pip install 'refsr[bulk]'") from error
+    # Ray prints a lost worker on stdout, among our answers; no public switch ends that (2.60).
+    setattr(importlib.import_module("ray._private.worker"), "_worker_logs_enabled", False)  # noqa: B010
     if not ray.is_initialized():
+        if address not in ("auto", "local"):
+            knock(address)
         local = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
         try:
             ray.init(
@@ -59,8 +64,30 @@ def connect(address: str) -> Any:
                 logging_level="ERROR",
             )
         except (ConnectionError, ValueError, RuntimeError) as error:
-            raise DataError(f"No Ray cluster answers at {address}; start one first.") from error
+            if address in ("auto", "local"):
+                raise DataError(no_cluster(address)) from error
+            raise DataError(
+                f"What answers at {address} is no Ray cluster that lets this program in; if it "
+                "wants a token, set RAY_AUTH_MODE=token here, too (docs/SCALING.md)."
+            ) from error
     return ray
+
+
+def knock(address: str) -> None:
+    """Find out whether anybody is at HOST:PORT. Raises DataError."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or "/" in host:
+        raise DataError(f"{address!r} is no address; give HOST:PORT, auto or local.")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        raise DataError(no_cluster(address)) from error
+
+
+def no_cluster(address: str) -> str:
+    """What to say where there is none."""
+    where = "on this machine" if address == "auto" else f"at {address}"
+    return f"No Ray cluster answers {where}; start one with: ray start --head"
 
 
 def on_ray(address: str, memory: int, workers: int) -> Engine:

@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Generator
 
-READERS = (["upscale"], ["check"], ["explain"])  # the commands whose photos come from anywhere
+READERS = (["upscale"], ["batch"], ["check"], ["explain"])  # their photos come from anywhere
 
 
 @contextlib.contextmanager
