@@ -468,7 +468,7 @@ def test_the_time_left_counts_both_runs(monkeypatch: pytest.MonkeyPatch) -> None
     now = [0.0]
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     told: list[float] = []
-    clock = Clock(lambda message: told.append(message["left"]), 2, 1.0)
+    clock = Clock(lambda message: told.append(message["left"]), 2, (1.0, 1.0))
 
     class Foreseen:
         seconds = 10.0
@@ -481,7 +481,9 @@ def test_the_time_left_counts_both_runs(monkeypatch: pytest.MonkeyPatch) -> None
     clock.next_run()
     now[0] = 32.0
     clock.progress(1.0)
-    assert told == pytest.approx([20.0, 24.0, 12.0, 0.0])
+    assert told == pytest.approx([20.0, 12.0, 12.0, 12.0, 0.0]), "registration says nothing of it"
+    now[0] = 34.0  # the files are written
+    assert clock.finished() == pytest.approx((34 / 20, 26 / 12))
 
 
 def test_jobs_are_forgotten_in_time(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import os
 import re
@@ -210,6 +211,108 @@ def test_zoom_and_pan_by_keyboard(page: Page, photos: Path) -> None:
     assert page.input_value("#divider") == "52"
     page.keyboard.press("l")
     assert page.get_attribute("#lens", "aria-pressed") == "true"
+
+
+HAND_OVER = """async ([type, at, files]) => {
+  const data = new DataTransfer();
+  for (const [name, text] of files) {
+    const bytes = Uint8Array.from(atob(text), (one) => one.charCodeAt(0));
+    data.items.add(new File([bytes], name, { type: "image/png" }));
+  }
+  const target = document.querySelector(at);
+  const more = { bubbles: true, cancelable: true };
+  if (type === "paste") {
+    target.dispatchEvent(new ClipboardEvent("paste", { ...more, clipboardData: data }));
+    return [];
+  }
+  const seen = [];
+  for (const name of ["dragenter", "dragover", "drop"]) {
+    const event = new DragEvent(name, { ...more, dataTransfer: data });
+    target.dispatchEvent(event);
+    seen.push([event.defaultPrevented, !document.querySelector("#dropping").hidden]);
+  }
+  return seen;
+}"""
+
+
+def hand_over(page: Page, how: str, at: str, *photos: Path) -> Any:
+    """Drop or paste files on an element, as a browser tells a page of it."""
+    files = [[photo.name, base64.b64encode(photo.read_bytes()).decode()] for photo in photos]
+    return page.evaluate(HAND_OVER, [how, at, files])
+
+
+def test_drop_and_paste(page: Page, photos: Path) -> None:
+    # Two on the page: the first is the small photo, the other a reference.
+    seen = hand_over(page, "drop", "footer", photos / "small.png", photos / "sharp.jpg")
+    assert [over for _, over in seen] == [True, True, False], "the page says that it takes them"
+    assert [taken for taken, _ in seen[1:]] == [True, True], "or the browser would open the file"
+    page.wait_for_selector("#verdict:has-text('of your photo; use it')")
+    page.click("#clear")
+
+    assert hand_over(page, "drop", "#reference-card", photos / "sharp.jpg")[-1] == [True, False]
+    assert page.locator("#reference-tiles .tile").count() == 1
+    assert page.locator("#photo-tiles .tile").count() == 0
+    assert page.is_disabled("#run")
+    hand_over(page, "paste", "body", photos / "small.png")  # there is no small photo: it is that
+    page.wait_for_selector("#verdict:has-text('of your photo; use it')")
+    hand_over(page, "paste", "body", photos / "sharp.jpg")
+    assert page.locator("#reference-tiles .tile").count() == 2
+
+
+def test_fingers(page: Page, photos: Path) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    hand = page.context.new_cdp_session(page)
+    hand.send("Emulation.setTouchEmulationEnabled", {"enabled": True, "maxTouchPoints": 2})
+
+    def touch(kind: str, *points: tuple[float, float]) -> None:
+        places = [{"x": x, "y": y, "id": n} for n, (x, y) in enumerate(points)]
+        hand.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": places})
+
+    choose(page, photos / "small.png")
+    page.click("#run")
+    page.wait_for_selector("#result:not([hidden])")
+    page.locator("#view").scroll_into_view_if_needed()
+    box = page.locator("#view").bounding_box()
+    assert box is not None
+    x, y, width = box["x"], box["y"] + box["height"] / 2, box["width"]
+
+    touch("touchStart", (x + width / 2, y))  # one finger across: the line goes along
+    for step in range(1, 6):
+        touch("touchMove", (x + width / 2 + step * width / 20, y))
+    touch("touchEnd")
+    assert page.input_value("#divider") == "75"
+
+    fitted = int(page.inner_text("#zoom").split()[0])
+    touch("touchStart", (x + 150, y))
+    touch("touchStart", (x + 150, y), (x + 200, y))
+    for step in range(1, 11):  # two fingers apart: 50 px to 150 px
+        touch("touchMove", (x + 150 - 5 * step, y), (x + 200 + 5 * step, y))
+    touch("touchEnd")
+    assert int(page.inner_text("#zoom").split()[0]) == pytest.approx(3 * fitted, abs=4)
+    assert page.input_value("#divider") == "75", "a pinch does not move the line"
+    assert page.evaluate("() => visualViewport.scale") == 1, "nor zoom the page"
+
+    still = drawn(page)
+    touch("touchStart", (x + 100, y))
+    touch("touchMove", (x + 60, y))
+    touch("touchMove", (x + 40, y))
+    touch("touchEnd")
+    assert np.abs(drawn(page) - still).mean() > 1, "one finger moves the photo"
+    page.click("#fit")
+    assert int(page.inner_text("#zoom").split()[0]) == fitted
+
+    page.evaluate("() => scrollTo(0, 0)")
+    page.locator("#view").scroll_into_view_if_needed()
+    box = page.locator("#view").bounding_box()
+    assert box is not None
+    x, y = box["x"] + 40, box["y"] + box["height"] - 30
+    before = page.evaluate("() => scrollY")
+    touch("touchStart", (x, y))
+    for step in range(1, 11):  # up: the page scrolls, and the line stays
+        touch("touchMove", (x, y - 20 * step))
+    touch("touchEnd")
+    page.wait_for_function(f"() => scrollY > {before} + 50")
+    assert page.input_value("#divider") == "75"
 
 
 def test_errors_stand_where_the_photo_is(page: Page, photos: Path) -> None:

@@ -46,9 +46,12 @@ class Bench:
         self.upscaler = Upscaler.load(
             model, threads=threads, max_memory=max_memory, max_pixels=reference_pixels
         )
-        self.pace = 1.0  # seconds per foreseen second; each job corrects it for the next
+        pace = 1.0
         if self.upscaler.network is not None:
-            self.pace = max(1.0, self.upscaler.network.probe()[1] / USUAL_COST[1])
+            pace = max(1.0, self.upscaler.network.probe()[1] / USUAL_COST[1])
+        # Seconds per foreseen second, of a job with references and of the network alone; each job
+        # corrects them for the next.
+        self.paces = pace, pace
 
     def photo(self, folder: Path) -> Photo:
         """The small photo. Raises PhotoError."""
@@ -58,41 +61,57 @@ class Bench:
 class Clock:
     """Tells how long a job will still take.
 
-    A job with references is two runs: with them, and without for the dial. The second takes what
-    the first took after its registration, of which its first progress tells the share.
+    A job with references is a registration and two runs of the network: with them, and without for
+    the dial. How fast the registration went says nothing of the network: the first progress, which
+    tells the registration's share of the first run, starts the network's own time.
     """
 
-    def __init__(self, tell: Tell, runs: int, pace: float) -> None:
-        """``pace``: seconds that a foreseen second takes, until this job has shown it."""
-        self.tell, self.runs, self.pace = tell, runs, pace
-        self.started = time.perf_counter()
+    def __init__(self, tell: Tell, runs: int, paces: tuple[float, float]) -> None:
+        """``paces``: see ``Bench``."""
+        self.tell, self.runs = tell, runs
+        self.whole, self.pace = paces
+        self.began = self.started = time.perf_counter()  # of the job, and of the network in it
         self.foreseen = self.network = 0.0  # seconds of the first run and of the network in it
-        self.before = 0.0  # foreseen seconds of the runs that are over
+        self.over = 0  # runs that are over
+        self.registration = 0.0  # its share of the run
         self.registered = runs == 1
 
     def announce(self, estimate: Estimate) -> None:
         """Take what the upscaler foresees of the first run."""
-        if not self.foreseen:
-            self.started = time.perf_counter()
-            self.foreseen = self.network = estimate.seconds
-            self.say(0.0)
+        if self.foreseen:
+            return
+        self.began = self.started = time.perf_counter()
+        self.foreseen = self.network = estimate.seconds
+        pace = self.pace if self.registered else self.whole
+        self.tell({"left": self.runs * self.foreseen * pace})
 
     def progress(self, done: float) -> None:
         """Take the finished share of a run."""
         if not self.registered:
-            self.registered, self.network = True, self.foreseen * (1 - done)
-        self.say(self.before + (self.network if self.before else self.foreseen) * done)
+            self.registered, self.registration = True, done
+            self.network = self.foreseen * (1 - done)
+            self.started = time.perf_counter()
+        first = self.registration if not self.over else 0.0
+        self.say(self.over + (done - first) / max(1 - first, 1e-9))
 
     def next_run(self) -> None:
-        """The first run is over."""
-        self.before = self.foreseen
+        """The first run is over, and there is another."""
+        self.over = 1
+        self.say(1.0)
 
-    def say(self, done: float) -> None:
-        """Tell, by how fast ``done`` of the foreseen seconds went."""
-        total = self.foreseen + (self.runs - 1) * self.network
-        if done > 0.05 * total:
-            self.pace = (time.perf_counter() - self.started) / done
-        self.tell({"left": max(0.0, total - done) * self.pace})
+    def say(self, runs: float) -> None:
+        """Tell, by how fast so many ``runs`` of the network went."""
+        if runs > 0.05 * self.runs:
+            self.pace = (time.perf_counter() - self.started) / (runs * max(self.network, 1e-9))
+        self.tell({"left": max(0.0, self.runs - runs) * self.network * self.pace})
+
+    def finished(self) -> tuple[float, float]:
+        """All is done, written files included; returns the paces for the next job."""
+        runs, now = self.over + 1, time.perf_counter()
+        self.pace = (now - self.started) / (runs * max(self.network, 1e-9))
+        if self.runs > 1:
+            self.whole = (now - self.began) / (runs * max(self.foreseen, 1e-9))
+        return self.whole, self.pace
 
 
 def look(bench: Bench, task: Answer, tell: Tell) -> Answer:
@@ -141,7 +160,7 @@ def enlarge(bench: Bench, task: Answer, tell: Tell) -> Answer:
     parts = [part for part in names if part != "photo"]
     photo = bench.photo(folder)
     preview(photo, folder / "before.png")
-    clock = Clock(tell, 2 if parts else 1, bench.pace)
+    clock = Clock(tell, 2 if parts else 1, bench.paces)
     upscaler = bench.upscaler
     for part in ["plain", "full", "alpha"]:
         (folder / f"{part}.npy").unlink(missing_ok=True)  # of a run at another scale
@@ -169,7 +188,7 @@ def enlarge(bench: Bench, task: Answer, tell: Tell) -> Answer:
         del result  # its pixels are on the disk
         clock.next_run()
         preview(run([], "plain").photo, folder / "plain.png")
-    bench.pace = clock.pace
+    bench.paces = clock.finished()
     upscaler.set_reference(None)
     give_back()
     return report

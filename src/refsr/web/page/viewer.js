@@ -25,6 +25,7 @@ export class Viewer {
     this.pointers = new Map();
     this.followed = true; // whether the whole photo stays in view when the window changes
     this.dragging = null; // "line" or "photo"
+    this.before = 0.5; // the line, before it was dragged
     this.asked = 0;
     new ResizeObserver(() => this.resized()).observe(canvas);
     this.listen();
@@ -234,9 +235,11 @@ export class Viewer {
     const { canvas } = this;
     canvas.addEventListener("pointerdown", (event) => this.down(event));
     canvas.addEventListener("pointermove", (event) => this.move(event));
-    for (const name of ["pointerup", "pointercancel"]) {
-      canvas.addEventListener(name, (event) => this.up(event));
-    }
+    canvas.addEventListener("pointerup", (event) => this.up(event));
+    canvas.addEventListener("pointercancel", (event) => {
+      this.putBack(); // the browser scrolls the page instead
+      this.up(event);
+    });
     canvas.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
     canvas.addEventListener("dblclick", (event) => {
       if (this.fits) this.zoomTo(1, [event.offsetX, event.offsetY]);
@@ -251,6 +254,8 @@ export class Viewer {
     const at = [event.offsetX, event.offsetY];
     this.pointers.set(event.pointerId, at);
     const near = Math.abs(at[0] - this.divider * this.box[0]) < CLOSE;
+    if (this.pointers.size > 1) this.putBack(); // a pinch: its first finger did not mean the line
+    this.before = this.divider;
     this.dragging = this.pointers.size > 1 || this.lens || (!near && !this.fits) ? "photo" : "line";
     if (this.dragging === "line") this.moveLine(at[0] / this.box[0]);
     this.look(at);
@@ -271,6 +276,11 @@ export class Viewer {
   up(event) {
     this.pointers.delete(event.pointerId);
     if (!this.pointers.size) this.dragging = null;
+  }
+
+  putBack() {
+    if (this.dragging === "line") this.moveLine(this.before);
+    this.dragging = null;
   }
 
   look(at) {
