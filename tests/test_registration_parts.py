@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from refsr import flow, matching, warp
 from refsr.colour_match import colour_match
-from refsr.geometry import agree
+from refsr.geometry import WORKING_SIDE, Geometry, agree, enlargement, smooth_field
 from refsr.matching import Features
 from refsr.reference import halve, shrunk_by
 from refsr.resize import imresize
@@ -138,6 +138,30 @@ def test_agree_refuses_chance(rng: np.random.Generator) -> None:
     for _ in range(20):
         a, b = rng.uniform(0, 200, (60, 2)), rng.uniform(0, 300, (60, 2))
         assert agree(a, b, 1.5, 0.6) is None
+
+
+def test_a_small_photo_is_enlarged_for_its_features_and_none_is_shrunk() -> None:
+    for height, width in ((90, 160), (160, 1), (12, 12)):
+        assert enlargement(height, width) == enlargement(width, height) == 4.0
+    assert enlargement(161, 90) == enlargement(300, WORKING_SIDE // 2) == 2.0
+    assert enlargement(10, 600) == WORKING_SIDE / 600
+    assert enlargement(WORKING_SIDE, 1) == enlargement(3000, 4000) == 1.0
+
+
+def test_the_smooth_field_is_exact_where_parallax_is_a_slope(rng: np.random.Generator) -> None:
+    """What the homography leaves over lies where it was seen, not a pixel or a node beside."""
+    homography = np.array([[2.0, 0.0, 9.0], [0.0, 2.0, -4.0], [0.0, 0.0, 1.0]])
+    slope, offset = np.array([[0.11, -0.05], [0.07, 0.09]]), np.array([0.4, -0.3])
+    xy_lr = rng.uniform(0, (90, 61), (900, 2))
+
+    def truth(xy: NDArray[np.float64]) -> NDArray[np.float64]:
+        return matching.project(homography, xy) + xy @ slope + offset
+
+    field = smooth_field(Geometry(homography, xy_lr, truth(xy_lr), 2.0, 0.1), 61, 90)
+    assert field.shape == (2 * 61, 2 * 90, 2)
+    inner = (slice(24, -24), slice(24, -24))  # beyond the outermost nodes the field is level
+    off = np.abs(field - truth(warp.grid(slice(0, 122), slice(0, 180), 0.5)))[inner]
+    assert off.max() < 0.03  # reference px; half a pixel beside it would be 0.05
 
 
 def test_local_affine_is_exact_on_affine_data(rng: np.random.Generator) -> None:
