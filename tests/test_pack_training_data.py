@@ -141,7 +141,7 @@ def test_the_script_trains_stops_and_continues(
     def call(*arguments: str) -> None:
         subprocess.run(["bash", str(script), *arguments], env=environment, check=True)
 
-    call("60", "0.15")  # stopped by its own time
+    call("60", "0.4")  # stopped by its own time, which on a busy machine is mostly spent on loading
     first = out / "state.pt.00"
     assert first.stat().st_size > 100_000
     shutil.rmtree(root / "runs")  # a fresh machine
