@@ -244,7 +244,7 @@ from refsr.memory import give_back
 
 rng = np.random.default_rng(0)
 small = np.kron(rng.integers(0, 256, (20, 20, 3)), np.ones((8, 8, 1))).astype(np.uint8)
-upscaler = Upscaler.load("ssen", threads=1)
+upscaler = Upscaler.load("ssen", runtime="onnx", threads=1)
 plenty = upscaler.tile_pixels
 upscaler.upscale(small[:8, :8])
 give_back()
