@@ -114,7 +114,8 @@ def compose(outer: Field, inner: Field) -> Field:
 
     slope = np.stack([slope_x, slope_y], axis=1)
     plane = cv2.transform(grid(slice(0, height), slice(0, width)), slope)
-    return sample(cv2.subtract(outer, plane), inner) + cv2.transform(inner, slope)
+    bent = cast(Field, cv2.subtract(outer, plane))
+    return sample(bent, inner) + cast(Field, cv2.transform(inner, slope))
 
 
 def area_ratio(field: Field) -> Image:
