@@ -98,8 +98,9 @@ def similar_pose(a: Features, b: Features, pairs: NDArray[np.intp]) -> NDArray[n
     """Which matches agree with the most common zoom (within x1.9) and rotation (within 40 deg)."""
     zoom = np.log(b.size[pairs[:, 1]] / a.size[pairs[:, 0]])
     turn = b.angle[pairs[:, 1]] - a.angle[pairs[:, 0]]
-    bend = np.abs((turn[:, None] - turn[None] + np.pi) % (2 * np.pi) - np.pi)
-    agree = (np.abs(zoom[:, None] - zoom[None]) < np.log(1.9)) & (bend < np.deg2rad(40.0))
+    x, y = np.cos(turn), np.sin(turn)
+    cosine = x[:, None] * x + y[:, None] * y  # of the angle between two turns
+    agree = (np.abs(zoom[:, None] - zoom) < np.log(1.9)) & (cosine > np.cos(np.deg2rad(40.0)))
     return agree[agree.sum(axis=1).argmax()]
 
 

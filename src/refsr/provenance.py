@@ -52,12 +52,13 @@ def detail_amounts(sr: Image, gate: Image, ref: Image, lr: Image) -> Image:
 def amounts_of(lr: Image, given: Image, drawn: Image) -> Image:
     """``detail_amounts`` from the fine detail (4h, 4w, 3) that was borrowed and that was drawn."""
     height, width = lr.shape[:2]
-    own = np.abs(lr - cv2.GaussianBlur(lr, (0, 0), 1.0)).mean(axis=2)
+    own = np.abs(lr - cv2.GaussianBlur(lr, (0, 0), 1.0))
     parts = [own] + [
-        np.abs(part).mean(axis=2).reshape(height, SCALE, width, SCALE).mean(axis=(1, 3))
+        cv2.resize(np.abs(part), (width, height), interpolation=cv2.INTER_AREA)  # 4 x 4 means
         for part in (given, drawn)
     ]
-    return np.stack([cv2.blur(part, (3, 3)) for part in parts], axis=2).astype(np.float32)
+    means = [cv2.blur(part.mean(axis=2), (3, 3)) for part in parts]
+    return np.stack(means, axis=2).astype(np.float32)
 
 
 def borrowed_share(amounts: Image) -> Image:

@@ -24,7 +24,8 @@ from refsr.warp import FIELD, Field, Image, grid, read_field, render, shrunk_war
 __all__ = ["Reference", "Registration", "aligned_reference", "prepare_reference", "register"]
 
 RATIO = 0.85  # Lowe's ratio of the first matching
-FLOW_ROUNDS = 3  # one loses coverage, five follow the noise
+FLOW_ROUNDS = 3  # at most; one loses coverage, five follow the noise
+SETTLED_FLOW = 0.1  # LR px: a round, but the first, that moves nine places of ten less is the last
 SMALLEST_FLOW = 8  # LR pixels: DIS needs a few patches
 MIN_COVERAGE = 0.015  # what flow makes up between unrelated photos stays below this
 CONSISTENT = 0.8  # agreement above which a place counts as explained
@@ -85,9 +86,16 @@ def dense(
         warped = flow.normalise(flow.enlarge2(warped_gray(xy_ref, reference)))
         inside, _ = flow.folding(xy_ref, reference.pixels.shape)
         xy_ref, target, forward = flow.refine(lr_norm, warped, xy_ref, inside)
-        if step == rounds - 1:
-            doubt = flow.round_trip(lr_norm, target, forward) / np.float32(FIELD)
+        if step == rounds - 1 or (step > 0 and settled(forward, inside)):
+            return xy_ref, flow.round_trip(lr_norm, target, forward) / np.float32(FIELD)
     return xy_ref, doubt
+
+
+def settled(forward: Field, inside: NDArray[np.bool_]) -> bool:
+    """Whether a round's flow (2h, 2w, 2) hardly moved what lies ``inside`` (2h, 2w) a reference."""
+    some = slice(None, None, 2 * FIELD)
+    moved = np.hypot(forward[some, some, 0], forward[some, some, 1])[inside[some, some]]
+    return moved.size == 0 or float(np.quantile(moved, 0.9)) < FIELD * SETTLED_FLOW
 
 
 def judge(

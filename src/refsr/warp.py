@@ -112,11 +112,10 @@ def compose(outer: Field, inner: Field) -> Field:
     slope_x = (outer[:, -1] - outer[:, 0]).mean(axis=0) / (width - 1)
     slope_y = (outer[-1] - outer[0]).mean(axis=0) / (height - 1)
 
-    def plane(xy: Field) -> Field:
-        return xy[..., :1] * slope_x + xy[..., 1:] * slope_y
-
-    here = grid(slice(0, height), slice(0, width))
-    return sample(outer - plane(here), inner) + plane(inner)
+    slope = np.stack([slope_x, slope_y], axis=1)
+    plane = cv2.transform(grid(slice(0, height), slice(0, width)), slope)
+    bent = cast(Field, cv2.subtract(outer, plane))
+    return sample(bent, inner) + cast(Field, cv2.transform(inner, slope))
 
 
 def area_ratio(field: Field) -> Image:
