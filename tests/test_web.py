@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from refsr import Upscaler
 from refsr.errors import DataError
 from refsr.photo import load_photo
+from refsr.report import describe, expected_together
 from refsr.resize import imresize
 from scenes import facade, seen_through
 
@@ -42,7 +43,7 @@ from refsr.web.limits import FORMATS, Limits
 from refsr.web.outline import outlines
 from refsr.web.queue import FairQueue
 from refsr.web.serve import FOLDER, address, listening, sweep_old_folders
-from refsr.web.tasks import Clock
+from refsr.web.tasks import Bench, Clock, look
 
 HOST = "http://127.0.0.1"
 WORKER = {"max_memory": 10**9, "threads": 1, "photo_pixels": 10**6, "reference_pixels": 10**7}
@@ -592,3 +593,27 @@ def test_folders_of_killed_servers_are_removed(tmp_path: Path) -> None:
         (folder / "job").mkdir(parents=True)
     sweep_old_folders(tmp_path)
     assert sorted(tmp_path.iterdir()) == sorted([mine, other])
+
+
+def test_references_looked_at_one_by_one_are_as_together(tmp_path: Path) -> None:
+    """The check holds one reference at a time; its verdicts are those of the road."""
+    hr = facade(3)[:256, :384]
+    lr = imresize(hr, scale=0.25)
+    view = seen_through(facade(3), SHIFT, (512, 384))
+    others = [view, np.ascontiguousarray(view[:, :260]), hr[:, ::-1].copy()]
+    PIL.Image.fromarray(lr).save(tmp_path / "photo", format="png")
+    names = {"photo": "small.png"}
+    for number, other in enumerate(others, start=1):
+        PIL.Image.fromarray(other).save(tmp_path / f"reference-{number}", format="png")
+        names[f"reference-{number}"] = f"{number}.png"
+    bench = Bench("detail-transfer", 450_000_000, 1, 4_000_000, 100_000_000)
+    answer = look(bench, {"folder": str(tmp_path), "names": names}, lambda _: None)
+    bench.upscaler.set_reference(list(others))
+    composite = bench.upscaler.register(load_photo(lr))
+    assert composite is not None
+    for index, row in enumerate(answer["references"]):
+        wanted = describe(f"{index + 1}.png", composite, index)
+        assert {key: row[key] for key in wanted} == wanted
+        assert (tmp_path / f"reference-{index + 1}.jpg").exists()
+    assert [row["used"] for row in answer["references"]] == [True, True, False]
+    assert answer["expected_gain_db"] == round(expected_together(composite), 2)

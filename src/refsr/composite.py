@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refsr.detail_transfer import detail_of, fine_detail
+from refsr.expected_gain import expected_gain, worth_of
 from refsr.registration import Reference, Registration, aligned_reference, register
 from refsr.resize import imresize
 from refsr.warp import FIELD, SCALE, read_field
@@ -21,6 +22,7 @@ UNUSED = 9.0  # more doubt than any
 
 LEAST_ZOOM = 1 / 3  # reference pixels per HR pixel; at 0.25 it is as coarse as the photo itself
 
+LEAST_GAIN = 0.03  # dB: what is foreseen of a reference that is used
 LEAST_FINENESS = 2.4  # sharp references: 3.3 to 6.5, half as fine 2.9 to 3.9, no finer 1.1 to 2.4
 CELL, CELLS = 32, 6  # LR pixels a side of the places where that is measured, and how many
 
@@ -30,9 +32,12 @@ Image = NDArray[np.float32]
 def useful(lr: NDArray[np.uint8], reference: Reference, registration: Registration) -> bool:
     """Whether a reference shows what the photo shows, and finer than the photo does.
 
-    A blurred or enlarged reference has pixels enough but no detail, so its detail is measured.
+    A blurred or enlarged reference has pixels enough but no detail, so its detail is measured. A
+    few features that chance to fit promise nothing, and on repeated windows cost a little.
     """
     if not registration.matched or registration.zoom < LEAST_ZOOM:
+        return False
+    if expected_gain([worth_of(lr, registration)]) < LEAST_GAIN:
         return False
     return fineness(lr, reference, registration) >= LEAST_FINENESS
 

@@ -57,8 +57,8 @@ def verdict(registration: Registration, used: bool, gain: float, ref_shape: tupl
         return "This reference shows something else: it will not be used."
     if not used:
         return (
-            f"It matches {percent} % of your photo, but shows it no finer than the photo itself: "
-            "it has nothing to give and will not be used."
+            f"It matches {percent} % of your photo, but shows too little of it, or shows it no "
+            "finer than the photo itself: it has nothing to give and will not be used."
         )
     promise = PROMISE[gain_class(gain)].format(gain=gain)
     return f"It matches {percent} % of your photo; {promise}."

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,20 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from refsr.blocks import look_over
 from refsr.budget import Estimate
+from refsr.composite import Composite, shares_of
 from refsr.condition import condition_of, is_damaged
+from refsr.matching import NO_FEATURES
 from refsr.memory import give_back
 from refsr.photo import Photo, load_photo, save_photo, to_8_bits
 from refsr.provenance import tints
+from refsr.reference import Reference
 from refsr.report import describe, expected_together
 from refsr.upscaler import USUAL_COST, Result, Upscaler
 from refsr.web.outline import outlines
 
+LOOKED_AT = 100_000  # LR pixels of a photo that is registered for a verdict; larger ones shrunk
 THUMBNAIL = 900  # pixels, the long side of the pictures beside the verdict
 PREVIEW_PIXELS = 12_000_000  # a browser shows more neither quickly nor, on a phone, at all
 BAND = 256  # rows that are blended at a time
@@ -124,12 +130,7 @@ def look(bench: Bench, task: Answer, tell: Tell) -> Answer:
     parts = [part for part in names if part != "photo"]
     photo = bench.photo(folder)
     thumbnail(photo, folder / "photo.jpg")
-    bench.upscaler.set_reference([folder / part for part in parts])
-    loaded = bench.upscaler.references
-    for part, reference in zip(parts, loaded, strict=True):
-        thumbnail(reference.photo, folder / f"{part}.jpg")
-    composite = bench.upscaler.register(photo, loaded)
-    bench.upscaler.set_reference(None)
+    composite = registered(bench.upscaler, photo, folder, parts)
     references: list[Answer] = []
     for index, part in enumerate(parts):
         assert composite is not None
@@ -148,6 +149,40 @@ def look(bench: Bench, task: Answer, tell: Tell) -> Answer:
         "references": references,
         "expected_gain_db": round(gain, 2),
     }
+
+
+def registered(
+    upscaler: Upscaler, photo: Photo, folder: Path, parts: list[str]
+) -> Composite | None:
+    """The references of a photo registered one after the other: memory holds one at a time.
+
+    The composite says all of them, but their pixels are gone. Thumbnails are left in the folder.
+    """
+
+    def one(part: str) -> Composite:
+        reference = upscaler.load_reference(folder / part)
+        thumbnail(reference.photo, folder / f"{part}.jpg")
+        prepared = upscaler.in_colours_of(photo, (reference,))
+        found = look_over(photo.as_uint8(), prepared, LOOKED_AT).composite
+        shape = reference.photo.pixels.shape
+        empty = Reference(np.broadcast_to(np.uint8(0), shape), NO_FEATURES, [], [])
+        return replace(found, references=(empty,))
+
+    alone: list[Composite] = []
+    for part in parts:
+        alone.append(one(part))
+        give_back()
+    if not alone:
+        return None
+    registrations = tuple(one.registrations[0] for one in alone)
+    useful = tuple(one.useful[0] for one in alone)
+    return Composite(
+        alone[0].lr,
+        tuple(one.references[0] for one in alone),
+        registrations,
+        shares_of(registrations, useful),
+        useful,
+    )
 
 
 def enlarge(bench: Bench, task: Answer, tell: Tell) -> Answer:
