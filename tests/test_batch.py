@@ -178,6 +178,17 @@ def test_bad_files_are_failed_jobs_with_a_sentence(tmp_path: Path, capfd: object
     for name in failed:
         assert str(by_status[name]["error"]).endswith("."), by_status[name]
     assert "is a folder" in str(by_status["blocked.j"]["error"])
+    assert "points to itself" in str(by_status["loop.png"]["error"])
+
+
+def test_the_endings_that_cameras_and_browsers_give(tmp_path: Path) -> None:
+    photo(tmp_path / "in/a.png")
+    for name in ("b.jfif", "c.MPO", "d.ppm"):
+        (tmp_path / "in" / name).write_bytes((tmp_path / "in/a.png").read_bytes())
+    assert run(tmp_path / "in", "-o", tmp_path / "out", *CHEAP) == 0
+    assert {"a.png", "b.png", "c.png", "d.png"} <= {
+        one.name for one in (tmp_path / "out").iterdir()
+    }
 
 
 def test_workers_are_bounded_by_memory_and_two_batches_keep_apart(tmp_path: Path) -> None:

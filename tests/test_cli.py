@@ -193,6 +193,17 @@ def test_a_result_may_replace_an_older_one_but_never_its_photo(
     assert stat.S_IMODE(out.stat().st_mode) == 0o640
 
 
+def test_a_link_to_itself_is_one_sentence(photos: Path, tmp_path: Path, capfd: Read) -> None:
+    loop, small, out = tmp_path / "loop.png", photos / "small.png", tmp_path / "out.png"
+    loop.symlink_to("loop.png")
+    assert "points to itself" in refused(capfd, "upscale", loop, "-o", out)
+    assert "points to itself" in refused(capfd, "upscale", small, "--ref", loop, "-o", out)
+    assert main(["upscale", str(small), "--ref", str(tmp_path), "-o", str(out)]) == 1
+    assert "points to itself" in capfd.readouterr().err
+    assert main(["batch", str(loop), "-o", str(tmp_path / "all")]) == 1
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_a_photo_above_max_pixels_is_refused(photos: Path, tmp_path: Path, capfd: Read) -> None:
     job = ["upscale", photos / "small.png", "-o", tmp_path / "out.png", "--max-pixels", 1000]
     assert "64 x 64 pixels, more than the limit of 1000" in refused(capfd, *job)

@@ -181,6 +181,48 @@ def test_kinds_of_pixels(natural: NDArray[np.uint8]) -> None:
     np.testing.assert_array_equal(photo.alpha, deep[::-1])
 
 
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_a_transparent_level_of_small_grey(bits: int) -> None:
+    """Pillow stretches the levels to 8 bits and forgets the transparent one."""
+    levels = (np.arange(64, dtype=np.uint8) % 2**bits).reshape(8, 8)
+    packed = np.packbits(np.unpackbits(levels[..., None], axis=2)[..., 8 - bits :], axis=None)
+    rows = b"".join(b"\0" + row.tobytes() for row in packed.reshape(8, bits))
+    key = 2**bits - 1 if bits == 1 else 2
+    parts = [
+        png_chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, bits, 0, 0, 0, 0)),
+        png_chunk(b"tRNS", struct.pack(">H", key)),
+        png_chunk(b"IDAT", zlib.compress(rows)),
+        png_chunk(b"IEND", b""),
+    ]
+    photo = load_photo(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    np.testing.assert_array_equal(photo.pixels[..., 0], levels * (255 // (2**bits - 1)))
+    assert photo.grey
+    assert photo.alpha is not None
+    np.testing.assert_array_equal(photo.alpha, np.where(levels == key, 0, 255))
+
+
+def test_colours_without_a_profile_are_noted(natural: NDArray[np.uint8]) -> None:
+    note = ("colours described without a profile (gAMA, cHRM) taken as sRGB",)
+    linear = png_chunk(b"gAMA", struct.pack(">I", 100000))
+    usual = png_chunk(b"gAMA", struct.pack(">I", 45455))
+    wide = (31270, 32900, 64000, 33000, 21000, 71000, 15000, 6000)
+    srgb = (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
+    for chunks, expected in (
+        ([linear], note),
+        ([png_chunk(b"cHRM", struct.pack(">8I", *wide))], note),
+        ([usual, png_chunk(b"cHRM", struct.pack(">8I", *srgb))], ()),
+        ([png_chunk(b"sRGB", b"\0"), usual], ()),
+        ([], ()),
+    ):
+        assert load_photo(raw_png(natural, 2, 8, *chunks)).notes == expected
+
+
+def test_too_much_text_is_called_so(natural: NDArray[np.uint8]) -> None:
+    text = png_chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(17 << 20)))
+    with pytest.raises(PhotoError, match="more text or a larger colour profile"):
+        load_photo(raw_png(natural, 2, 8, text))
+
+
 def test_kinds_of_tiff(natural: NDArray[np.uint8]) -> None:
     grey = natural[..., 0]
     deep = grey.astype(np.uint16) * 257

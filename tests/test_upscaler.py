@@ -25,6 +25,7 @@ from refsr.evaluate.metrics import psnr
 from refsr.photo import Photo, load_photo, save_photo
 from refsr.resize import imresize
 from refsr.runtime import Network
+from refsr.upscaler import NOTHING_TAKEN_NOTE
 from refsr.weights import CLEAN, DAMAGED
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -520,7 +521,9 @@ def test_with_a_reference_a_lightly_compressed_photo_counts_as_damaged() -> None
     upscaler.set_reference(other_view())
     given = upscaler.upscale(packed)
     assert given.report["model"] == DAMAGED
-    assert upscaler.upscale(packed, strength=0).report["model"] == CLEAN
+    unused = upscaler.upscale(packed, strength=0).report
+    assert unused["model"] == CLEAN
+    assert NOTHING_TAKEN_NOTE in unused["notes"]
     assert upscaler.upscale(as_jpeg(small(), 97)).report["model"] == CLEAN
     upscaler.set_reference(foreign())
     assert upscaler.upscale(packed).report["model"] == CLEAN

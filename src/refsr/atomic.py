@@ -46,6 +46,11 @@ def is_folder(path: str | os.PathLike[str]) -> bool:
     return False
 
 
+def real_path(path: str | os.PathLike[str]) -> Path:
+    """Where ``path`` leads, absolute; a link that leads to itself is no error here."""
+    return Path(os.path.realpath(path))
+
+
 def _why(error: OSError | RuntimeError) -> str:
     if isinstance(error, OSError):
         return reason(error)

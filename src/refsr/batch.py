@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from refsr.atomic import atomic_write, reason
+from refsr.atomic import atomic_write, real_path, reason
 from refsr.batch_options import Options
 from refsr.budget import PROGRAM
 from refsr.errors import Cancelled, DataError, RefsrError
@@ -105,9 +105,9 @@ def perform(
     try:
         if job.problem:
             raise DataError(job.problem)
-        read = {one.resolve() for one in (job.input, *job.references)}
+        read = {real_path(one) for one in (job.input, *job.references)}
         for path in (job.output, *beside(job, options)):
-            if path.resolve() in read:
+            if real_path(path) in read:
                 raise DataError(f"{path} is a photo that is read; choose another folder.")
         job.output.parent.mkdir(parents=True, exist_ok=True)
         check_output_path(job.output)

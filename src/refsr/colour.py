@@ -12,6 +12,8 @@ from PIL import Image, ImageCms
 INTENT = ImageCms.Intent.RELATIVE_COLORIMETRIC
 FLAGS = ImageCms.Flags.BLACKPOINTCOMPENSATION
 BAND_ROWS = 256  # that are converted at a time: Pillow's images are large
+SRGB_GAMMA = 1 / 2.2  # as PNG files write it
+SRGB_PRIMARIES = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)  # white, red, green, blue
 MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "LAB": "LAB"}
 
 
@@ -22,6 +24,18 @@ def space_of(icc: bytes) -> str | None:
         return str(profile.xcolor_space).strip()
     except (OSError, ImageCms.PyCMSError, ValueError, TypeError):
         return None
+
+
+def unlike_srgb(info: dict[Any, Any]) -> bool:
+    """Whether a PNG's gAMA or cHRM (Pillow's ``info``) describe other colours than sRGB's."""
+    if "srgb" in info:
+        return False
+    gamma, primaries = info.get("gamma"), info.get("chromaticity")
+    other_gamma = gamma is not None and abs(gamma - SRGB_GAMMA) > 0.02
+    return other_gamma or (
+        primaries is not None
+        and not np.allclose(np.asarray(primaries, np.float64), SRGB_PRIMARIES, atol=0.01)
+    )
 
 
 def to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:

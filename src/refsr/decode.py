@@ -33,6 +33,7 @@ BITS_PER_SAMPLE, PHOTOMETRIC, PLANAR, EXTRA_SAMPLES = 258, 262, 284, 338
 
 LARGEST_PROFILE = 16 << 20  # bytes; those of printers exceed the megabyte that Pillow allows a PNG
 BAND_ROWS = 256  # that are copied or converted at a time
+FULL_SCALE = {"L;2": 85, "L;4": 17}  # what Pillow makes of a small PNG's grey level 1
 LIBJPEG_LUMA_SUM = 3688  # of its luma quantisation table at quality 50
 
 _pillow_limit = threading.Lock()
@@ -60,6 +61,11 @@ def plain_errors(name: str) -> Generator[None]:
     except Exception as error:  # a decoder fed with damaged bytes may raise anything
         if isinstance(error, OSError) and error.errno:
             raise PhotoError(f"{name} cannot be read: {reason(error)}.") from error
+        if "text chunk" in str(error) or "MAX_TEXT_CHUNK" in str(error):  # Pillow's words
+            raise PhotoError(
+                f"{name} carries more text or a larger colour profile than refsr reads "
+                f"({LARGEST_PROFILE >> 20} MB); save it without its metadata."
+            ) from error
         raise PhotoError(f"{name} is damaged or cut short and cannot be read.") from error
 
 
@@ -175,6 +181,7 @@ def _decode_with_pillow(image: Image.Image, name: str, tags: dict[int, Any]) -> 
         and _raw_args(image)[-1] in range(256, 65536)
     ):
         notes.append("16-bit PPM read with 8 bits")
+    key = _small_grey_key(image)
     image.load()
     if image.mode in ("CMYK", "LAB"):
         notes.append(f"{image.mode} converted to sRGB")
@@ -182,6 +189,9 @@ def _decode_with_pillow(image: Image.Image, name: str, tags: dict[int, Any]) -> 
         return Decoded(array_of(rgb), None, notes, srgb=True)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return _decode_deep_grey(image, name, tags)
+    if key is not None:
+        grey = array_of(image)
+        return Decoded(grey, np.where(grey == key, 0, 255).astype(np.uint8), notes)
     transparent = image.has_transparency_data
     mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
     mode += "A" if transparent else ""
@@ -192,6 +202,18 @@ def _decode_with_pillow(image: Image.Image, name: str, tags: dict[int, Any]) -> 
         return Decoded(array, None, notes)
     colours = array[..., 0] if array.shape[2] == 2 else array[..., :3]
     return Decoded(np.ascontiguousarray(colours), np.ascontiguousarray(array[..., -1]), notes)
+
+
+def _small_grey_key(image: Image.Image) -> int | None:
+    """The 8-bit level that is transparent in a PNG of 2 or 4 bits grey, before it is loaded.
+
+    Pillow stretches the pixels to 8 bits, but not the level (tRNS) that they are compared with.
+    """
+    key: Any = image.info.get("transparency")
+    if image.format != "PNG" or not isinstance(key, int) or not cast(Any, image).tile:
+        return None
+    scale = FULL_SCALE.get(str(_raw_args(image)[0]))
+    return None if scale is None else key * scale
 
 
 def array_of(image: Image.Image) -> NDArray[np.uint8]:
@@ -312,7 +334,8 @@ def _what_it_is(head: bytes, size: int, name: str) -> str:
         if head[2:4] in (b"*\0", b"\0*") and directory >= size:  # it mostly stands at the end
             return f"{name} is damaged or cut short and cannot be read."
         return (
-            f"{name} is a TIFF of an unusual kind or damaged; save it with 8 or 16 bits a channel."
+            f"{name} is a TIFF of an unusual kind or damaged; save it as RGB with 8 or 16 bits a "
+            "channel."
         )
     starts = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM")
     if head.startswith(starts) or head[8:12] == b"WEBP" or head[8:12] in (b"avif", b"avis"):

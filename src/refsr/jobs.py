@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from refsr.atomic import reason
+from refsr.atomic import real_path, reason
 from refsr.errors import DataError
 from refsr.photo import SUFFIXES
 
@@ -75,13 +75,13 @@ def photos_below(folder: Path, without: list[Path]) -> tuple[list[Path], dict[Pa
         path = Path(os.fsdecode(error.filename))
         problems[path] = f"The folder {path} cannot be read: {reason(error)}."
 
-    left_out = {path.resolve() for path in without} - {folder.resolve()}
+    left_out = {real_path(path) for path in without} - {real_path(folder)}
     for place, folders, files in os.walk(folder, onerror=refuse):
         here = Path(place)
         folders[:] = [
             one
             for one in folders
-            if not one.startswith(".") and (here / one).resolve() not in left_out
+            if not one.startswith(".") and real_path(here / one) not in left_out
         ]
         for name in files:
             if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):

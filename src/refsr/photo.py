@@ -40,7 +40,10 @@ Source = str | os.PathLike[str] | bytes | PIL.Image.Image | NDArray[Any]
 
 # What to look for in a folder; a single file is known by its content, whatever its name.
 SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".avif", ".heic", ".heif", ".gif", ".bmp"}
+    {
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".tif", ".tiff", ".avif"),
+        *(".heic", ".heif", ".hif", ".gif", ".bmp", ".ppm", ".pgm"),
+    }
 )
 _TO_8_BIT = ((np.arange(65536, dtype=np.uint32) + 128) // 257).astype(np.uint8)
 
@@ -239,6 +242,8 @@ def _from_image(image: PIL.Image.Image, file: Any, name: str, max_pixels: int) -
         if icc is not None and colour.space_of(icc) not in (("GRAY", "RGB") if grey else ("RGB",)):
             icc = None
             notes.append("colour profile that does not fit the photo left out")
+        if icc is None and image.format == "PNG" and colour.unlike_srgb(image.info):
+            notes.append("colours described without a profile (gAMA, cHRM) taken as sRGB")
         # Both readers of TIFFs turn the pixels upright by themselves.
         orientation = 1 if image.format == "TIFF" else image.getexif().get(0x0112, 1)
         pixels = decode.upright(decoded.pixels, orientation)

@@ -44,8 +44,8 @@ class Registration:
     consistency: NDArray[np.float32]  # (2h, 2w) 0..1, the shrunk warped reference explains the LR
     zoom: float  # median reference pixels per HR pixel; above 1 the reference is finer
     coverage: float  # share of the photo that is valid and consistent
-    matches: int
-    inliers: int
+    matches: int  # of features, before any geometry is known
+    inliers: int  # with those that guided matching found afterwards: there may be more
     median_error: float  # LR px, of the inliers against their neighbours
     matched: bool
     colour: NDArray[np.float32]  # (rows, cols, 6) gain RGB, offset RGB (0..1) of the colour match

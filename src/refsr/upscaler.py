@@ -50,6 +50,7 @@ NO_SMALLER = (
     "There is not enough memory for even the smallest tile; close other programs and try again."
 )
 ONLY_TRUE_NOTE = "the crisp look is for clean photos with a reference: this is the true look"
+NOTHING_TAKEN_NOTE = "a strength of 0: nothing was taken from the references"
 
 Image = NDArray[np.float32]
 Announce = Callable[[Estimate], None]
@@ -273,6 +274,7 @@ class Upscaler:
         composite = overview.composite if overview else None
         notes = [*notes_of(photo, references), *self.left_out]
         notes += network.notes if network else []
+        notes += [NOTHING_TAKEN_NOTE] if references and strength == 0 else []
         report = build_report(
             composite=composite,
             album=album,

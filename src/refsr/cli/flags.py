@@ -28,11 +28,12 @@ def check_distinct(inputs: list[Path], outputs: list[Path]) -> None:
 
     Of a folder every file counts. Raises DataError.
     """
-    from refsr.atomic import is_folder
+    from refsr.atomic import is_folder, real_path
 
     read = [file for path in inputs for file in (path.iterdir() if is_folder(path) else [path])]
-    taken = {path.resolve(): "is a photo that is read" for path in read}
+    taken = {real_path(path): "is a photo that is read" for path in read}
     for path in outputs:
-        if path.resolve() in taken:
-            raise DataError(f"{path} {taken[path.resolve()]}; give the result another name.")
-        taken[path.resolve()] = "would be written twice"
+        place = real_path(path)
+        if place in taken:
+            raise DataError(f"{path} {taken[place]}; give the result another name.")
+        taken[place] = "would be written twice"

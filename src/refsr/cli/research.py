@@ -83,7 +83,7 @@ def reproduce(
         table: table1 CUFED5; table2 self-similarity; table3 similarity levels; table4 ablation;
             fig7 where the samples fall; time seconds and memory by size.
         out: The folder for the results; made if missing.
-        root: The folder that the data is in, as deep as two folders down.
+        root: The folder that the data is in, as deep as three folders down.
         model: A shipped model, detail-transfer, or an exported .onnx file.
         pairs: Own pairs for table3: a CSV with the columns input, reference, kind, its photos in a
             folder pairs of the root, or in the root.
