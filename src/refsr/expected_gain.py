@@ -22,7 +22,7 @@ from refsr.warp import FIELD
 
 GATE = 0.9  # agreement from which a place counts as explained, in full at 1
 # gain = -10 SLOPE log10(1 - REACH share) exp(-FADE error) min(1, zoom) ^ COARSE: fitted
-SLOPE, REACH, FADE, COARSE = 1.137, 0.831, 1.736, 0.522
+SLOPE, REACH, FADE, COARSE = 0.871, 0.973, 1.439, 1.008
 FLAT = 1e-3  # square levels: what a photo has less of is rounding
 SMALL, CLEAR = 0.15, 1.0  # dB over no reference: where a gain can be seen, and where it strikes
 
