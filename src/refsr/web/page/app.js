@@ -167,13 +167,14 @@ async function run() {
     if (state.check) data.append("check", state.check.id);
     data.append("scale", $("scale").value);
     let job = await send("POST", "api/jobs", data);
+    if (state.turn !== turn) return drop(job.id); // cancelled before the job had a name
     state.job = job.id;
     while (state.turn === turn && ["waiting", "working"].includes(job.state)) {
       progress(job);
       await new Promise((go) => setTimeout(go, POLL));
       job = await call(`api/jobs/${job.id}`);
     }
-    if (state.turn !== turn) return drop(job.id);
+    if (state.turn !== turn) return;
     if (job.state !== "done") throw new Failure(job.error ?? "The work was cancelled.");
     await finished(job);
   } catch (error) {
