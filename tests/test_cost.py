@@ -20,6 +20,7 @@ import refsr.upscaler as road
 from refsr import Upscaler, flow, matching
 from refsr.budget import Job, budget_of
 from refsr.evaluate.reproduce_time import textured
+from refsr.forecast import USUAL_COST
 from refsr.resize import imresize
 from refsr.runtime import Network
 from refsr.tiling import cut
@@ -64,7 +65,7 @@ def test_counting_is_right_for_one_convolution(tmp_path: Path) -> None:
 def test_halos_waste_little(width: int, height: int, waste: float) -> None:
     """With 1.5 GB of memory, of which a reference of 12 megapixels holds 90 MB."""
     job = Job(height, width, 3, 4, (), others=90_000_000)
-    tile = budget_of(job, 1_500_000_000, road.USUAL_COST[0]).tile_pixels
+    tile = budget_of(job, 1_500_000_000, USUAL_COST[0]).tile_pixels
     tiles = cut(height, width, road.HALO, 32, tile)
     assert sum(one.pixels for one in tiles) / (width * height) < 1 + waste
 

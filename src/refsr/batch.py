@@ -146,12 +146,12 @@ def beside(job: BatchJob, options: Options) -> list[Path]:
 
 def write_beside(path: Path, result: Result) -> str:
     """Write the map or the report of a result; returns its digest. Raises PhotoError."""
-    from refsr.photo import Photo, save_photo
+    from refsr.canvas import save_map
 
     if path.suffix == ".json":
         atomic_write(path, json.dumps(result.report, indent=1).encode() + b"\n")
     else:
-        save_photo(Photo(result.map()), path)
+        save_map(result, path)
     return digest(path)
 
 

@@ -79,6 +79,11 @@ class Result:
         return provenance_map(self.photo.as_uint8(), self.amounts)
 
 
+def save_map(result: Result, path: Path) -> None:
+    """Write the picture of where each detail came from. Raises PhotoError."""
+    save_photo(Photo(result.map()), path)
+
+
 def finished(
     source: Source,
     photo: Photo,

@@ -19,7 +19,6 @@ from refsr.canvas import Canvas, Result, finished, fitted
 from refsr.composite import Composite
 from refsr.condition import JPEG_ALONE, JPEG_WITH_REFERENCE, condition_of, is_damaged
 from refsr.errors import DataError, ModelError, PhotoError
-from refsr.forecast import USUAL_COST as USUAL_COST  # refsr.web knows it from here
 from refsr.forecast import cost, forecast
 from refsr.looks import Crisp, Ensemble, Look, TileNetwork
 from refsr.memory import give_back, is_out_of_memory, parse_memory

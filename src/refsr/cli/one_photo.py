@@ -10,7 +10,7 @@ from refsr.cli.flags import Input, Output, References, check_distinct, parse_pla
 from refsr.cli.words import album_line, announcer, dump, progress_bar, say, write_text
 
 if TYPE_CHECKING:
-    from refsr.upscaler import Result
+    pass
 
 
 def upscale(
@@ -65,6 +65,7 @@ def upscale(
     """
     import cv2
 
+    from refsr.canvas import save_map
     from refsr.upscaler import Upscaler
 
     check_outputs([photo, *ref], out, map, report)
@@ -110,13 +111,6 @@ def check_outputs(read: list[Path], out: Path, map: Path | None, report: Path | 
     if report is not None:
         check_writable(report)
     check_distinct(read, [path for path in (out, map, report) if path is not None])
-
-
-def save_map(result: Result, path: Path) -> None:
-    """Write the picture of where each detail came from. Raises PhotoError."""
-    from refsr.photo import Photo, save_photo
-
-    save_photo(Photo(result.map()), path)
 
 
 def closing_lines(record: dict[str, Any]) -> list[str]:

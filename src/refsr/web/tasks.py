@@ -20,13 +20,14 @@ from refsr.blocks import look_over
 from refsr.budget import Estimate
 from refsr.composite import Composite, shares_of
 from refsr.condition import condition_of, is_damaged
+from refsr.forecast import USUAL_COST
 from refsr.matching import NO_FEATURES
 from refsr.memory import give_back
 from refsr.photo import Photo, load_photo, save_photo, to_8_bits
 from refsr.provenance import tints
 from refsr.reference import Reference
 from refsr.report import describe, expected_together
-from refsr.upscaler import USUAL_COST, Result, Upscaler
+from refsr.upscaler import Result, Upscaler
 from refsr.web.outline import outlines
 
 LOOKED_AT = 100_000  # LR pixels of a photo that is registered for a verdict; larger ones shrunk
