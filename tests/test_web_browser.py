@@ -124,15 +124,28 @@ def slide(page: Page, id: str, value: float) -> None:
     page.locator(f"#{id}").fill(str(value))
 
 
+# What the progress shows while it lasts, each step of it: a job can end between two looks.
+WATCH = """() => {
+  window.shown = [];
+  const [left, bar] = ["#left", "#bar"].map((one) => document.querySelector(one));
+  const look = () => window.shown.push([left.textContent, bar.getAttribute("value")]);
+  new MutationObserver(look).observe(left, { childList: true });
+}"""
+
+
 def test_from_two_photos_to_a_download(page: Page, photos: Path, tmp_path: Path) -> None:
     choose(page, photos / "small.png", photos / "sharp.jpg")
     page.wait_for_selector("#verdict:has-text('of your photo; use it')")
     for card in ("photo", "reference"):  # the matching region on both
         assert page.locator(f"#{card}-tiles svg path.line").count() == 1
+    page.evaluate(WATCH)
     page.click("#run")
-    page.wait_for_selector("#left:has-text('left')")
-    assert 0 <= float(page.get_attribute("#bar", "value") or -1) <= 1
     page.wait_for_selector("#result:not([hidden])")
+    shown: list[tuple[str, str | None]] = page.evaluate("() => window.shown")
+    shares = [float(share) for words, share in shown if words.endswith("left") and share]
+    assert shares
+    assert shares == sorted(shares)
+    assert 0 <= shares[0] <= shares[-1] <= 1
 
     half = drawn(page)
     middle = half.shape[1] // 2
