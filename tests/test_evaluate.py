@@ -15,10 +15,11 @@ from PIL import Image
 
 from refsr.errors import DataError, RefsrError
 from refsr.evaluate import run
-from refsr.evaluate.metrics import psnr, ssim
+from refsr.evaluate.metrics import luma, psnr, ssim
 from refsr.evaluate.pairs import Job, load_jobs
 from refsr.evaluate.perceptual import detail_share, haarpsi
 from refsr.evaluate.run import evaluate, render_table
+from refsr.evaluate.sheets import ERROR_GAIN, GAP, LINE
 from refsr.photo import load_photo
 from refsr.resize import imresize
 
@@ -223,6 +224,27 @@ def test_blank_self_upscaled(root: Path, jobs: list[Job], seen: Seen) -> None:
     seen.clear()
     evaluate(jobs, reference="upscaled")
     np.testing.assert_array_equal(seen[0][1][0], imresize(seen[0][0], scale=4.0))
+
+
+def test_a_sheet_shows_what_was_measured(root: Path, jobs: list[Job], seen: Seen) -> None:
+    folder = root / "new" / "sheets"
+    result = evaluate(jobs[2:], reference="given", sheets=folder)
+    sheets = sorted(path.name for path in folder.iterdir())
+    assert sheets == ["00.00dB_001_harbour-a.jpg", "00.00dB_002_harbour-b.jpg"]
+    shown = pixels(folder / sheets[0]).astype(int)
+    truth = pixels(root / "harbour" / "a.png")[:60, :80]
+    assert shown.shape == (2 * (LINE + 60) + GAP, 3 * 80 + 2 * GAP, 3)
+
+    def cell(row: int, column: int) -> NDArray[np.int_]:
+        top, left = row * (LINE + 60 + GAP) + LINE, column * (80 + GAP)
+        return shown[top : top + 60, left : left + 80]
+
+    bicubic = imresize(imresize(truth, scale=0.25), scale=4.0)
+    error = np.abs(luma(bicubic) - luma(truth)) * ERROR_GAIN
+    for place, expected in (((0, 1), bicubic), ((0, 2), bicubic), ((1, 0), truth)):
+        assert np.abs(cell(*place) - expected).mean() < 3  # JPEG
+    assert np.abs(cell(1, 2)[..., 0] - np.minimum(error, 255)).mean() < 3
+    assert result["rows"][0]["input"] == "harbour/a.png"
 
 
 def test_shuffled_shows_another_scene(jobs: list[Job], seen: Seen) -> None:

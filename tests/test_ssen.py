@@ -11,6 +11,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from onnx import TensorProto
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -114,12 +115,21 @@ def test_nonlocal_windows_do_not_see_each_other() -> None:
     assert not same[:4, :4].any()
 
 
-def test_onnx_equals_torch_on_other_sizes_and_gives_its_weights_back(tmp_path: Path) -> None:
+@pytest.mark.parametrize("half", [False, True])
+def test_onnx_equals_torch_on_other_sizes_and_gives_its_weights_back(
+    half: bool, tmp_path: Path
+) -> None:
     path, model = tmp_path / "tiny.onnx", network()
     for parameter in model.parameters():
         parameter.data += 0.01 * torch.randn_like(parameter)  # as after training: no two alike
     facts = {"training": {"steps": 3, "model": dataclasses.asdict(TINY)}}
-    assert export(model, path, facts) < 1e-4  # compares 1x1 and 3x2 cells; traced at 2x3
+    weights = {f"model.{name}" for name, _ in model.named_parameters()}
+    exact = [parameter.clone() for parameter in model.parameters()]
+    assert export(model, path, facts, half) < 1e-4  # compares 1x1 and 3x2 cells; traced at 2x3
+    rounded = [parameter.half().float() if half else parameter for parameter in exact]
+    assert all(map(torch.equal, model.parameters(), rounded))
+    kept = {one.data_type for one in onnx.load(path).graph.initializer if one.name in weights}
+    assert kept == {TensorProto.FLOAT16 if half else TensorProto.FLOAT}
     text = path.read_bytes()
     assert b"site-packages" not in text
     assert str(Path.cwd()).encode() not in text

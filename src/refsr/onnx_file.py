@@ -13,7 +13,7 @@ from collections.abc import Generator, Mapping
 
 from refsr.errors import ModelError
 
-LARGEST_FILE = 128 << 20  # bytes; the shipped networks have 8 MB
+LARGEST_FILE = 128 << 20  # bytes; the shipped networks have 4 MB
 LARGEST_TENSOR = 1 << 28  # elements of what a constant shape asks for: 1 GB of float32
 INPUTS = {"lr": 3, "ref": 3, "validity": 1}  # channels
 OUTPUTS = ("sr", "gate")

@@ -23,6 +23,7 @@ def evaluate(
     ensemble: bool = False,
     limit: int | None = None,
     json: Path | None = None,
+    sheets: Path | None = None,
     quiet: bool = False,
 ) -> None:
     """Measure a model: PSNR and SSIM by kind of pair, with the protocol that belongs to them.
@@ -41,6 +42,8 @@ def evaluate(
         ensemble: As of upscale.
         limit: Only the first so many rows.
         json: Write every number to this file.
+        sheets: A folder for a picture of every row: reference, bicubic, result, truth, errors. By
+            their names those that gain least come first.
         quiet: No progress.
     """
     from refsr.atomic import check_writable
@@ -53,7 +56,7 @@ def evaluate(
         check_writable(json)
     jobs = load_jobs(target, root)[:limit]
     choices: dict[str, Any] = {"model": model, "look": look, "ensemble": ensemble}
-    choices |= {"max_side": max_side, "jpeg": jpeg}
+    choices |= {"max_side": max_side, "jpeg": jpeg, "sheets": sheets}
     with progress_bar(f"{model}, {reference}", quiet) as progress:
         if reference == "all":
             result = compare_references(jobs, progress=progress, **choices)
@@ -179,18 +182,19 @@ def train(config: Input, resume: Literal["auto", "never"] = "never") -> None:
         print(f"{folder}: {', '.join(weights)}, log.jsonl")
 
 
-def export(checkpoint: Input, out: Output, note: str = "") -> None:
+def export(checkpoint: Input, out: Output, note: str = "", half: bool = False) -> None:
     """Turn a checkpoint (.safetensors) into an ONNX model that refsr upscales with.
 
     Args:
-        checkpoint: Weights written by `refsr train`.
+        checkpoint: Weights written by `refsr train`, or an exported model.
         out: The .onnx file; its card (.json) is written beside it.
         note: A sentence for the card: data, hours, what it is good for.
+        half: Keep the weights in 16 bits: half the file. Computation stays in 32 bits.
     """
     need_torch()
     from refsr.model.export import export_checkpoint
 
-    error = export_checkpoint(checkpoint, out, note)
+    error = export_checkpoint(checkpoint, out, note, half)
     print(f"{out}: equals torch within {error:.1e}")
 
 

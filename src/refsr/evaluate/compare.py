@@ -8,6 +8,7 @@ itself, and the five stand in one table.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from refsr.errors import DataError
@@ -27,9 +28,12 @@ def compare_references(
     jpeg: int | None = None,
     look: Look = "true",
     ensemble: bool = False,
+    sheets: Path | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
     """``evaluate`` in each of the ``modes``; arguments and errors as there.
+
+    ``sheets`` gets a folder for each mode.
 
     Returns {"model", "modes", "left_out", "results"}: ``results`` holds what ``evaluate`` returns,
     by mode; ``left_out`` says of each mode that these jobs do not allow why (references of a single
@@ -57,6 +61,7 @@ def compare_references(
                 jpeg=jpeg,
                 look=look,
                 ensemble=ensemble,
+                sheets=None if sheets is None else sheets / mode,
                 progress=report,
             )
         except DataError as error:

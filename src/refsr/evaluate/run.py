@@ -17,6 +17,7 @@ from refsr.errors import DataError
 from refsr.evaluate import perceptual
 from refsr.evaluate.metrics import SSIM_WINDOW, psnr, ssim
 from refsr.evaluate.pairs import Job
+from refsr.evaluate.sheets import sheet, sheet_folder, write_sheet
 from refsr.looks import Look
 from refsr.resize import SCALE, imresize
 
@@ -55,6 +56,7 @@ def evaluate(
     jpeg: int | None = None,
     look: Look = "true",
     ensemble: bool = False,
+    sheets: Path | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
     """Upscale every job's shrunk photo and compare the result with the photo.
@@ -62,15 +64,16 @@ def evaluate(
     ``model``: bicubic, lanczos, or what ``Upscaler.load`` takes. ``reference``: what the model gets
     beside the photo. ``max_side``: photos and references are first shrunk to this long side (px).
     ``jpeg``: the shrunk photo is a JPEG file of this quality, 1 to 100, as libjpeg counts.
-    ``look``, ``ensemble``: as for ``Upscaler.load``. ``progress`` is called with the finished
-    share, 0..1.
+    ``look``, ``ensemble``: as for ``Upscaler.load``. ``sheets``: a folder, made if
+    missing, for a picture of every row (``refsr.evaluate.sheets``). ``progress`` is called with the
+    finished share, 0..1.
 
     Returns {"protocol", "model", "look", "ensemble", "reference", "rows", "mean"}: a row for each
     job with input, reference, kind and METRICS (``measured``, and of bicubic); the mean by kind, of
     "all", and of the "matching" rows where some rows are irrelevant. It is ready for JSON.
 
     Raises DataError for jobs that cannot be run as asked, PhotoError for a photo that cannot be
-    read, ModelError for a model that cannot be loaded.
+    read or a sheet that cannot be written, ModelError for a model that cannot be loaded.
     """
     if not jobs:
         raise DataError("There are no pairs to evaluate.")
@@ -82,6 +85,8 @@ def evaluate(
     if jpeg is not None and not 1 <= jpeg <= 100:
         raise DataError(f"A JPEG quality of {jpeg} does not exist; choose 1 to 100.")
     given = shuffled(jobs) if reference == "shuffled" else [job.references for job in jobs]
+    if sheets is not None:
+        sheet_folder(sheets)
     method = load_method(model, look, ensemble)
     rows: list[dict[str, Any]] = []
     for index, (job, paths) in enumerate(zip(jobs, given, strict=True)):
@@ -105,6 +110,10 @@ def evaluate(
                 "seconds": seconds,
             }
         )
+        if sheets is not None:
+            gain = rows[-1]["psnr"] - rows[-1]["bicubic_psnr"]
+            page = sheet(references, bicubic, sr, hr)
+            write_sheet(sheets, index, rows[-1]["input"], gain, page)
         if progress:
             progress((index + 1) / len(jobs))
     return {

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import torch
 from safetensors import SafetensorError, safe_open
@@ -41,7 +42,9 @@ def exported_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     about = find_model(path).card["training"]
     values = {
-        one.name.removeprefix("model."): torch.from_numpy(onnx.numpy_helper.to_array(one).copy())
+        one.name.removeprefix("model."): torch.from_numpy(
+            onnx.numpy_helper.to_array(one).astype(np.float32)
+        )
         for one in onnx.load(path, load_external_data=False).graph.initializer
     }
     return values, about

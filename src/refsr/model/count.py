@@ -24,6 +24,8 @@ def multiplications(path: Path) -> float:
     kinds = ("Conv", "ConvTranspose", "DeformConv", "MatMul")
     nodes = [node for node in proto.graph.node if node.op_type in kinds]
     weights = {one.name: tuple(one.dims) for one in proto.graph.initializer}
+    casts = [node for node in proto.graph.node if node.op_type == "Cast"]  # of 16-bit weights
+    weights |= {one.output[0]: weights[one.input[0]] for one in casts if one.input[0] in weights}
     asked = sorted({name for node in nodes for name in (node.input[0], node.output[0])})
     known = {one.name for one in (*proto.graph.input, *proto.graph.output)}
     proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in asked if name not in known)

@@ -60,8 +60,11 @@ def example(model: SSEN, rows: int, columns: int) -> tuple[Tensor, ...]:
     )
 
 
-def export(model: SSEN, path: Path, card: dict[str, Any]) -> float:
+def export(model: SSEN, path: Path, card: dict[str, Any], half: bool = False) -> float:
     """Write ``model`` as ``path`` (.onnx) with its card (.json) beside it.
+
+    ``half``: its weights are rounded to float16, in ``model`` too, and kept so: half the file.
+    Every computation stays in float32.
 
     The graph takes lr (1, 3, H, W), ref (1, 3, 4H, 4W), validity (1, 1, 4H, 4W), float32 in 0..1,
     H and W multiples of the card's ``multiple``; it gives sr and gate and, to who asks for them,
@@ -69,6 +72,10 @@ def export(model: SSEN, path: Path, card: dict[str, Any]) -> float:
     to torch over two sizes that were not traced; raises ModelError above 1e-4.
     """
     model = model.eval().cpu()
+    if half:
+        with torch.no_grad():
+            for value in model.parameters():
+                value.copy_(value.half())
     model.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]  # torch's stubs lack it
     step = model.config.multiple
     rows, columns = (
@@ -89,7 +96,8 @@ def export(model: SSEN, path: Path, card: dict[str, Any]) -> float:
     )
     assert program is not None
     path.parent.mkdir(parents=True, exist_ok=True)
-    onnx.save(strip(program.model_proto), path)
+    proto = strip(program.model_proto)
+    onnx.save(halved(proto) if half else proto, path)
     error = difference(model, path)
     if error > 1e-4:
         raise ModelError(f"{path} differs from torch by {error:.1e}, more than 1e-4.")
@@ -117,6 +125,31 @@ def strip(proto: onnx.ModelProto) -> onnx.ModelProto:
     return proto
 
 
+def halved(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """With the weights as float16, each turned into float32 where it is read.
+
+    Runtimes do so once, as they load the model. Constants that float16 does not hold stay.
+    """
+    graph, casts = proto.graph, list[onnx.NodeProto]()
+    for tensor in graph.initializer:
+        value = onnx.numpy_helper.to_array(tensor)
+        if value.dtype != np.float32 or (value != value.astype(np.float16)).any():
+            continue
+        name = tensor.name
+        tensor.CopyFrom(onnx.numpy_helper.from_array(value.astype(np.float16), name))
+        casts.append(
+            onnx.helper.make_node("Cast", [name], [f"{name}.float32"], to=onnx.TensorProto.FLOAT)
+        )
+    renamed = {cast.input[0]: cast.output[0] for cast in casts}
+    for node in graph.node:
+        for at, name in enumerate(node.input):
+            node.input[at] = renamed.get(name, name)
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return proto
+
+
 def difference(model: SSEN, path: Path) -> float:
     """The largest absolute difference between ONNX Runtime and torch, over sr and gate."""
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -132,14 +165,14 @@ def difference(model: SSEN, path: Path) -> float:
     return worst
 
 
-def export_checkpoint(checkpoint: Path, path: Path, note: str = "") -> float:
+def export_checkpoint(checkpoint: Path, path: Path, note: str = "", half: bool = False) -> float:
     """Export weights written by training; the card takes over what they know of themselves.
 
-    Returns the difference to torch. Raises ModelError for a broken checkpoint or a path that does
-    not end in .onnx.
+    ``half``: see ``export``. Returns the difference to torch. Raises ModelError for a broken
+    checkpoint or a path that does not end in .onnx.
     """
     if path.suffix != ".onnx":
         raise ModelError(f"An exported model's name ends in .onnx; {path} does not.")
     model, about = load_weights(checkpoint)
     faithful = about.get("degraded", 0.0) == 0.0  # else the small photo's damage would come back
-    return export(model, path, {"note": note, "faithful": faithful, "training": about})
+    return export(model, path, {"note": note, "faithful": faithful, "training": about}, half)
