@@ -38,6 +38,12 @@ MEASURES = (("psnr", "PSNR, dB", 2), ("ssim", "SSIM", 4), ("haarpsi", "HaarPSI",
 SIDE, EDGE = 420, 48  # of the plot, in pixels: the square, and around it
 MOST = 8  # dB: the end of the axes
 WORST = 10
+WHY = {  # looked at: `refsr evaluate --sheets`
+    "buddha_statue": "a sculpture of many like knobs, from above and from the side",
+    "pt_piazza_san_marco": "a facade of repeated arches in other light: a grazing view, a frontal "
+    "one in evening sun, one in rain with the arches alone",
+    "saharov_monument": "a statue and a stone seen from three sides, with other houses behind",
+}
 
 Row = dict[str, Any]
 
@@ -116,8 +122,9 @@ def worst(none: list[Row], given: list[Row]) -> list[str]:
     pairs = [pair for pair in zip(none, given, strict=True) if pair[1]["kind"] != "irrelevant"]
     pairs.sort(key=lambda pair: pair[1]["psnr"] - pair[0]["psnr"])
     lines = [
-        "| photo | reference | kind | gain over no reference | explained | error, LR px | zoom |",
-        "|---|---|---|---|---|---|---|",
+        "| photo | reference | kind | gain over no reference | explained | error, LR px | zoom |"
+        " what it shows |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for alone, row in pairs[:WORST]:
         facts = seen[row["input"], row["reference"]]
@@ -126,7 +133,8 @@ def worst(none: list[Row], given: list[Row]) -> list[str]:
         lines.append(
             f"| {row['input']} | {row['reference']} | {row['kind']} "
             f"| {row['psnr'] - alone['psnr']:+.2f} dB "
-            f"| {' | '.join(words if used else ['not used', '', ''])} |"
+            f"| {' | '.join(words if used else ['not used', '', ''])} "
+            f"| {WHY.get(row['input'].split('/')[0], '')} |"
         )
     return lines
 
@@ -161,7 +169,10 @@ def main() -> None:
         "",
         "*Explained*: the share of the photo's finest detail that lies where the reference is",
         "found and agrees. *Error*: the registration's median error. Not used: registration found",
-        "no geometry (hopeless pairs are these by definition), or too little that agrees.",
+        "no geometry (hopeless pairs are these by definition), or too little that agrees. To see",
+        "them:",
+        "",
+        "    refsr evaluate benchmarks/validation.csv --root PAIRS --sheets sheets",
         "",
         *worst(none, given),
     ]
