@@ -428,7 +428,7 @@ def test_the_tiles_shrink_when_memory_runs_out(monkeypatch: pytest.MonkeyPatch) 
         return run(self, lr, ref, validity, release)
 
     monkeypatch.setattr(Network, "run", scarce)
-    upscaler = Upscaler.load(threads=1)
+    upscaler = Upscaler.load(threads=1, max_memory="1.5GB")
     upscaler.set_reference(other_view())
     result = upscaler.upscale(wide, progress=seen.append)
     assert isinstance(result.image, np.ndarray)
