@@ -47,6 +47,10 @@ PLAN += ["plain", "away"]  # of which each request takes the next
 Files = list[tuple[str, tuple[str, bytes]]]
 
 
+class Full(Exception):
+    """The server takes no more at the moment, and says so."""
+
+
 @dataclass
 class Case:
     """A photo with its reference, and what the library makes of them."""
@@ -80,6 +84,8 @@ class Load:
         try:
             with httpx.Client(base_url=self.url, headers=headers, timeout=PATIENCE) as client:
                 outcome = KINDS[kind](client, case)
+        except Full:
+            outcome = "refused"
         except httpx.HTTPError as error:
             outcome = f"lost: {error!r}"
         except AssertionError as error:
@@ -134,6 +140,14 @@ def refused(answer: httpx.Response, *status: int) -> bool:
     return True
 
 
+def sent(client: httpx.Client, path: str, files: Any) -> httpx.Response:
+    """The answer to a form. Raises Full where the server says so."""
+    answer = client.post(path, files=files)
+    if refused(answer, 429):
+        raise Full
+    return answer
+
+
 def finished(client: httpx.Client, begun: httpx.Response) -> dict[str, Any]:
     """The job that was begun, once it is at its end."""
     right(begun.status_code == 201, f"{begun.status_code} {begun.text[:200]}")
@@ -154,9 +168,7 @@ def is_png(answer: httpx.Response, wanted: bytes | None = None) -> None:
 
 def enlarge(client: httpx.Client, case: Case, referenced: bool) -> str:
     """A whole job: upload, state, result, map, a blend of half strength, its end."""
-    begun = client.post("/api/jobs", files=case.files(referenced))
-    if refused(begun, 429):
-        return "refused"
+    begun = sent(client, "/api/jobs", case.files(referenced))
     job = finished(client, begun)
     address = f"/api/jobs/{job['id']}"
     right(job["state"] == "done", str(job["error"]))
@@ -170,9 +182,7 @@ def enlarge(client: httpx.Client, case: Case, referenced: bool) -> str:
 
 def check(client: httpx.Client, case: Case) -> str:
     """A verdict, and the job that goes on from it."""
-    answer = client.post("/api/check", files=case.files(True))
-    if refused(answer, 429):
-        return "refused"
+    answer = sent(client, "/api/check", case.files(True))
     (row,) = answer.json()["references"]
     right({key: row[key] for key in case.verdict} == case.verdict, "another verdict")
     address = f"/api/jobs/{answer.json()['id']}"
@@ -186,9 +196,7 @@ def check(client: httpx.Client, case: Case) -> str:
 
 def cancel(client: httpx.Client, case: Case) -> str:
     """A job that is ended at once is gone."""
-    begun = client.post("/api/jobs", files=case.files(True))
-    if refused(begun, 429):
-        return "refused"
+    begun = sent(client, "/api/jobs", case.files(True))
     address = f"/api/jobs/{begun.json()['id']}"
     time.sleep(0.5)
     right(client.delete(address).status_code == 204, "not cancelled")

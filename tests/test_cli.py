@@ -417,6 +417,53 @@ def test_wrong_usage_is_2(arguments: list[str], capfd: Read) -> None:
     assert capfd.readouterr().out == ""
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["upscale", "", "-o", "out.png"],
+        ["upscale", "small.png", "--ref", "", "-o", "out.png"],
+        ["upscale", "small.png", "--ref=", "-o", "out.png"],
+        ["upscale", "small.png", "-o", ""],
+        ["upscale", "small.png", "-o", "out.png", "--report", ""],
+        ["upscale", "small.png", "-o", "out.png", "--map="],
+        ["check", "small.png", "--ref", ""],
+        ["batch", "", "-o", "out"],
+    ],
+)
+def test_an_empty_name_is_not_the_current_folder(
+    arguments: list[str],
+    photos: Path,
+    tmp_path: Path,
+    capfd: Read,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "small.png").write_bytes((photos / "small.png").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "is empty; give a name" in one_sentence(err)
+    assert [path.name for path in tmp_path.iterdir()] == ["small.png"]
+
+
+def test_a_name_with_a_dash_in_front(
+    photos: Path, tmp_path: Path, capfd: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "-dash.png").write_bytes((photos / "dot.png").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    for job in (["upscale", "-dash.png"], ["upscale", "./-dash.png", "--ref", "-dash.png"]):
+        with pytest.raises(SystemExit) as stopped:
+            main([*job, "-o", "out.png"])
+        assert stopped.value.code == 2
+        hint = capfd.readouterr().err.splitlines()[-1]
+        assert hint == "refsr: -dash.png is read as a flag; if it is a file, write ./-dash.png."
+    assert main(["upscale", "./-dash.png", "-o", "./-out.png", "--quiet"]) == 0
+    assert PIL.Image.open("-out.png").size == (4, 4)
+    with pytest.raises(SystemExit):
+        main(["upscale", "a.png", "-o", "b.png", "--colour", "--strength", "-0.5"])
+    assert "as a flag" not in capfd.readouterr().err
+
+
 FLAGS = {
     "upscale": "-o --out --ref --model --device --runtime --max-memory --report --map --json "
     "--quiet --max-pixels --threads --strip-metadata --scale --strength --look --ensemble",

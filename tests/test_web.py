@@ -25,9 +25,11 @@ from numpy.typing import NDArray
 
 from refsr import Upscaler
 from refsr.errors import DataError
+from refsr.forecast import USUAL_COST
 from refsr.photo import load_photo
 from refsr.report import describe, expected_together
 from refsr.resize import imresize
+from refsr.runtime import Network
 from scenes import facade, seen_through
 
 pytest.importorskip("starlette", reason="the extra `web` is not installed")
@@ -43,7 +45,7 @@ from refsr.web.limits import FORMATS, Limits
 from refsr.web.outline import outlines
 from refsr.web.queue import FairQueue
 from refsr.web.serve import FOLDER, address, listening, sweep_old_folders
-from refsr.web.tasks import Bench, Clock, look
+from refsr.web.tasks import Bench, Clock, enlarge, look
 
 HOST = "http://127.0.0.1"
 WORKER = {"max_memory": 10**9, "threads": 1, "photo_pixels": 10**6, "reference_pixels": 10**7}
@@ -488,6 +490,42 @@ def test_the_time_left_counts_both_runs(monkeypatch: pytest.MonkeyPatch) -> None
     assert told == pytest.approx([20.0, 12.0, 12.0, 12.0, 0.0]), "registration says nothing of it"
     now[0] = 34.0  # the files are written
     assert clock.finished() == pytest.approx((34 / 20, 26 / 12))
+
+
+def test_the_pace_of_a_first_job_is_measured_as_its_network_begins() -> None:
+    """That of the process's start is long out of date, where others have come meanwhile."""
+
+    class Foreseen:
+        seconds = 10.0
+
+    for runs, told_first, then in ((2, 20.0, 36.0), (1, 30.0, None)):
+        told: list[float] = []
+        clock = Clock(
+            lambda message, to=told: to.append(message["left"]), runs, (1.0, 1.0), lambda: 3
+        )
+        clock.announce(Foreseen())  # type: ignore[arg-type]
+        if then is not None:
+            clock.progress(0.4)  # the registration
+        assert told == [told_first, then][:runs]
+
+
+def test_only_the_first_job_measures_its_pace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[float] = []
+    pace = Network.pace
+    monkeypatch.setattr(Network, "pace", lambda self: measured.append(pace(self)) or 1e-3)
+    PIL.Image.fromarray(np.full((8, 8, 3), 90, np.uint8)).save(tmp_path / "photo", format="png")
+    bench = Bench("ssen", 450_000_000, 1, 4_000_000, 100_000_000)
+    assert bench.paces[0] == pytest.approx(1e-3 / USUAL_COST[1])
+    begun, told = len(measured), list[dict[str, Any]]()
+    task = {"folder": str(tmp_path), "names": {"photo": "small.png"}, "scale": 4}
+    enlarge(bench, task, told.append)
+    assert len(measured) == begun + 1
+    assert told[0]["left"] == pytest.approx(64 * 1e-3)
+    assert bench.shown
+    enlarge(bench, task, told.append)
+    assert len(measured) == begun + 1
 
 
 def test_jobs_are_forgotten_in_time(tmp_path: Path) -> None:
