@@ -25,6 +25,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,10 @@ PATIENCE = 600.0  # seconds until a request counts as lost
 PLAN = ["plain", "full", "full", "check", "cancel", "full", "broken", "large", "gone", "check"]
 PLAN += ["plain", "away"]  # of which each request takes the next
 Files = list[tuple[str, tuple[str, bytes]]]
+
+
+class Full(Exception):
+    """The server takes no more at the moment, and says so."""
 
 
 @dataclass
@@ -79,6 +84,8 @@ class Load:
         try:
             with httpx.Client(base_url=self.url, headers=headers, timeout=PATIENCE) as client:
                 outcome = KINDS[kind](client, case)
+        except Full:
+            outcome = "refused"
         except httpx.HTTPError as error:
             outcome = f"lost: {error!r}"
         except AssertionError as error:
@@ -133,6 +140,14 @@ def refused(answer: httpx.Response, *status: int) -> bool:
     return True
 
 
+def sent(client: httpx.Client, path: str, files: Any) -> httpx.Response:
+    """The answer to a form. Raises Full where the server says so."""
+    answer = client.post(path, files=files)
+    if refused(answer, 429):
+        raise Full
+    return answer
+
+
 def finished(client: httpx.Client, begun: httpx.Response) -> dict[str, Any]:
     """The job that was begun, once it is at its end."""
     right(begun.status_code == 201, f"{begun.status_code} {begun.text[:200]}")
@@ -153,9 +168,7 @@ def is_png(answer: httpx.Response, wanted: bytes | None = None) -> None:
 
 def enlarge(client: httpx.Client, case: Case, referenced: bool) -> str:
     """A whole job: upload, state, result, map, a blend of half strength, its end."""
-    begun = client.post("/api/jobs", files=case.files(referenced))
-    if refused(begun, 429):
-        return "refused"
+    begun = sent(client, "/api/jobs", case.files(referenced))
     job = finished(client, begun)
     address = f"/api/jobs/{job['id']}"
     right(job["state"] == "done", str(job["error"]))
@@ -169,9 +182,7 @@ def enlarge(client: httpx.Client, case: Case, referenced: bool) -> str:
 
 def check(client: httpx.Client, case: Case) -> str:
     """A verdict, and the job that goes on from it."""
-    answer = client.post("/api/check", files=case.files(True))
-    if refused(answer, 429):
-        return "refused"
+    answer = sent(client, "/api/check", case.files(True))
     (row,) = answer.json()["references"]
     right({key: row[key] for key in case.verdict} == case.verdict, "another verdict")
     address = f"/api/jobs/{answer.json()['id']}"
@@ -185,9 +196,7 @@ def check(client: httpx.Client, case: Case) -> str:
 
 def cancel(client: httpx.Client, case: Case) -> str:
     """A job that is ended at once is gone."""
-    begun = client.post("/api/jobs", files=case.files(True))
-    if refused(begun, 429):
-        return "refused"
+    begun = sent(client, "/api/jobs", case.files(True))
     address = f"/api/jobs/{begun.json()['id']}"
     time.sleep(0.5)
     right(client.delete(address).status_code == 204, "not cancelled")
@@ -216,7 +225,11 @@ def hang_up(client: httpx.Client, case: Case, share: float) -> str:
     whole = f"POST /api/check HTTP/1.1\r\n{head}\r\n".encode() + request.read()
     with socket.create_connection((client.base_url.host, client.base_url.port or 80)) as line:
         line.sendall(whole[: round(share * len(whole))])
-        time.sleep(0.2)
+        line.settimeout(0.2)
+        with suppress(TimeoutError):  # of a quick server the verdict is here already: not wanted
+            told = re.search(rb'"id":"([\w-]+)"', line.recv(1 << 16))
+            if told is not None:
+                client.delete(f"/api/jobs/{told[1].decode()}")
     return "closed"
 
 
@@ -265,6 +278,7 @@ def run(clients: int, requests: int, minutes: float) -> dict[str, Any]:
         load, memory, over = Load(found.group(), cases), list[tuple[int, int]](), threading.Event()
 
         def watch() -> None:
+            memory.append(resident(server.pid))
             while not over.wait(1.0):
                 memory.append(resident(server.pid))
 
@@ -280,7 +294,7 @@ def run(clients: int, requests: int, minutes: float) -> dict[str, Any]:
         over.set()
         watcher.join()
         server.send_signal(signal.SIGINT)
-        words = server.communicate(timeout=30)[1]
+        words = server.communicate(timeout=PATIENCE)[1]
         at_last = list(Path(temporary).iterdir())
     return {
         "clients": clients,
@@ -296,7 +310,7 @@ def run(clients: int, requests: int, minutes: float) -> dict[str, Any]:
     }
 
 
-def files_left(folder: Path, patience: float = 30.0) -> list[str]:
+def files_left(folder: Path, patience: float = PATIENCE) -> list[str]:
     """The files of jobs; those of clients who have left may take a moment (seconds) to go."""
     until = time.monotonic() + patience
     while True:

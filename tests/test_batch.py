@@ -220,12 +220,14 @@ def test_two_hundred_jobs_stopped_in_the_middle_end_complete(
     folder, out = tmp_path / "in", tmp_path / "out"
     mixed_album(folder)
     command = [sys.executable, "-m", "refsr", "batch", folder, "-o", out, "--json", *CHEAP]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    # A small pipe: the batch waits for its reader, and is not done before it is stopped.
+    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, pipesize=4096)
     assert process.stdout is not None
     for _ in range(60):
         process.stdout.readline()
     os.kill(process.pid, how)
-    _, words = process.communicate(timeout=120)
+    _, words = process.communicate(timeout=600)
     assert process.returncode == code
     assert ("go on with --resume" in words) == (how == signal.SIGINT)
     for path in out.rglob("*.png"):

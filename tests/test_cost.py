@@ -89,7 +89,7 @@ def test_registration_looks_at_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
 
     hr = textured(1024, 768)
     lr = imresize(hr, scale=0.25)
-    upscaler = Upscaler.load("ssen", device="cpu")
+    upscaler = Upscaler.load("ssen", device="cpu", max_memory="1.5GB")
     upscaler.set_reference(hr)
     monkeypatch.setattr(flow, "dis_flow", counted_flow)
     monkeypatch.setattr(matching, "detect", counted_features)
@@ -106,10 +106,12 @@ def test_registration_looks_at_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from Linux's /proc")
 def test_peak_memory_of_a_job(tmp_path: Path) -> None:
     code = """
+import cv2
 from refsr import Upscaler
 from refsr.evaluate.reproduce_time import peak_memory, textured
 from refsr.resize import imresize
 
+cv2.setNumThreads(2)  # as --threads 2 does
 hr = textured(1024, 768)
 upscaler = Upscaler.load("ssen", device="cpu", threads=2, max_memory="1.5GB")
 upscaler.set_reference(hr)

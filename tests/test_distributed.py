@@ -23,6 +23,7 @@ from refsr.train.config import RunConfig, load_config
 from refsr.train.distributed import LOST, Ranks, connection_lost, joined, told_to_stop
 from refsr.train.loop import check, train
 
+PATIENCE = 900  # seconds: torch starts three times, and other work may share the cores
 SOURCE = Path(__file__).parents[1] / "src"
 pytestmark = pytest.mark.skipif(
     not torch.distributed.is_available() or sys.platform == "win32",
@@ -109,7 +110,7 @@ def test_two_processes_train_as_one_and_one_writes(here: Path) -> None:
     """Every term of the loss and every weight, to float tolerance."""
     job = start(write_config(here, "two", 4))
     train(load_config(write_config(here, "one", 4)))
-    output, errors = job.communicate(timeout=300)
+    output, errors = job.communicate(timeout=PATIENCE)
     assert job.returncode == 0, errors
     assert output.count("last.safetensors, log.jsonl") == 1
     one, two = log(here / "one"), log(here / "two")
@@ -130,7 +131,7 @@ def test_a_killed_process_ends_the_run_and_costs_one_interval(here: Path) -> Non
     endless = write_config(here, "run", 1_000_000)
     job = start(endless)
     folder = here / "run"
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + PATIENCE
     while not (folder / "state.pt").exists():
         assert job.poll() is None, job.communicate()[1]
         assert time.monotonic() < deadline, "no checkpoint came"
@@ -140,7 +141,7 @@ def test_a_killed_process_ends_the_run_and_costs_one_interval(here: Path) -> Non
         variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
         ranks |= {int(v[5:]): pid for v in variables if v.startswith(b"RANK=")}
     os.kill(ranks[1], signal.SIGKILL)
-    errors = job.communicate(timeout=120)[1]
+    errors = job.communicate(timeout=PATIENCE)[1]
     assert job.returncode != 0
     sentences = [line for line in errors.splitlines() if line.startswith("refsr: ")]
     assert len(sentences) == 1, errors  # of the process that is left, and no traceback of ours
@@ -209,6 +210,10 @@ def test_only_a_lost_connection_is_called_one() -> None:
     assert not connection_lost(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
 
 
-def test_the_term_to_stop_is_a_sentence() -> None:
+def test_the_term_to_stop_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes once or twice: the second must not cut the sentence off."""
+    handled: list[Any] = []
+    monkeypatch.setattr(signal, "signal", lambda *given: handled.append(given))
     with pytest.raises(ModelError, match="--resume auto"):
         told_to_stop(signal.SIGTERM, None)
+    assert handled == [(signal.SIGTERM, signal.SIG_IGN)]

@@ -28,7 +28,7 @@ def example(name: str, folder: Path, *arguments: str) -> tuple[str, str]:
     """What the program prints on stdout and stderr; fails where it fails."""
     command = [sys.executable, EXAMPLES / name, *arguments]
     done = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=300, check=False
+        command, cwd=folder, capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout, done.stderr
@@ -62,7 +62,7 @@ def test_threads(pair: Path) -> None:
 
 def test_cancel(pair: Path) -> None:
     assert "cancelled: small.png was not done" in example("cancel.py", pair, "small.png", "0")[0]
-    assert "done: (192, 256, 3)" in example("cancel.py", pair, "small.png", "300")[0]
+    assert "done: (192, 256, 3)" in example("cancel.py", pair, "small.png", "3000")[0]
 
 
 def test_where_from(pair: Path) -> None:

@@ -30,6 +30,7 @@ from refsr.resize import imresize
 from refsr.upscaler import Upscaler
 
 OLD = b"what stood here before"
+PATIENCE = 600  # seconds: other work may share the cores
 LIMITED = """
 import resource, sys
 from refsr.cli import main
@@ -81,7 +82,7 @@ def test_no_room_for_a_file(folder: Path, limit: int, fails: str, files: list[st
     (folder / fails).write_bytes(OLD)
     job = ["upscale", photo, "--model", "detail-transfer", "--quiet", *files]
     done = python(LIMITED, limit, *job, cwd=folder)
-    out, err = done.communicate(timeout=60)
+    out, err = done.communicate(timeout=PATIENCE)
     assert (done.returncode, out) == (1, "")
     assert err == f"refsr: {fails} cannot be written: the file would be larger than allowed.\n"
     assert (folder / fails).read_bytes() == OLD
@@ -157,7 +158,7 @@ def stops(name, function, holder, of):
     def slow(*given, **options):
         if name == stage:
             print("here", flush=True)
-            time.sleep(60)
+            time.sleep(600)
         return function(*given, **options)
     setattr(holder, of, slow)
 
@@ -187,7 +188,7 @@ def test_ended_in_every_stage(folder: Path, stage: str, blow: signal.Signals) ->
     assert victim.stdout is not None
     assert victim.stdout.readline() == "here\n"
     victim.send_signal(blow)
-    _, err = victim.communicate(timeout=60)
+    _, err = victim.communicate(timeout=PATIENCE)
     assert (folder / "out.png").read_bytes() == OLD
     if blow == signal.SIGKILL:
         assert victim.returncode == -signal.SIGKILL
@@ -199,19 +200,21 @@ def test_ended_in_every_stage(folder: Path, stage: str, blow: signal.Signals) ->
 
 WRITER = """
 import sys, numpy as np
+from pathlib import Path
 from refsr.photo import Photo, save_photo
 photo = Photo.of(np.full((64, 64), int(sys.argv[2]), np.uint8))
 print("ready", flush=True)
 sys.stdin.readline()
-for _ in range(60):
+while not Path(sys.argv[3]).exists():
     save_photo(photo, sys.argv[1])
 """
 
 
 def test_two_processes_write_the_same_output(tmp_path: Path) -> None:
     """A reader always finds the whole result of one of them."""
-    target = tmp_path / "out.png"
-    writers = [python(WRITER, target, level, stdin=subprocess.PIPE) for level in (50, 200)]
+    target, enough = tmp_path / "out" / "out.png", tmp_path / "enough"
+    target.parent.mkdir()
+    writers = [python(WRITER, target, level, enough, stdin=subprocess.PIPE) for level in (50, 200)]
     for writer in writers:
         assert writer.stdout is not None
         assert writer.stdin is not None
@@ -219,18 +222,21 @@ def test_two_processes_write_the_same_output(tmp_path: Path) -> None:
         writer.stdin.write("go\n")
         writer.stdin.flush()
     seen, reads = set[int](), 0
-    while any(writer.poll() is None for writer in writers):
+    until = time.monotonic() + PATIENCE
+    while (reads < 60 or seen != {50, 200}) and time.monotonic() < until:
         if target.exists():
             pixels = load_photo(target).pixels
             assert pixels.min() == pixels.max()
             seen.add(int(pixels[0, 0, 0]))
             reads += 1
+        assert all(writer.poll() is None for writer in writers)
+    enough.touch()
     for writer in writers:
         out, err = writer.communicate()
         assert (writer.returncode, out, err) == (0, "", "")
-    assert reads > 5
-    assert seen == {50, 200} or len(seen) == 1
-    assert list(tmp_path.iterdir()) == [target]
+    assert reads >= 60
+    assert seen == {50, 200}
+    assert list(target.parent.iterdir()) == [target]
 
 
 # Memory
@@ -238,13 +244,15 @@ def test_two_processes_write_the_same_output(tmp_path: Path) -> None:
 SHORT = """
 import json, resource, sys
 from pathlib import Path
+import cv2
 import numpy as np
 from refsr import Upscaler
 from refsr.memory import give_back
 
 rng = np.random.default_rng(0)
 small = np.kron(rng.integers(0, 256, (20, 20, 3)), np.ones((8, 8, 1))).astype(np.uint8)
-upscaler = Upscaler.load("ssen", runtime="onnx", threads=1)
+cv2.setNumThreads(1)  # the threads of many cores would take memory of their own
+upscaler = Upscaler.load("ssen", runtime="onnx", threads=1, max_memory="1.5GB")
 plenty = upscaler.tile_pixels
 upscaler.upscale(small[:8, :8])
 give_back()
@@ -260,8 +268,8 @@ print(json.dumps([tile, int(difference.max()), float(difference.mean())]))
 
 def test_a_tile_that_memory_does_not_hold_is_halved() -> None:
     """The system really refuses the memory of a tile of 160 x 160; two of half the size do."""
-    job = python(SHORT)
-    out, err = job.communicate(timeout=300)
+    job = python(SHORT, env={**os.environ, "OPENBLAS_NUM_THREADS": "1"})
+    out, err = job.communicate(timeout=PATIENCE)
     assert job.returncode == 0, err
     pixels, most, mean = json.loads(out)
     assert pixels == 160 * 160 // 2
@@ -331,7 +339,7 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (3, resource.getrlimit(resource.RLIMI
 sys.exit(main(sys.argv[1:]))
 """
     done = python(code, "upscale", "small.png", "-o", "out.png", cwd=folder)
-    _, err = done.communicate(timeout=60)
+    _, err = done.communicate(timeout=PATIENCE)
     assert done.returncode == 1
     assert err.startswith("refsr: ")
     assert err.count("\n") == 1

@@ -571,3 +571,61 @@ def test_grey_photos_get_grey_references(natural: NDArray[np.uint8]) -> None:
         255 * (1.055 * ((119 / 255) ** 1.8) ** (1 / 2.4) - 0.055),
         atol=1.5,
     )
+
+
+# cICP: colours by the codes of ITU-T H.273
+
+
+def coded(image: NDArray[np.uint8], *code: int, profile: bytes | None = None) -> bytes:
+    chunks = [png_chunk(b"cICP", bytes(code))]
+    if profile is not None:
+        chunks.append(png_chunk(b"iCCP", b"own\0\0" + zlib.compress(profile)))
+    return raw_png(image, 2, 8, *chunks)
+
+
+@pytest.mark.parametrize("transfer", [1, 13])
+@pytest.mark.parametrize("primaries", [1, 12])
+def test_a_png_that_says_its_colours_by_codes(
+    natural: NDArray[np.uint8], tmp_path: Path, primaries: int, transfer: int
+) -> None:
+    """The oracle is the codes' own arithmetic, in float64."""
+    photo = load_photo(coded(natural, primaries, transfer, 0, 1))
+    assert photo.notes == ()
+    np.testing.assert_array_equal(photo.pixels, natural)
+    encoded = natural / 255.0
+    if transfer == 13:
+        light = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
+    else:
+        light = np.where(encoded < 0.081, encoded / 4.5, ((encoded + 0.099) / 1.099) ** (1 / 0.45))
+    if primaries == 12:  # Display P3 to BT.709, both of D65
+        light = (
+            light
+            @ np.array(
+                [
+                    [1.2249401, -0.2249404, 0],
+                    [-0.0420569, 1.0420571, 0],
+                    [-0.0196376, -0.0786361, 1.0982735],
+                ]
+            ).T
+        )
+    light = np.clip(light, 0, 1)
+    srgb = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    seen = to_colours_of(photo, Photo.of(natural)).astype(float)
+    assert np.abs(seen - 255 * srgb).max() < 2.5
+    assert (photo.icc is None) == ((primaries, transfer) == (1, 13))
+    save_photo(photo, tmp_path / "out.png")
+    assert load_photo(tmp_path / "out.png").icc == photo.icc
+
+
+def test_codes_count_before_the_profile_where_they_are_known(natural: NDArray[np.uint8]) -> None:
+    own = rgb_profile(ADOBE_RGB, ADOBE_GAMMA)
+    assert load_photo(coded(natural, 1, 13, 0, 1, profile=own)).icc is None
+    assert load_photo(coded(natural, 12, 13, 0, 1, profile=own)).icc not in (own, None)
+    for unknown in ((9, 16, 0, 1), (9, 18, 0, 1), (9, 14, 0, 1), (1, 13, 0, 0), (1, 13, 1, 1)):
+        photo = load_photo(coded(natural, *unknown, profile=own))
+        assert (photo.icc, photo.notes) == (own, ())
+        alone = load_photo(coded(natural, *unknown))
+        kind = "HDR colours" if unknown[1] in (16, 18) else "colours described without a profile"
+        assert (alone.icc, alone.notes) == (None, (f"{kind} (cICP) taken as sRGB",))
+    grey = raw_png(natural[..., :1], 0, 8, png_chunk(b"cICP", bytes([12, 13, 0, 1])))
+    assert load_photo(grey).icc is None

@@ -18,6 +18,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from refsr.decode import NO_END_NOTE
 from refsr.errors import PhotoError
 from refsr.photo import Photo, atomic_write, check_output_path, load_photo, save_photo
 from test_photo import grey_profile, png_chunk, raw_png, saved, some_exif, tiff
@@ -84,6 +85,57 @@ def test_truncated_files_are_refused(
         with pytest.raises(PhotoError) as error:
             load_photo(path)
         assert "cut.jpg" in sentence(error)
+
+
+JPEGS: dict[str, dict[str, Any]] = {
+    "baseline": {},
+    "progressive": {"progressive": True},
+    "smallest chroma": {"subsampling": "4:1:1", "quality": 30},
+    "with restarts": {"restart_marker_rows": 1},
+    "grey": {},
+    "CMYK": {},
+}
+
+
+def jpeg(natural: NDArray[np.uint8], kind: str) -> bytes:
+    mode = {"grey": "L", "CMYK": "CMYK"}.get(kind, "RGB")
+    return saved(Image.fromarray(natural[:90, :75]).convert(mode), "JPEG", **JPEGS[kind])
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+def test_a_jpeg_that_lacks_only_its_end(natural: NDArray[np.uint8], kind: str) -> None:
+    """Every viewer opens it; whatever else is missing changes pixels, and is refused."""
+    data = jpeg(natural, kind)
+    whole = load_photo(data).pixels
+    for short in (data[:-2], data[:-1]):
+        photo = load_photo(short)
+        np.testing.assert_array_equal(photo.pixels, whole)
+        assert photo.notes[0] == NO_END_NOTE
+        assert (photo.jpeg_quality, photo.grey) == (load_photo(data).jpeg_quality, kind == "grey")
+    taken = 0
+    for kept in [*range(len(data) - 60, len(data) - 2), *range(len(data) // 3, len(data), 97)]:
+        with suppress(PhotoError):
+            np.testing.assert_array_equal(load_photo(data[:kept]).pixels, whole)
+            taken += 1
+    assert taken <= 3, "the last byte or two may be filler"
+
+
+def test_a_progressive_jpeg_that_lacks_scans_is_refused(natural: NDArray[np.uint8]) -> None:
+    """Cut before a scan it decodes without a flaw, only coarser."""
+    data = jpeg(natural, "progressive")
+    scans = [at for at in range(len(data)) if data[at : at + 2] in (b"\xff\xda", b"\xff\xc4")]
+    assert len(scans) > 10
+    for at in scans[1:]:
+        with pytest.raises(PhotoError, match="damaged or cut short"):
+            load_photo(data[:at])
+
+
+def test_a_jpeg_of_a_plain_wall_cut_in_the_middle_is_refused() -> None:
+    """Its lower half is all alike, as what libjpeg puts in its place is."""
+    data = saved(np.full((400, 300, 3), 128, np.uint8), "JPEG", quality=90)
+    for kept in range(len(data) - 300, len(data) - 2, 7):
+        with pytest.raises(PhotoError, match="damaged or cut short"):
+            load_photo(data[:kept])
 
 
 @pytest.mark.parametrize("kind", ["png", "tiff"])

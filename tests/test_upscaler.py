@@ -373,6 +373,47 @@ def test_golden_scenes(scene: str, margin: float) -> None:
     assert psnr(upscaled(lr, ref), hr, border=4) > bicubic + margin
 
 
+# References that are transparent
+
+
+@pytest.mark.parametrize("model", ["detail-transfer", "ssen"])
+def test_what_a_reference_hides_has_no_effect(model: str) -> None:
+    view = other_view()
+    height, width = view.shape[:2]
+    alpha = np.full((height, width), 255, np.uint8)
+    alpha[:, width // 2 :] = 0
+    noise = np.random.default_rng(5).integers(0, 256, view.shape, np.uint8)
+    upscaler = loaded() if model == "ssen" else Upscaler.load(model)
+    results: list[Any] = []
+    for hidden in (view, noise, np.zeros_like(view)):
+        upscaler.set_reference(np.dstack([np.where(alpha[..., None] > 0, view, hidden), alpha]))
+        results.append(upscaler.upscale(small()))
+    for other in results[1:]:
+        np.testing.assert_array_equal(other.image, results[0].image)
+    upscaler.set_reference(view)
+    whole = upscaler.upscale(small())
+    upscaler.set_reference(None)
+    none = np.asarray(upscaler.upscale(small()).image)
+    (row,), (all_of_it,) = results[0].report["references"], whole.report["references"]
+    assert row["used"]
+    assert 0.25 * all_of_it["coverage"] < row["coverage"] < 0.75 * all_of_it["coverage"]
+    borrowed, quarter = results[0].amounts[..., 1], small().shape[1] // 4
+    assert borrowed[:, :quarter].mean() > 0.5 * whole.amounts[:, :quarter, 1].mean() > 0
+    assert borrowed[:, -quarter:].max() == 0
+    assert apart(np.asarray(results[0].image)[:, -64:], none[:, -64:]) <= 1
+
+
+def test_a_reference_that_is_transparent_all_over_shows_nothing() -> None:
+    view, upscaler = other_view(), loaded()
+    upscaler.set_reference(np.dstack([view, np.zeros(view.shape[:2], np.uint8)]))
+    result = upscaler.upscale(small())
+    assert result.report["references"][0]["verdict"] == (
+        "This reference is transparent all over and shows nothing: it will not be used."
+    )
+    upscaler.set_reference(None)
+    np.testing.assert_array_equal(result.image, upscaler.upscale(small()).image)
+
+
 # Progress, threads, memory, wrong use
 
 
@@ -428,7 +469,7 @@ def test_the_tiles_shrink_when_memory_runs_out(monkeypatch: pytest.MonkeyPatch) 
         return run(self, lr, ref, validity, release)
 
     monkeypatch.setattr(Network, "run", scarce)
-    upscaler = Upscaler.load(threads=1)
+    upscaler = Upscaler.load(threads=1, max_memory="1.5GB")
     upscaler.set_reference(other_view())
     result = upscaler.upscale(wide, progress=seen.append)
     assert isinstance(result.image, np.ndarray)

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +40,7 @@ FLAGS = [
     "--disable-quic",
     "--no-first-run",
 ]
-PATIENCE = 240_000  # milliseconds: other work may share the cores
+PATIENCE = 600_000  # milliseconds: other work may share the cores
 NEARER = np.array([[1.1, 0.02, -30.0], [0.01, 1.08, -22.0], [0.0, 0.0, 1.0]])
 
 pytestmark = [
@@ -69,7 +70,7 @@ def url() -> Generator[str]:
     assert match
     yield match.group()
     server.terminate()
-    server.wait(timeout=60)
+    server.wait(timeout=600)
 
 
 @pytest.fixture(scope="module")
@@ -120,11 +121,16 @@ def drawn(page: Page) -> NDArray[np.int16]:
     return np.asarray(PIL.Image.open(io.BytesIO(shot)).convert("RGB"), np.int16)
 
 
+def comes(page: Page, at: str, true: str) -> None:
+    """Wait until something holds of ``one``, an element: a gesture may count a frame later."""
+    page.wait_for_function(f"() => ((one) => {true})(document.querySelector('{at}'))")
+
+
 def slide(page: Page, id: str, value: float) -> None:
     page.locator(f"#{id}").fill(str(value))
 
 
-# What the progress shows while it lasts, each step of it: a job can end between two looks.
+# What the progress shows while it lasts, each step of it: more than one may come between two looks.
 WATCH = """() => {
   window.shown = [];
   const [left, bar] = ["#left", "#bar"].map((one) => document.querySelector(one));
@@ -138,14 +144,8 @@ def test_from_two_photos_to_a_download(page: Page, photos: Path, tmp_path: Path)
     page.wait_for_selector("#verdict:has-text('of your photo; use it')")
     for card in ("photo", "reference"):  # the matching region on both
         assert page.locator(f"#{card}-tiles svg path.line").count() == 1
-    page.evaluate(WATCH)
     page.click("#run")
     page.wait_for_selector("#result:not([hidden])")
-    shown: list[tuple[str, str | None]] = page.evaluate("() => window.shown")
-    shares = [float(share) for words, share in shown if words.endswith("left") and share]
-    assert shares
-    assert shares == sorted(shares)
-    assert 0 <= shares[0] <= shares[-1] <= 1
 
     half = drawn(page)
     middle = half.shape[1] // 2
@@ -164,7 +164,7 @@ def test_from_two_photos_to_a_download(page: Page, photos: Path, tmp_path: Path)
     page.mouse.down()  # at fit a drag anywhere takes the line along
     page.mouse.move(box["x"] + box["width"] / 4, box["y"] + box["height"] / 3, steps=4)
     page.mouse.up()
-    assert page.input_value("#divider") == "25"
+    comes(page, "#divider", "one.value === '25'")
 
     slide(page, "divider", 0)
     slide(page, "strength", 0)
@@ -293,7 +293,7 @@ def test_fingers(page: Page, photos: Path) -> None:
     for step in range(1, 6):
         touch("touchMove", (x + width / 2 + step * width / 20, y))
     touch("touchEnd")
-    assert page.input_value("#divider") == "75"
+    comes(page, "#divider", "one.value === '75'")
 
     fitted = int(page.inner_text("#zoom").split()[0])
     touch("touchStart", (x + 150, y))
@@ -301,16 +301,17 @@ def test_fingers(page: Page, photos: Path) -> None:
     for step in range(1, 11):  # two fingers apart: 50 px to 150 px
         touch("touchMove", (x + 150 - 5 * step, y), (x + 200 + 5 * step, y))
     touch("touchEnd")
-    assert int(page.inner_text("#zoom").split()[0]) == pytest.approx(3 * fitted, abs=4)
+    comes(page, "#zoom", f"Math.abs(parseInt(one.textContent) - {3 * fitted}) <= 4")
     assert page.input_value("#divider") == "75", "a pinch does not move the line"
     assert page.evaluate("() => visualViewport.scale") == 1, "nor zoom the page"
 
-    still = drawn(page)
+    still, until = drawn(page), time.monotonic() + PATIENCE / 1000
     touch("touchStart", (x + 100, y))
     touch("touchMove", (x + 60, y))
     touch("touchMove", (x + 40, y))
     touch("touchEnd")
-    assert np.abs(drawn(page) - still).mean() > 1, "one finger moves the photo"
+    while np.abs(drawn(page) - still).mean() <= 1:  # one finger moves the photo
+        assert time.monotonic() < until
     page.click("#fit")
     assert int(page.inner_text("#zoom").split()[0]) == fitted
 
@@ -341,12 +342,19 @@ def test_errors_stand_where_the_photo_is(page: Page, photos: Path) -> None:
     page.wait_for_selector("#photo-problem:has-text('diary.jpg holds text, not a picture.')")
 
 
-def test_cancel_ends_the_work(page: Page, photos: Path, tmp_path: Path) -> None:
+def test_progress_is_shown_and_a_cancel_ends_the_work(
+    page: Page, photos: Path, tmp_path: Path
+) -> None:
     large = PIL.Image.fromarray(imresize(facade(3), size=(450, 600)))
     large.save(tmp_path / "large.png")
     choose(page, tmp_path / "large.png", photos / "sharp.jpg")
+    page.evaluate(WATCH)
     page.click("#run")
-    page.wait_for_selector("#left:has-text('left')")
+    left = "window.shown.filter(([words]) => words.endsWith('left'))"
+    page.wait_for_function(f"() => {left}.length > 2")
+    shares = [float(share) for _, share in page.evaluate(f"() => {left}")]
+    assert shares == sorted(shares)
+    assert 0 <= shares[0] <= shares[-1] <= 1
     with page.expect_response(lambda answer: answer.request.method == "DELETE") as ended:
         page.click("#cancel")
     assert ended.value.status == 204

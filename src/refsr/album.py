@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from refsr.flow import luma
 from refsr.geometry import Geometry, enlargement, first_geometry, input_features
 from refsr.matching import Features
 from refsr.photo import Source, load_photo
+from refsr.reference import without_hidden
 from refsr.warp import SCALE
 
 RANKED_FROM = 9  # references: fewer are all registered
@@ -153,12 +155,13 @@ def thumbnail(source: Source, max_pixels: int) -> tuple[NDArray[np.uint8], int]:
             if image.format in ("JPEG", "MPO"):
                 pixels = image.width * image.height
                 image.draft("RGB", (THUMBNAIL, THUMBNAIL))
-                photo = load_photo(image, max_pixels=max_pixels)
+                with suppress(PhotoError):  # what is wrong with the file is said of the whole one
+                    photo = load_photo(image, max_pixels=max_pixels)
     if photo is None:
         photo = load_photo(source, max_pixels=max_pixels)
         pixels = photo.width * photo.height
     shrink = THUMBNAIL / max(photo.width, photo.height)
-    small = photo.as_uint8()
+    small, _ = without_hidden(photo.as_uint8(), photo.alpha)
     if shrink < 1.0:
         size = (max(1, round(photo.width * shrink)), max(1, round(photo.height * shrink)))
         small = np.asarray(cv2.resize(small, size, interpolation=cv2.INTER_AREA), np.uint8)

@@ -133,7 +133,7 @@ def registration_seconds(job: Job, budget: Budget) -> float:
 def bytes_of(reference: Reference) -> int:
     """What a prepared reference will hold, with a filtered copy that the work makes of it."""
     found = reference.features
-    arrays = [*reference.levels, *reference.grays]
+    arrays = [*reference.levels, *reference.grays, *reference.shown]
     arrays += [found.xy, found.size, found.angle, found.descriptor]
     filtered = sum(array.nbytes for array in reference.filtered.values())
     return sum(array.nbytes for array in arrays) + max(reference.pixels.nbytes, filtered)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,20 @@ FLAGS = ImageCms.Flags.BLACKPOINTCOMPENSATION
 BAND_ROWS = 256  # that are converted at a time: Pillow's images are large
 SRGB_GAMMA = 1 / 2.2  # as PNG files write it
 SRGB_PRIMARIES = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)  # white, red, green, blue
+HDR = (16, 18)  # transfers of a cICP chunk: PQ and HLG
+# Of the codes of ITU-T H.273, as in a cICP chunk: primaries adapted to D50, and the curve to linear
+# light as ICC's parametric type 3 has it (g, a, b, c, d).
+PRIMARIES = {
+    1: ((0.43607, 0.22249, 0.01392), (0.38515, 0.71687, 0.09708), (0.14307, 0.06061, 0.71410)),
+    12: ((0.51512, 0.24120, -0.00105), (0.29198, 0.69225, 0.04189), (0.15710, 0.06657, 0.78407)),
+}
+TRANSFERS = {
+    1: (1 / 0.45, 1 / 1.099, 0.099 / 1.099, 1 / 4.5, 0.081),
+    13: (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045),
+}
+SRGB_CODE = bytes([1, 13, 0, 1])
+NAMES = {1: "BT.709", 12: "Display P3"}
+D50 = (0.9642, 1.0, 0.8249)
 MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "LAB": "LAB"}
 
 
@@ -36,6 +51,36 @@ def unlike_srgb(info: dict[Any, Any]) -> bool:
         primaries is not None
         and not np.allclose(np.asarray(primaries, np.float64), SRGB_PRIMARIES, atol=0.01)
     )
+
+
+def profile_of(code: bytes) -> bytes | None:
+    """An ICC profile (version 4) of what a cICP chunk says; None where it is none that is known.
+
+    Known are the primaries of BT.709 and Display P3 with the curve of sRGB or BT.709, full range.
+    """
+    primaries, transfer = PRIMARIES.get(code[0]), TRANSFERS.get(code[1])
+    if primaries is None or transfer is None or code[2:] != b"\0\1":
+        return None
+
+    def fixed(*values: float) -> bytes:
+        return struct.pack(f">{len(values)}i", *(round(value * 65536) for value in values))
+
+    def text(words: str) -> bytes:
+        data = words.encode("utf-16-be")
+        return b"mluc" + bytes(4) + struct.pack(">2I4s2I", 1, 12, b"enUS", len(data), 28) + data
+
+    curve = b"para" + bytes(4) + struct.pack(">HH", 3, 0) + fixed(*transfer)
+    tags: dict[bytes, bytes] = {b"rTRC": curve, b"gTRC": curve, b"bTRC": curve}
+    for name, xyz in zip((b"rXYZ", b"gXYZ", b"bXYZ", b"wtpt"), (*primaries, D50), strict=True):
+        tags[name] = b"XYZ " + bytes(4) + fixed(*xyz)
+    tags |= {b"desc": text(NAMES[code[0]]), b"cprt": text("No copyright")}
+    table, body, start = b"", b"", 132 + 12 * len(tags)
+    for name, data in tags.items():
+        table += name + struct.pack(">2I", start + len(body), len(data))
+        body += data + bytes(-len(data) % 4)
+    sizes = struct.pack(">I4sI4s4s4s", start + len(body), b"", 4 << 24, b"mntr", b"RGB ", b"XYZ ")
+    head = (sizes + bytes(12) + b"acsp").ljust(68, b"\0") + fixed(*D50)
+    return head.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + body
 
 
 def to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:

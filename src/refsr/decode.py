@@ -20,6 +20,7 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 from refsr.atomic import reason
 from refsr.colour import to_srgb
 from refsr.errors import PhotoError
+from refsr.jpeg_end import ended
 
 Levels = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -35,6 +36,8 @@ LARGEST_PROFILE = 16 << 20  # bytes; those of printers exceed the megabyte that 
 BAND_ROWS = 256  # that are copied or converted at a time
 FULL_SCALE = {"L;2": 85, "L;4": 17}  # what Pillow makes of a small PNG's grey level 1
 LIBJPEG_LUMA_SUM = 3688  # of its luma quantisation table at quality 50
+
+NO_END_NOTE = "file without its end: all of the picture is there"
 
 _pillow_limit = threading.Lock()
 
@@ -115,6 +118,8 @@ def decode(image: Image.Image, file: BinaryIO | None, name: str) -> Decoded:
         notes.append(several_pages if image.format == "TIFF" else "animated file: first frame used")
     if file is not None and image.format == "PNG":
         file = io.BytesIO(_bare_png(_whole(file)))  # Pillow would not notice a wrong checksum
+    if file is not None and image.format == "JPEG":
+        image = _with_end(image, file, notes)
     tags = _tiff_tags(image)
     if tags.get(PLANAR) == 2 and 16 in _as_tuple(tags.get(BITS_PER_SAMPLE)):
         raise PhotoError(
@@ -129,6 +134,19 @@ def decode(image: Image.Image, file: BinaryIO | None, name: str) -> Decoded:
     return decoded
 
 
+def _with_end(image: Image.Image, file: BinaryIO, notes: list[str]) -> Image.Image:
+    """A JPEG image, loaded, though the end of its file be missing; notes tell of that."""
+    try:
+        image.load()
+    except OSError:
+        whole = ended(_whole(file))
+        if whole is None:
+            raise
+        notes.append(NO_END_NOTE)
+        return whole
+    return image
+
+
 def jpeg_quality(image: Image.Image) -> int | None:
     """The quality, 1 to 100, at which libjpeg would quantise luma as this JPEG file does.
 
@@ -141,6 +159,19 @@ def jpeg_quality(image: Image.Image) -> int | None:
     percent = 100 * sum(tables[0]) / LIBJPEG_LUMA_SUM
     quality = (200 - percent) / 2 if percent <= 100 else 5000 / percent
     return int(min(100, max(1, round(quality))))
+
+
+def png_colour_code(file: BinaryIO) -> bytes | None:
+    """The four bytes of a PNG's cICP chunk, which Pillow leaves out; None where there is none."""
+    file.seek(8)
+    while len(head := file.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        if kind == b"cICP" and length == 4:
+            return file.read(4)
+        if kind in (b"IDAT", b"IEND"):
+            break
+        file.seek(length + 4, io.SEEK_CUR)
+    return None
 
 
 def upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:

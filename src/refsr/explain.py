@@ -152,7 +152,7 @@ def registered(photo: Photo, reference: Photo | None) -> Composite | None:
     if reference is None:
         return None
     pixels = to_colours_of(reference, photo)
-    return compose_references(photo.as_uint8(), (prepare_reference(pixels),))
+    return compose_references(photo.as_uint8(), (prepare_reference(pixels, reference.alpha),))
 
 
 def explain(

@@ -132,6 +132,8 @@ def load_photo(source: Source, *, max_pixels: int = 200_000_000) -> Photo:
     if not isinstance(cast(object, source), str | os.PathLike):
         raise PhotoError(f"A {type(source).__name__} is no photo; give a path, bytes or an image.")
     name = os.fspath(source)
+    if not name:  # else it would be the current folder
+        raise PhotoError("An empty name is no photo.")
     try:
         path = Path(source)
         if path.is_dir():
@@ -242,8 +244,9 @@ def _from_image(image: PIL.Image.Image, file: Any, name: str, max_pixels: int) -
         if icc is not None and colour.space_of(icc) not in (("GRAY", "RGB") if grey else ("RGB",)):
             icc = None
             notes.append("colour profile that does not fit the photo left out")
-        if icc is None and image.format == "PNG" and colour.unlike_srgb(image.info):
-            notes.append("colours described without a profile (gAMA, cHRM) taken as sRGB")
+        if image.format == "PNG" and not decoded.srgb:
+            code = None if file is None else decode.png_colour_code(file)
+            icc = _png_profile(icc, code, grey, image.info, notes)
         # Both readers of TIFFs turn the pixels upright by themselves.
         orientation = 1 if image.format == "TIFF" else image.getexif().get(0x0112, 1)
         pixels = decode.upright(decoded.pixels, orientation)
@@ -255,6 +258,26 @@ def _from_image(image: PIL.Image.Image, file: Any, name: str, max_pixels: int) -
         quality = decode.jpeg_quality(image)
         dpi = _dpi_of(image, orientation)
         return Photo(pixels, alpha, grey, icc, exif, format, told, quality, dpi)
+
+
+def _png_profile(
+    icc: bytes | None, code: bytes | None, grey: bool, info: dict[Any, Any], notes: list[str]
+) -> bytes | None:
+    """The profile of a PNG, whose cICP chunk (its four bytes) counts before its profile.
+
+    ``notes`` get what is said of its colours and cannot be followed.
+    """
+    if code == colour.SRGB_CODE:
+        return None
+    profile = None if code is None or grey else colour.profile_of(code)
+    if profile is not None or icc is not None:
+        return profile or icc
+    if code is not None:
+        kind = "HDR colours" if code[1] in colour.HDR else "colours described without a profile"
+        notes.append(f"{kind} (cICP) taken as sRGB")
+    elif colour.unlike_srgb(info):
+        notes.append("colours described without a profile (gAMA, cHRM) taken as sRGB")
+    return None
 
 
 def _dpi_of(image: PIL.Image.Image, orientation: Any) -> tuple[float, float] | None:

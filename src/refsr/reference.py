@@ -30,6 +30,13 @@ class Reference:
     grays: list[NDArray[np.uint8]] = field(repr=False)  # luma, each half the size of the one before
     levels: list[NDArray[np.uint8]] = field(repr=False)  # RGB, likewise; levels[0] is pixels
     filtered: dict[float, NDArray[np.uint8]] = field(default_factory=dict, repr=False)
+    # 255 where the reference shows anything, like ``grays``; empty where it does so everywhere
+    shown: list[NDArray[np.uint8]] = field(default_factory=list[NDArray[np.uint8]], repr=False)
+
+    @property
+    def blank(self) -> bool:
+        """Whether it is transparent all over."""
+        return bool(self.shown) and not any(mask.any() for mask in self.shown)
 
     def prefiltered(self, zoom: float) -> tuple[NDArray[np.uint8], int]:
         """RGB to sample at ``zoom`` reference pixels per output pixel, and its pyramid level.
@@ -56,9 +63,14 @@ class Reference:
         return found, level
 
 
-def prepare_reference(pixels: NDArray[np.uint8]) -> Reference:
-    """Find the features of a reference (HWC RGB uint8, any size) and build its pyramid."""
-    pixels = np.ascontiguousarray(pixels)
+def prepare_reference(
+    pixels: NDArray[np.uint8], alpha: NDArray[np.uint8] | NDArray[np.uint16] | None = None
+) -> Reference:
+    """Find the features of a reference (HWC RGB uint8, any size) and build its pyramid.
+
+    ``alpha`` (HW): where it is 0 nothing is shown, whatever the pixels hold.
+    """
+    pixels, mask = without_hidden(np.ascontiguousarray(pixels), alpha)
     levels = [pixels]
     while max(levels[-1].shape[:2]) >= 256 and min(levels[-1].shape[:2]) >= 4:
         levels.append(halve(levels[-1]))
@@ -68,7 +80,27 @@ def prepare_reference(pixels: NDArray[np.uint8]) -> Reference:
         features = matching.detect(shrunk_by(grays, ratio), ratio, MAX_FEATURES)
     else:
         features = matching.NO_FEATURES
-    return Reference(pixels, features, grays, levels)
+    shown: list[NDArray[np.uint8]] = []
+    if mask is not None:
+        sizes = [(gray.shape[1], gray.shape[0]) for gray in grays]
+        smaller = [cv2.resize(mask, size, interpolation=cv2.INTER_AREA) for size in sizes]
+        shown = [np.asarray(one, np.uint8) for one in smaller]
+    return Reference(pixels, features, grays, levels, shown=shown)
+
+
+def without_hidden(
+    pixels: NDArray[np.uint8], alpha: NDArray[np.uint8] | NDArray[np.uint16] | None
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    """Pixels (HWC) with the mean of what is shown where ``alpha`` (HW) is 0, and what is shown.
+
+    The latter is 255 there and 0 elsewhere; None, and the same pixels, where nothing is hidden.
+    """
+    if alpha is None or alpha.all():
+        return pixels, None
+    shown = alpha > 0
+    mean = pixels[shown].mean(axis=0) if shown.any() else np.full(3, 128.0)
+    filled = np.where(shown[..., None], pixels, np.rint(mean).astype(np.uint8))
+    return np.ascontiguousarray(filled), shown.astype(np.uint8) * np.uint8(255)
 
 
 def halve(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -105,6 +137,16 @@ def warped_gray(xy_ref: Field, reference: Reference) -> Image:
     """The reference's luma as the LR camera would see it: (h, w) float32 0..255."""
     level = pyramid_level(zoom_of(xy_ref), len(reference.grays))
     return shrunk_warp(reference.grays[level], at_level(xy_ref, level))
+
+
+def seen(xy_ref: Field, reference: Reference) -> NDArray[np.bool_]:
+    """Where a field (2h, 2w, 2) leads to what the reference shows, an LR pixel within its edge."""
+    if not reference.shown:
+        return np.ones(xy_ref.shape[:2], np.bool_)
+    level = pyramid_level(zoom_of(xy_ref), len(reference.shown))
+    mask = shrunk_warp(reference.shown[level], at_level(xy_ref, level))
+    whole = cv2.erode((mask > 254).astype(np.uint8), np.ones((3, 3), np.uint8))
+    return np.asarray(whole, np.bool_).repeat(FIELD, axis=0).repeat(FIELD, axis=1)
 
 
 def zoom_of(xy_ref: Field, where: NDArray[np.bool_] | None = None) -> float:

@@ -31,7 +31,7 @@ def expand(references: Source | Sequence[Source] | None) -> list[Source]:
         return []
     if isinstance(references, list | tuple):
         return [one for reference in references for one in expand(reference)]
-    if isinstance(references, str | Path) and is_folder(references):
+    if isinstance(references, str | Path) and str(references) and is_folder(references):
         files = sorted(p for p in Path(references).iterdir() if p.suffix.lower() in SUFFIXES)
         if not files:
             raise PhotoError(f"The folder {references} holds no photos.")
@@ -55,7 +55,8 @@ def in_colours_of(photo: Photo, references: tuple[LoadedReference, ...]) -> tupl
             continue
         pixels = to_colours_of(reference.photo, photo)
         same = pixels is reference.photo.pixels  # two makers' profiles of one space
-        prepared.append(reference.prepared if same else prepare_reference(pixels))
+        alpha = reference.photo.alpha
+        prepared.append(reference.prepared if same else prepare_reference(pixels, alpha))
     return tuple(prepared)
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from refsr import flow, matching
 from refsr.colour_match import IDENTITY, apply_colour, colour_match
 from refsr.geometry import Geometry, enlargement, first_geometry, input_features, rematch
-from refsr.reference import Reference, at_level, prepare_reference, warped_gray, zoom_of
+from refsr.reference import Reference, at_level, prepare_reference, seen, warped_gray, zoom_of
 from refsr.warp import FIELD, Field, Image, grid, read_field, render, shrunk_warp
 
 __all__ = ["Reference", "Registration", "aligned_reference", "prepare_reference", "register"]
@@ -84,7 +84,7 @@ def dense(
     lr_norm = flow.normalise(flow.enlarge2(gray))
     for step in range(rounds):
         warped = flow.normalise(flow.enlarge2(warped_gray(xy_ref, reference)))
-        inside, _ = flow.folding(xy_ref, reference.pixels.shape)
+        inside, _ = reached(xy_ref, reference)
         xy_ref, target, forward = flow.refine(lr_norm, warped, xy_ref, inside)
         if step == rounds - 1 or (step > 0 and settled(forward, inside)):
             return xy_ref, flow.round_trip(lr_norm, target, forward) / np.float32(FIELD)
@@ -127,9 +127,15 @@ def judge(
     return found if found.matched else replace(found, validity=np.zeros_like(found.validity))
 
 
+def reached(xy_ref: Field, reference: Reference) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Where a field (2h, 2w, 2) leads to something shown, and where it is torn: (2h, 2w) each."""
+    inside, torn = flow.folding(xy_ref, reference.pixels.shape)
+    return inside & seen(xy_ref, reference), torn
+
+
 def valid(xy_ref: Field, doubt: Image, reference: Reference) -> tuple[Image, NDArray[np.bool_]]:
     """Geometric validity of a field (2h, 2w, 2), 0..1, and where it is trusted: (2h, 2w) each."""
-    inside, torn = flow.folding(xy_ref, reference.pixels.shape)
+    inside, torn = reached(xy_ref, reference)
     trust = np.exp(-((doubt / 0.5) ** 2)) * (inside & ~torn)
     validity = np.clip(cv2.GaussianBlur(trust.astype(np.float32), (0, 0), 1.0), 0, 1) * inside
     return validity.astype(np.float32), trust > 0.5

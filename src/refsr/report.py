@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from refsr.composite import Composite
 from refsr.expected_gain import expected_gain, gain_class, worth_of
 from refsr.provenance import borrowed_share, overall_shares
-from refsr.reference import SMALLEST
+from refsr.reference import SMALLEST, Reference
 from refsr.registration import Registration
 
 PROMISE = {  # of the gain classes, in the reader's words
@@ -38,21 +38,24 @@ def describe(name: str, composite: Composite, index: int) -> dict[str, Any]:
         "zoom": round(registration.zoom, 3) if matched else None,
         "expected_gain_db": round(gain, 2),
         "expected_gain": gain_class(gain),
-        "verdict": verdict(registration, used, gain, composite.references[index].pixels.shape),
+        "verdict": verdict(registration, used, gain, composite.references[index]),
     }
 
 
-def verdict(registration: Registration, used: bool, gain: float, ref_shape: tuple[int, ...]) -> str:
+def verdict(registration: Registration, used: bool, gain: float, reference: Reference) -> str:
     """One plain sentence: does the reference match, how much of the photo, is it worth it?
 
-    ``gain``: what is expected of it, in dB. ``ref_shape``: height, width and channels.
+    ``gain``: what is expected of it, in dB.
     """
     percent = max(1, round(100 * registration.coverage))
-    if min(ref_shape[:2]) < SMALLEST:
+    height, width = reference.pixels.shape[:2]
+    if min(height, width) < SMALLEST:
         return (
-            f"This reference of {ref_shape[1]} x {ref_shape[0]} pixels is too small to show "
+            f"This reference of {width} x {height} pixels is too small to show "
             "anything: it will not be used."
         )
+    if reference.blank:
+        return "This reference is transparent all over and shows nothing: it will not be used."
     if not registration.matched:
         return "This reference shows something else: it will not be used."
     if not used:

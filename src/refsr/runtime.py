@@ -82,18 +82,21 @@ class Network:
     def probe(self) -> tuple[float, float]:
         """Bytes of memory and seconds that one LR pixel takes here, by running one small tile."""
         if self.cost is None:
-            side = PROBE * SCALE
-            tile = np.zeros((PROBE, PROBE, 3), np.float32), np.zeros((side, side, 3), np.float32)
-            nowhere = np.zeros((side, side), np.float32)
             give_back()  # or the tile would find its memory among what is held already
             before = resident()
-            self.run(*tile, nowhere)  # its memory stays until it is given back
+            self.pace()  # its memory stays until it is given back
             taken = max(resident() - before, LEAST_BYTES * PROBE**2)
-            started = time.perf_counter()
-            self.run(*tile, nowhere)
             each = -(-taken // PROBE**2 // 1000) * 1000  # rounded: the same tiles every time
-            self.cost = float(each), (time.perf_counter() - started) / PROBE**2
+            self.cost = float(each), self.pace()
         return self.cost
+
+    def pace(self) -> float:
+        """Seconds that one LR pixel of a small tile takes at this moment."""
+        side = PROBE * SCALE
+        tile = np.zeros((PROBE, PROBE, 3), np.float32), np.zeros((side, side, 3), np.float32)
+        started = time.perf_counter()
+        self.run(*tile, np.zeros((side, side), np.float32))
+        return (time.perf_counter() - started) / PROBE**2
 
     def run(
         self,

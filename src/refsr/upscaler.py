@@ -152,7 +152,7 @@ class Upscaler:
     def load_reference(self, source: Source) -> LoadedReference:
         """Read one reference and find its features. Raises PhotoError."""
         photo = load_photo(source, max_pixels=self.max_pixels)
-        prepared = prepare_reference(photo.as_uint8())
+        prepared = prepare_reference(photo.as_uint8(), photo.alpha)
         give_back()
         return LoadedReference(name_of(source), photo, prepared)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 
 import tyro
@@ -16,6 +17,7 @@ from refsr.cli.research import data, evaluate, export, reproduce, train
 from refsr.cli.streams import only_our_words, quiet_libraries
 from refsr.errors import RefsrError
 
+USAGE = 2  # exit code of wrong arguments
 OUT_OF_MEMORY = "Out of memory; a lower --max-memory works in smaller tiles."
 
 COMMANDS = {
@@ -40,6 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
     if arguments == ["--version"]:
         print(f"refsr {__version__}")
         return 0
+    if "" in arguments or any(re.fullmatch("--[a-z-]+=", one) for one in arguments):
+        return wrong_usage("An argument is empty; give a name or a value, or leave its flag out.")
     try:
         with quiet_libraries(), only_our_words(arguments[:1]):
             tyro.extras.subcommand_cli_from_dict(
@@ -51,6 +55,11 @@ def main(arguments: list[str] | None = None) -> int:
             )
         if sys.stdout is not None:  # closed: >&-
             sys.stdout.flush()
+    except SystemExit as stopped:
+        dashed = [one for one in arguments if re.fullmatch(r"-[^=]*\.[a-zA-Z]\w*", one)]
+        if stopped.code == USAGE and dashed:
+            wrong_usage(f"{dashed[0]} is read as a flag; if it is a file, write ./{dashed[0]}.")
+        raise
     except RefsrError as error:
         return failed(str(error))
     except KeyboardInterrupt:
@@ -74,6 +83,12 @@ def main(arguments: list[str] | None = None) -> int:
             return failed(OUT_OF_MEMORY)
         raise
     return 0
+
+
+def wrong_usage(sentence: str) -> int:
+    """Say in one line what is wrong with the arguments; returns the exit code."""
+    failed(sentence)
+    return USAGE
 
 
 def failed(sentence: str) -> int:

@@ -138,14 +138,17 @@ def joined() -> Generator[Ranks]:
     except RuntimeError as error:
         if not connection_lost(error):
             raise
+        if main:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # or it cuts the sentence off
         raise ModelError(f"{LOST}; {CONTINUE}") from error
     finally:
-        if main:
+        if main and signal.getsignal(signal.SIGTERM) is told_to_stop:
             signal.signal(signal.SIGTERM, before)
 
 
 def told_to_stop(number: int, frame: object) -> None:
     """``torchrun`` sends SIGTERM to the processes that are left when one of them dies."""
+    signal.signal(number, signal.SIG_IGN)  # one is enough
     raise ModelError(f"{LOST}, or the run was told to stop; {CONTINUE}")
 
 

@@ -156,8 +156,9 @@ def checker(desk: Desk) -> Endpoint:
         job = await uploaded(desk, request, client, ())
         look, watch = desk.look(job), asyncio.create_task(gone(request))
         await asyncio.wait([look, watch], return_when=asyncio.FIRST_COMPLETED)
+        left = watch.done()  # nobody waits for it any more
         watch.cancel()
-        if job.verdict is None:  # it failed, was cancelled, or nobody waits for it any more
+        if job.verdict is None or left:  # or it failed, or was cancelled
             await desk.drop(job)
             return task_failed(job.failure) if job.failure else failed(409, CANCELLED)
         return JSONResponse({"id": job.id, **job.verdict}, headers=PRIVATE)

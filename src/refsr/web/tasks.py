@@ -27,6 +27,7 @@ from refsr.photo import Photo, load_photo, save_photo, to_8_bits
 from refsr.provenance import tints
 from refsr.reference import Reference
 from refsr.report import describe, expected_together
+from refsr.runtime import Network
 from refsr.upscaler import Result, Upscaler
 from refsr.web.outline import outlines
 
@@ -53,12 +54,15 @@ class Bench:
         self.upscaler = Upscaler.load(
             model, threads=threads, max_memory=max_memory, max_pixels=reference_pixels
         )
-        pace = 1.0
-        if self.upscaler.network is not None:
-            pace = max(1.0, self.upscaler.network.probe()[1] / USUAL_COST[1])
         # Seconds per foreseen second, of a job with references and of the network alone; each job
         # corrects them for the next.
-        self.paces = pace, pace
+        self.paces = self.pace(), self.pace()
+        self.shown = False  # whether a job has done so
+
+    def pace(self) -> float:
+        """Seconds per foreseen second of the network at this moment, by a small tile."""
+        network = self.upscaler.network
+        return max(1.0, network.pace() / USUAL_COST[1]) if isinstance(network, Network) else 1.0
 
     def photo(self, folder: Path) -> Photo:
         """The small photo. Raises PhotoError."""
@@ -73,9 +77,18 @@ class Clock:
     tells the registration's share of the first run, starts the network's own time.
     """
 
-    def __init__(self, tell: Tell, runs: int, paces: tuple[float, float]) -> None:
-        """``paces``: see ``Bench``."""
-        self.tell, self.runs = tell, runs
+    def __init__(
+        self,
+        tell: Tell,
+        runs: int,
+        paces: tuple[float, float],
+        measure: Callable[[], float] | None = None,
+    ) -> None:
+        """``paces``: see ``Bench``. ``measure``: the pace of the network as it begins.
+
+        It is for a process's first job: the pace of its start may be long out of date.
+        """
+        self.tell, self.runs, self.measure = tell, runs, measure
         self.whole, self.pace = paces
         self.began = self.started = time.perf_counter()  # of the job, and of the network in it
         self.foreseen = self.network = 0.0  # seconds of the first run and of the network in it
@@ -87,7 +100,9 @@ class Clock:
         """Take what the upscaler foresees of the first run."""
         if self.foreseen:
             return
-        self.began = self.started = time.perf_counter()
+        self.began = time.perf_counter()
+        if self.registered:
+            self.begin()
         self.foreseen = self.network = estimate.seconds
         pace = self.pace if self.registered else self.whole
         self.tell({"left": self.runs * self.foreseen * pace})
@@ -97,9 +112,15 @@ class Clock:
         if not self.registered:
             self.registered, self.registration = True, done
             self.network = self.foreseen * (1 - done)
-            self.started = time.perf_counter()
+            self.begin()
         first = self.registration if not self.over else 0.0
         self.say(self.over + (done - first) / max(1 - first, 1e-9))
+
+    def begin(self) -> None:
+        """The network begins."""
+        if self.measure is not None:
+            self.pace = self.measure()
+        self.started = time.perf_counter()
 
     def next_run(self) -> None:
         """The first run is over, and there is another."""
@@ -166,7 +187,8 @@ def registered(
         prepared = upscaler.in_colours_of(photo, (reference,))
         found = look_over(photo.as_uint8(), prepared, LOOKED_AT).composite
         shape = reference.photo.pixels.shape
-        empty = Reference(np.broadcast_to(np.uint8(0), shape), NO_FEATURES, [], [])
+        none = np.broadcast_to(np.uint8(0), shape)
+        empty = Reference(none, NO_FEATURES, [], [], shown=reference.prepared.shown[-1:])
         return replace(found, references=(empty,))
 
     alone: list[Composite] = []
@@ -196,7 +218,7 @@ def enlarge(bench: Bench, task: Answer, tell: Tell) -> Answer:
     parts = [part for part in names if part != "photo"]
     photo = bench.photo(folder)
     preview(photo, folder / "before.png")
-    clock = Clock(tell, 2 if parts else 1, bench.paces)
+    clock = Clock(tell, 2 if parts else 1, bench.paces, None if bench.shown else bench.pace)
     upscaler = bench.upscaler
     for part in ["plain", "full", "alpha"]:
         (folder / f"{part}.npy").unlink(missing_ok=True)  # of a run at another scale
@@ -224,7 +246,7 @@ def enlarge(bench: Bench, task: Answer, tell: Tell) -> Answer:
         del result  # its pixels are on the disk
         clock.next_run()
         preview(run([], "plain").photo, folder / "plain.png")
-    bench.paces = clock.finished()
+    bench.paces, bench.shown = clock.finished(), True
     upscaler.set_reference(None)
     give_back()
     return report
