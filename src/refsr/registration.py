@@ -25,7 +25,9 @@ __all__ = ["Reference", "Registration", "aligned_reference", "prepare_reference"
 
 RATIO = 0.85  # Lowe's ratio of the first matching
 FLOW_ROUNDS = 3  # at most; one loses coverage, five follow the noise
-SETTLED_FLOW = 0.1  # LR px: a round, but the first, that moves nine places of ten less is the last
+import os
+S0 = int(os.environ.get("S0", "1"))
+SETTLED_FLOW = float(os.environ.get("SF","0.1"))  # LR px: a round, but the first, that moves nine places of ten less is the last
 SMALLEST_FLOW = 8  # LR pixels: DIS needs a few patches
 MIN_COVERAGE = 0.015  # what flow makes up between unrelated photos stays below this
 CONSISTENT = 0.8  # agreement above which a place counts as explained
@@ -82,19 +84,26 @@ def dense(
     if min(height, width) < SMALLEST_FLOW:
         return xy_ref, doubt
     lr_norm = flow.normalise(flow.enlarge2(gray))
+    here = grid(slice(0, FIELD * height), slice(0, FIELD * width))
     for step in range(rounds):
         warped = flow.normalise(flow.enlarge2(warped_gray(xy_ref, reference)))
-        inside, _ = flow.folding(xy_ref, reference.pixels.shape)
-        xy_ref, target, forward = flow.refine(lr_norm, warped, xy_ref, inside)
-        if step == rounds - 1 or (step > 0 and settled(forward, inside)):
+        inside = flow.reached(xy_ref, reference.pixels.shape)
+        # Where the reference does not reach the LR photo stands in: nothing is torn there.
+        target = np.where(inside, warped, lr_norm)
+        if step >= S0 and settled(flow.left_over(lr_norm, target), inside[2::4, 2::4]):
+            return xy_ref, flow.round_trip(lr_norm, target, None) / np.float32(FIELD)
+        forward = flow.dis_flow(lr_norm, target)
+        xy_ref = flow.compose(xy_ref, here + forward)
+        moved = np.hypot(forward[2::4, 2::4, 0], forward[2::4, 2::4, 1])
+        if step == rounds - 1 or (step > 0 and settled(moved, inside[2::4, 2::4])):
             return xy_ref, flow.round_trip(lr_norm, target, forward) / np.float32(FIELD)
     return xy_ref, doubt
 
 
-def settled(forward: Field, inside: NDArray[np.bool_]) -> bool:
-    """Whether a round's flow (2h, 2w, 2) hardly moved what lies ``inside`` (2h, 2w) a reference."""
-    some = slice(None, None, 2 * FIELD)
-    moved = np.hypot(forward[some, some, 0], forward[some, some, 1])[inside[some, some]]
+def settled(moved: Image, inside: NDArray[np.bool_]) -> bool:
+    """Whether a flow's lengths (H, W), in field pixels, are small ``inside`` (H, W) a reference."""
+    height, width = np.minimum(moved.shape, inside.shape)
+    moved = moved[:height, :width][inside[:height, :width]]
     return moved.size == 0 or float(np.quantile(moved, 0.9)) < FIELD * SETTLED_FLOW
 
 
@@ -129,7 +138,8 @@ def judge(
 
 def valid(xy_ref: Field, doubt: Image, reference: Reference) -> tuple[Image, NDArray[np.bool_]]:
     """Geometric validity of a field (2h, 2w, 2), 0..1, and where it is trusted: (2h, 2w) each."""
-    inside, torn = flow.folding(xy_ref, reference.pixels.shape)
+    inside = flow.reached(xy_ref, reference.pixels.shape)
+    torn = flow.folding(xy_ref, inside)
     trust = np.exp(-((doubt / 0.5) ** 2)) * (inside & ~torn)
     validity = np.clip(cv2.GaussianBlur(trust.astype(np.float32), (0, 0), 1.0), 0, 1) * inside
     return validity.astype(np.float32), trust > 0.5
