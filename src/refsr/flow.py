@@ -6,13 +6,13 @@ and enlarging, and both locally contrast-normalised, so that exposure and haze d
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from refsr.warp import FIELD, Field, Image, area_ratio, compose, grid, sample
+from refsr.warp import FIELD, Field, Image, area_ratio, grid, sample
 
 NORMALISE_SIGMA = 4.0  # field pixels: the neighbourhood whose mean and contrast are taken out
 CONSISTENCY_WINDOW = 5  # LR pixels
@@ -62,9 +62,10 @@ def left_over(source: NDArray[np.uint8], target: NDArray[np.uint8]) -> Image:
     """
     size = max(1, source.shape[1] // CELL), max(1, source.shape[0] // CELL)
 
-    def pooled(product: Image) -> Image:
+    def pooled(product: Any) -> Image:
         small = cv2.resize(product, size, interpolation=cv2.INTER_AREA)
-        return cv2.GaussianBlur(small, (0, 0), 0.55)  # with the cells: a sigma of 2.5 pixels
+        small = cv2.GaussianBlur(small, (0, 0), 0.55)  # with the cells: a sigma of 2.5 pixels
+        return cast(Image, small)
 
     a, b = source.astype(np.float32), target.astype(np.float32)
     gap = a - b
@@ -73,7 +74,33 @@ def left_over(source: NDArray[np.uint8], target: NDArray[np.uint8]) -> Image:
     y = cv2.Sobel(a, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 16)
     xx, yy, xy = pooled(x * x) + LEAST_SLOPE, pooled(y * y) + LEAST_SLOPE, pooled(x * y)
     along, across = pooled(x * gap), pooled(y * gap)
-    return np.hypot(yy * along - xy * across, xx * across - xy * along) / (xx * yy - xy * xy)
+    moved = np.hypot(yy * along - xy * across, xx * across - xy * along) / (xx * yy - xy * xy)
+    return moved.astype(np.float32)
+
+
+def settled(moved: Image, inside: NDArray[np.bool_], limit: float) -> bool:
+    """Whether nine of ten lengths of a flow are less than ``limit`` LR px.
+
+    ``moved`` (H, W), in field pixels, one for each CELL x CELL of the field; ``inside`` (2h, 2w)
+    says where the reference reaches: nothing else counts.
+    """
+    some = inside[CELL // 2 :: CELL, CELL // 2 :: CELL]
+    height, width = min(len(moved), len(some)), min(moved.shape[1], some.shape[1])
+    moved = moved[:height, :width][some[:height, :width]]
+    return moved.size == 0 or float(np.quantile(moved, 0.9)) < FIELD * limit
+
+
+def comparable(image: Image) -> NDArray[np.uint8]:
+    """An LR luma (h, w) float32, enlarged and normalised: (2h, 2w)."""
+    return normalise(enlarge2(image))
+
+
+def fits(lr: Image, warped: Image, inside: NDArray[np.bool_], limit: float) -> bool:
+    """Whether flow would move a warped reference's luma by less than ``limit`` LR px: see settled.
+
+    ``lr`` and ``warped`` (h, w) float32 0..255.
+    """
+    return settled(left_over(comparable(lr), comparable(warped)), inside, limit)
 
 
 def round_trip(

@@ -89,7 +89,7 @@ def match_near(
     found = [np.zeros((0, 2), np.intp)]
     for start in range(0, len(order_a), GUIDED_CHUNK):
         mine = order_a[start : start + GUIDED_CHUNK]
-        reach = guide[mine[[0, -1]], 0] + np.float32([-radius, radius])
+        reach = guide[mine[[0, -1]], 0] + np.array([-radius, radius], np.float32)
         low, high = np.searchsorted(across_b, reach)
         near = np.sort(order_b[low:high])  # of equals the first wins, as in ``match``
         if len(near) == 0:

@@ -19,15 +19,13 @@ from refsr import flow, matching
 from refsr.colour_match import IDENTITY, apply_colour, colour_match
 from refsr.geometry import Geometry, enlargement, first_geometry, input_features, rematch
 from refsr.reference import Reference, at_level, prepare_reference, warped_gray, zoom_of
-from refsr.warp import FIELD, Field, Image, grid, read_field, render, shrunk_warp
+from refsr.warp import FIELD, Field, Image, compose, grid, read_field, render, shrunk_warp
 
 __all__ = ["Reference", "Registration", "aligned_reference", "prepare_reference", "register"]
 
 RATIO = 0.85  # Lowe's ratio of the first matching
 FLOW_ROUNDS = 3  # at most; one loses coverage, five follow the noise
-import os
-S0 = int(os.environ.get("S0", "1"))
-SETTLED_FLOW = float(os.environ.get("SF","0.1"))  # LR px: a round, but the first, that moves nine places of ten less is the last
+SETTLED_FLOW = 0.1  # LR px: where nine places of ten would move by less, flow has ended
 SMALLEST_FLOW = 8  # LR pixels: DIS needs a few patches
 MIN_COVERAGE = 0.015  # what flow makes up between unrelated photos stays below this
 CONSISTENT = 0.8  # agreement above which a place counts as explained
@@ -83,28 +81,26 @@ def dense(
     doubt = np.zeros((FIELD * height, FIELD * width), np.float32)
     if min(height, width) < SMALLEST_FLOW:
         return xy_ref, doubt
-    lr_norm = flow.normalise(flow.enlarge2(gray))
+    lr_norm = flow.comparable(gray)
     here = grid(slice(0, FIELD * height), slice(0, FIELD * width))
     for step in range(rounds):
-        warped = flow.normalise(flow.enlarge2(warped_gray(xy_ref, reference)))
+        warped = flow.comparable(warped_gray(xy_ref, reference))
         inside = flow.reached(xy_ref, reference.pixels.shape)
         # Where the reference does not reach the LR photo stands in: nothing is torn there.
         target = np.where(inside, warped, lr_norm)
-        if step >= S0 and settled(flow.left_over(lr_norm, target), inside[2::4, 2::4]):
-            return xy_ref, flow.round_trip(lr_norm, target, None) / np.float32(FIELD)
-        forward = flow.dis_flow(lr_norm, target)
-        xy_ref = flow.compose(xy_ref, here + forward)
-        moved = np.hypot(forward[2::4, 2::4, 0], forward[2::4, 2::4, 1])
-        if step == rounds - 1 or (step > 0 and settled(moved, inside[2::4, 2::4])):
-            return xy_ref, flow.round_trip(lr_norm, target, forward) / np.float32(FIELD)
+        forward = None
+        last = step > 0 and flow.settled(flow.left_over(lr_norm, target), inside, SETTLED_FLOW)
+        if not last:
+            forward = flow.dis_flow(lr_norm, target)
+            xy_ref = compose(xy_ref, here + forward)
+            middle = slice(flow.CELL // 2, None, flow.CELL)
+            some = forward[middle, middle]
+            moved = np.hypot(some[..., 0], some[..., 1])
+            last = step > 0 and flow.settled(moved, inside, SETTLED_FLOW)
+        if last or step == rounds - 1:
+            doubt = flow.round_trip(lr_norm, target, forward) / np.float32(FIELD)
+            break
     return xy_ref, doubt
-
-
-def settled(moved: Image, inside: NDArray[np.bool_]) -> bool:
-    """Whether a flow's lengths (H, W), in field pixels, are small ``inside`` (H, W) a reference."""
-    height, width = np.minimum(moved.shape, inside.shape)
-    moved = moved[:height, :width][inside[:height, :width]]
-    return moved.size == 0 or float(np.quantile(moved, 0.9)) < FIELD * SETTLED_FLOW
 
 
 def judge(
