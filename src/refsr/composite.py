@@ -90,17 +90,10 @@ class Composite:
     def aligned(self, rows: slice, cols: slice) -> tuple[Image, Image]:
         """The aligned reference (4H, 4W, 3) and its validity (4H, 4W), 0..1; the tile in LR px."""
         height, width = (rows.stop - rows.start) * SCALE, (cols.stop - cols.start) * SCALE
-        parts = list(self.parts(rows, cols))
-        if len(parts) == 1 and parts[0][1].min() == 1:  # the usual case, in a third of the time
-            index = parts[0][0]
-            registration, reference = self.registrations[index], self.references[index]
-            image, valid = aligned_reference(registration, reference, self.lr, rows, cols)
-            image *= (valid > 0)[..., None]
-            return image, np.clip(valid, 0, 1)
         total = np.zeros((height, width, 3), np.float32)
         validity = np.zeros((height, width), np.float32)
         weight = np.zeros((height, width), np.float32)
-        for index, part in parts:
+        for index, part in self.parts(rows, cols):
             registration, reference = self.registrations[index], self.references[index]
             image, valid = aligned_reference(registration, reference, self.lr, rows, cols)
             part = part * (valid > 0)

@@ -58,7 +58,7 @@ def dis_flow(source: NDArray[np.uint8], target: NDArray[np.uint8], finest: int =
 def left_over(source: NDArray[np.uint8], target: NDArray[np.uint8]) -> Image:
     """How far flow would move each place, in pixels, if that is little: (h / 4, w / 4) float32.
 
-    One step of Lucas and Kanade, in a fiftieth of DIS's time; nothing where there is no texture.
+    One step of Lucas and Kanade, in a thirtieth of DIS's time; nothing where there is no texture.
     """
     size = max(1, source.shape[1] // CELL), max(1, source.shape[0] // CELL)
 
