@@ -200,10 +200,45 @@ def test_agreement_is_blind_to_exposure_and_sees_displacement(
     assert np.median(flow.agreement(lr, shifted)[textured]) < 0.75
 
 
+@pytest.mark.parametrize("shift", [0.0, 0.1, 0.3])
+def test_what_flow_has_left_over_is_measured(natural: NDArray[np.uint8], shift: float) -> None:
+    """In the median over textured places, in field pixels, and so it decides who is settled."""
+    lr = flow.luma(natural)
+    matrix = np.array([[1, 0, shift / 2], [0, 1, 0]])
+    moved = cv2.warpAffine(lr, matrix, lr.shape[::-1], flags=cv2.INTER_CUBIC)
+    a, b = flow.comparable(lr), flow.comparable(moved)
+    left = flow.left_over(a, b)
+    slopes = cv2.resize(cv2.Laplacian(a, cv2.CV_32F) ** 2, left.shape[::-1])
+    assert np.median(left[slopes > np.quantile(slopes, 0.7)]) == pytest.approx(shift, abs=0.08)
+    everywhere = np.ones(a.shape, bool)
+    assert flow.settled(left, everywhere, 0.25)
+    assert flow.settled(left, everywhere, 0.02) == (shift == 0)
+    assert flow.settled(left, ~everywhere, 0.02)  # nothing is reached, nothing is left to move
+
+
+def test_guided_matching_is_the_table_of_all(natural: NDArray[np.uint8]) -> None:
+    """Features that are near, by the whole table of distances; places are given to equals, too."""
+    a = matching.detect(cv2.cvtColor(natural, cv2.COLOR_RGB2GRAY), 1.0, 1000)
+    order = np.random.default_rng(3).permutation(len(a.xy))
+    b = matching.Features(a.xy[order], a.size[order], a.angle[order], a.descriptor[order])
+    guide, radius = a.xy + np.float32(1.5), 30.0
+    similarity = a.descriptor @ b.descriptor.T
+    far = ((guide[:, None] - b.xy) ** 2).sum(axis=2) >= radius**2
+    far |= np.abs(np.log(a.size)[:, None] - np.log(b.size)) > np.log(2)
+    similarity[far] = -1
+    best = similarity.argsort(axis=1)[:, ::-1][:, :2]
+    first, second = np.take_along_axis(similarity, best, axis=1).T
+    good = (first > 0) & (2 - 2 * first < 0.9**2 * np.maximum(2 - 2 * second, 0))
+    found = dict(matching.match(a, b, 0.9, guide, radius).tolist())
+    assert 50 < good.sum() == len(found)
+    assert all(similarity[i, j] == first[i] for i, j in found.items())
+
+
 def test_folding_finds_the_fold_and_the_outside() -> None:
     field = warp.grid(slice(0, 40), slice(0, 40))
     field[10:20, 10:20, 0] = 30 - field[10:20, 10:20, 0]  # mirrored
-    inside, torn = flow.folding(field, (40, 30))
+    inside = flow.reached(field, (40, 30))
+    torn = flow.folding(field, inside)
     assert torn[12:18, 12:18].all()
     assert not torn[25:, 25:].any()
     assert inside[:, :30].all()

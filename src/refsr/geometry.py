@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from refsr import matching
+from refsr import flow, matching
 from refsr.matching import Features, Points
 from refsr.reference import Reference, warped_gray
 from refsr.warp import BAND_ROWS, FIELD, Field, Image, grid, sample
@@ -20,6 +20,7 @@ NODE = 8  # LR pixels between the nodes of the smooth field
 NODES_AT_ONCE = 2048  # bounds the memory of their fits
 NEIGHBOURS = 40  # inliers that each node of the smooth field is fitted to
 SETTLED = 0.1  # LR pixels: a guided round that moves the field by less is the last
+MANY, FITTING = 100, 0.2  # inliers, and LR px that flow would move: no guided round is needed
 GUIDED_RATIO = 0.92  # a guided match has few rivals
 
 
@@ -123,24 +124,19 @@ def corrections(geometry: Geometry, rows: int, cols: int, step: Points) -> Field
 
 
 def guided_geometry(
-    gray: Image,
-    features: Features,
-    enlarge: float,
-    xy_ref: Field,
-    reference: Reference,
-    coarse: Geometry,
+    features: Features, enlarge: float, xy_ref: Field, warped: Image, coarse: Geometry
 ) -> Geometry | None:
-    """Match again, with the reference warped into the input's frame by what is known so far.
+    """Match again, with the reference ``warped`` into the input's frame by what is known so far.
 
     Zoom, rotation and most of the perspective are gone then, and the resolution is the same.
     """
-    warped = input_features(warped_gray(xy_ref, reference), enlarge)
-    radius = 4.0 + 0.02 * max(gray.shape)
-    pairs = matching.match(features, warped, GUIDED_RATIO, features.xy, radius)
+    there = input_features(warped, enlarge)
+    radius = 4.0 + 0.02 * max(warped.shape)
+    pairs = matching.match(features, there, GUIDED_RATIO, features.xy, radius)
     if len(pairs) < MIN_INLIERS:
         return None
     xy_lr = features.xy[pairs[:, 0]].astype(np.float64)
-    in_field = (warped.xy[pairs[:, 1]] + 0.5) * FIELD - 0.5
+    in_field = (there.xy[pairs[:, 1]] + 0.5) * FIELD - 0.5
     xy = matching.at(xy_ref, in_field).astype(np.float64)
     return agree(xy_lr, xy, coarse.zoom, 0.5)
 
@@ -148,11 +144,18 @@ def guided_geometry(
 def rematch(
     gray: Image, features: Features, enlarge: float, geometry: Geometry, reference: Reference
 ) -> tuple[Geometry, Field]:
-    """Guided rounds of matching, two at most: a better sparse geometry, and its smooth field."""
+    """Guided rounds of matching, two at most: a better sparse geometry, and its smooth field.
+
+    None where the first matches already say where everything lies.
+    """
     height, width = gray.shape
     xy_ref = smooth_field(geometry, height, width)
     for _ in range(2):
-        second = guided_geometry(gray, features, enlarge, xy_ref, reference, geometry)
+        warped = warped_gray(xy_ref, reference)
+        inside = flow.reached(xy_ref, reference.pixels.shape)
+        if len(geometry.xy_lr) > MANY and flow.fits(gray, warped, inside, FITTING):
+            break
+        second = guided_geometry(features, enlarge, xy_ref, warped, geometry)
         if second is None or len(second.xy_lr) < len(geometry.xy_lr) // 2:
             break
         geometry = second

@@ -14,6 +14,8 @@ from refsr.warp import Field, Image, sample
 CONTRAST = 0.015  # SIFT's threshold; half the default, as an upscaled LR has little contrast
 STEPS = 2048  # of a descriptor's values: sums of their products are exact in float32, in any order
 CHUNK = 1024  # rows of the distance matrix held at a time
+GUIDED_CHUNK = 128  # of which few columns are looked at
+POSES = 400  # that are asked how many others agree with them
 
 Points = NDArray[np.float64]
 
@@ -67,31 +69,60 @@ def match(
     """
     if len(a.xy) == 0 or len(b.xy) < 2:
         return np.zeros((0, 2), np.intp)
+    if guide is not None:
+        return match_near(a, b, ratio, guide, radius)
     found: list[NDArray[np.intp]] = []
-    size_a, size_b = np.log(a.size), np.log(b.size)
     for start in range(0, len(a.xy), CHUNK):
-        part = slice(start, start + CHUNK)
-        similarity = a.descriptor[part] @ b.descriptor.T
-        if guide is not None:
-            gap = guide[part, None, 0] - b.xy[None, :, 0]
-            gap *= gap
-            across = guide[part, None, 1] - b.xy[None, :, 1]
-            gap += np.multiply(across, across, out=across)
-            refused = gap >= radius * radius
-            growth = np.subtract(size_a[part, None], size_b[None], out=gap)
-            refused |= np.abs(growth, out=growth) > np.float32(np.log(2.0))
-            similarity[refused] = -1.0
-        best = similarity.argmax(axis=1)
-        rows = np.arange(len(best))
-        first = similarity[rows, best]
-        # A second orientation or scale of the same spot is no rival of the first.
-        similarity[rows, best] = -1.0
-        second = similarity.max(axis=1)
-        distance = np.sqrt(np.maximum(2.0 - 2.0 * first, 0.0))
-        rival = np.sqrt(np.maximum(2.0 - 2.0 * second, 0.0))
-        good = (first > 0.0) & (distance < ratio * rival)
-        found.append(np.stack([rows[good] + start, best[good]], axis=1))
+        similarity = a.descriptor[start : start + CHUNK] @ b.descriptor.T
+        rows, best = unrivalled(similarity, ratio)
+        found.append(np.stack([rows + start, best], axis=1))
     return np.concatenate(found)
+
+
+def match_near(
+    a: Features, b: Features, ratio: float, guide: NDArray[np.float32], radius: float
+) -> NDArray[np.intp]:
+    """``match`` with a guide: features of ``a`` from left to right, beside those of ``b`` near."""
+    order_a, order_b = np.argsort(guide[:, 0], kind="stable"), np.argsort(b.xy[:, 0], kind="stable")
+    size_a, size_b = np.log(a.size), np.log(b.size)
+    across_b = b.xy[order_b, 0]
+    found = [np.zeros((0, 2), np.intp)]
+    for start in range(0, len(order_a), GUIDED_CHUNK):
+        mine = order_a[start : start + GUIDED_CHUNK]
+        reach = guide[mine[[0, -1]], 0] + np.array([-radius, radius], np.float32)
+        low, high = np.searchsorted(across_b, reach)
+        near = np.sort(order_b[low:high])  # of equals the first wins, as in ``match``
+        if len(near) == 0:
+            continue
+        gap = guide[mine, None, 0] - b.xy[None, near, 0]
+        gap *= gap
+        across = guide[mine, None, 1] - b.xy[None, near, 1]
+        gap += np.multiply(across, across, out=across)
+        refused = gap >= radius * radius
+        growth = np.subtract(size_a[mine, None], size_b[None, near], out=gap)
+        refused |= np.abs(growth, out=growth) > np.float32(np.log(2.0))
+        similarity = a.descriptor[mine] @ b.descriptor[near].T
+        similarity[refused] = -1.0
+        rows, best = unrivalled(similarity, ratio)
+        found.append(np.stack([mine[rows], near[best]], axis=1))
+    pairs = np.concatenate(found)
+    return pairs[np.argsort(pairs[:, 0])]
+
+
+def unrivalled(
+    similarity: NDArray[np.float32], ratio: float
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows of a table of similarities (N, M) that pass the ratio test, and the best of each."""
+    best = similarity.argmax(axis=1)
+    rows = np.arange(len(best))
+    first = similarity[rows, best]
+    # A second orientation or scale of the same spot is no rival of the first.
+    similarity[rows, best] = -1.0
+    second = similarity.max(axis=1)
+    distance = np.sqrt(np.maximum(2.0 - 2.0 * first, 0.0))
+    rival = np.sqrt(np.maximum(2.0 - 2.0 * second, 0.0))
+    good = (first > 0.0) & (distance < ratio * rival)
+    return rows[good], best[good]
 
 
 def similar_pose(a: Features, b: Features, pairs: NDArray[np.intp]) -> NDArray[np.bool_]:
@@ -99,8 +130,10 @@ def similar_pose(a: Features, b: Features, pairs: NDArray[np.intp]) -> NDArray[n
     zoom = np.log(b.size[pairs[:, 1]] / a.size[pairs[:, 0]])
     turn = b.angle[pairs[:, 1]] - a.angle[pairs[:, 0]]
     x, y = np.cos(turn), np.sin(turn)
-    cosine = x[:, None] * x + y[:, None] * y  # of the angle between two turns
-    agree = (np.abs(zoom[:, None] - zoom) < np.log(1.9)) & (cosine > np.cos(np.deg2rad(40.0)))
+    some = slice(None, None, max(1, len(pairs) // POSES))
+    cosine = x[some, None] * x + y[some, None] * y  # of the angle between two turns
+    agree = np.abs(zoom[some, None] - zoom) < np.log(1.9)
+    agree &= cosine > np.cos(np.deg2rad(40.0))
     return agree[agree.sum(axis=1).argmax()]
 
 

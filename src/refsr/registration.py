@@ -19,13 +19,13 @@ from refsr import flow, matching
 from refsr.colour_match import IDENTITY, apply_colour, colour_match
 from refsr.geometry import Geometry, enlargement, first_geometry, input_features, rematch
 from refsr.reference import Reference, at_level, prepare_reference, seen, warped_gray, zoom_of
-from refsr.warp import FIELD, Field, Image, grid, read_field, render, shrunk_warp
+from refsr.warp import FIELD, Field, Image, compose, grid, read_field, render, shrunk_warp
 
 __all__ = ["Reference", "Registration", "aligned_reference", "prepare_reference", "register"]
 
 RATIO = 0.85  # Lowe's ratio of the first matching
 FLOW_ROUNDS = 3  # at most; one loses coverage, five follow the noise
-SETTLED_FLOW = 0.1  # LR px: a round, but the first, that moves nine places of ten less is the last
+SETTLED_FLOW = 0.1  # LR px: where nine places of ten would move by less, flow has ended
 SMALLEST_FLOW = 8  # LR pixels: DIS needs a few patches
 MIN_COVERAGE = 0.015  # what flow makes up between unrelated photos stays below this
 CONSISTENT = 0.8  # agreement above which a place counts as explained
@@ -81,21 +81,26 @@ def dense(
     doubt = np.zeros((FIELD * height, FIELD * width), np.float32)
     if min(height, width) < SMALLEST_FLOW:
         return xy_ref, doubt
-    lr_norm = flow.normalise(flow.enlarge2(gray))
+    lr_norm = flow.comparable(gray)
+    here = grid(slice(0, FIELD * height), slice(0, FIELD * width))
     for step in range(rounds):
-        warped = flow.normalise(flow.enlarge2(warped_gray(xy_ref, reference)))
-        inside, _ = reached(xy_ref, reference)
-        xy_ref, target, forward = flow.refine(lr_norm, warped, xy_ref, inside)
-        if step == rounds - 1 or (step > 0 and settled(forward, inside)):
-            return xy_ref, flow.round_trip(lr_norm, target, forward) / np.float32(FIELD)
+        warped = flow.comparable(warped_gray(xy_ref, reference))
+        inside = reached(xy_ref, reference)
+        # Where the reference does not reach the LR photo stands in: nothing is torn there.
+        target = np.where(inside, warped, lr_norm)
+        forward = None
+        last = step > 0 and flow.settled(flow.left_over(lr_norm, target), inside, SETTLED_FLOW)
+        if not last:
+            forward = flow.dis_flow(lr_norm, target)
+            xy_ref = compose(xy_ref, here + forward)
+            middle = slice(flow.CELL // 2, None, flow.CELL)
+            some = forward[middle, middle]
+            moved = np.hypot(some[..., 0], some[..., 1])
+            last = step > 0 and flow.settled(moved, inside, SETTLED_FLOW)
+        if last or step == rounds - 1:
+            doubt = flow.round_trip(lr_norm, target, forward) / np.float32(FIELD)
+            break
     return xy_ref, doubt
-
-
-def settled(forward: Field, inside: NDArray[np.bool_]) -> bool:
-    """Whether a round's flow (2h, 2w, 2) hardly moved what lies ``inside`` (2h, 2w) a reference."""
-    some = slice(None, None, 2 * FIELD)
-    moved = np.hypot(forward[some, some, 0], forward[some, some, 1])[inside[some, some]]
-    return moved.size == 0 or float(np.quantile(moved, 0.9)) < FIELD * SETTLED_FLOW
 
 
 def judge(
@@ -127,15 +132,15 @@ def judge(
     return found if found.matched else replace(found, validity=np.zeros_like(found.validity))
 
 
-def reached(xy_ref: Field, reference: Reference) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Where a field (2h, 2w, 2) leads to something shown, and where it is torn: (2h, 2w) each."""
-    inside, torn = flow.folding(xy_ref, reference.pixels.shape)
-    return inside & seen(xy_ref, reference), torn
+def reached(xy_ref: Field, reference: Reference) -> NDArray[np.bool_]:
+    """Where a field (2h, 2w, 2) leads to something that the reference shows: (2h, 2w)."""
+    return flow.reached(xy_ref, reference.pixels.shape) & seen(xy_ref, reference)
 
 
 def valid(xy_ref: Field, doubt: Image, reference: Reference) -> tuple[Image, NDArray[np.bool_]]:
     """Geometric validity of a field (2h, 2w, 2), 0..1, and where it is trusted: (2h, 2w) each."""
-    inside, torn = reached(xy_ref, reference)
+    inside = reached(xy_ref, reference)
+    torn = flow.folding(xy_ref, inside)
     trust = np.exp(-((doubt / 0.5) ** 2)) * (inside & ~torn)
     validity = np.clip(cv2.GaussianBlur(trust.astype(np.float32), (0, 0), 1.0), 0, 1) * inside
     return validity.astype(np.float32), trust > 0.5
