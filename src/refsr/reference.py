@@ -16,6 +16,7 @@ from refsr.warp import FIELD, SCALE, Field, Image, area_ratio, shrunk_warp
 
 WORKING_SIDE = 1200  # features are found at most at this size: a larger reference costs no more
 MAX_FEATURES = 12000
+KIND = f"reference {WORKING_SIDE} {MAX_FEATURES}"  # of what a cache keeps
 SMALLEST = 16  # pixels: below this side there is nothing that a feature could hold on to
 SOFTEN = 1.15  # filter a little below the output's resolution: aliasing costs more than softness
 KEPT = 4  # prefiltered copies that are kept, each at most as large as the reference
@@ -56,19 +57,20 @@ class Reference:
         return found, level
 
 
-def prepare_reference(pixels: NDArray[np.uint8]) -> Reference:
-    """Find the features of a reference (HWC RGB uint8, any size) and build its pyramid."""
+def prepare_reference(pixels: NDArray[np.uint8], features: Features | None = None) -> Reference:
+    """Find the features of a reference (HWC RGB uint8, any size) and build its pyramid.
+
+    ``features``: those of the same pixels, where they are known.
+    """
     pixels = np.ascontiguousarray(pixels)
     levels = [pixels]
     while max(levels[-1].shape[:2]) >= 256 and min(levels[-1].shape[:2]) >= 4:
         levels.append(halve(levels[-1]))
     grays = [cast(NDArray[np.uint8], cv2.cvtColor(level, cv2.COLOR_RGB2GRAY)) for level in levels]
-    if min(pixels.shape[:2]) >= SMALLEST:
+    if features is None and min(pixels.shape[:2]) >= SMALLEST:
         ratio = max(1.0, max(pixels.shape[:2]) / WORKING_SIDE)
         features = matching.detect(shrunk_by(grays, ratio), ratio, MAX_FEATURES)
-    else:
-        features = matching.NO_FEATURES
-    return Reference(pixels, features, grays, levels)
+    return Reference(pixels, features or matching.NO_FEATURES, grays, levels)
 
 
 def halve(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
