@@ -23,7 +23,6 @@ from refsr.weights import Model
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Runtime = Literal["auto", "onnx", "openvino", "torch"]
-LEAST_BYTES = 7_000  # memory per LR pixel that is counted on, whatever a small tile took
 PROBE = 64  # LR pixels a side of the tile that memory and speed are measured with
 BF16_FLAGS = {"avx512_bf16", "amx_bf16"}  # what Linux calls a processor's bfloat16 units
 PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "torch"}
@@ -35,6 +34,7 @@ class Session(Protocol):
     """A loaded model in a runtime."""
 
     provider: str  # what runs it, in words for the report
+    least_bytes: int  # of memory per LR pixel, counted on whatever a small tile took
 
     def run(self, lr: Image, ref: Image, validity: Image, release: bool) -> tuple[Image, Image]:
         """sr (1, 3, 4H, 4W) and gate (1, 1, 4H, 4W) of one tile, float32.
@@ -88,7 +88,7 @@ class Network:
             give_back()  # or the tile would find its memory among what is held already
             before = resident()
             self.run(*tile, nowhere)  # its memory stays until it is given back
-            taken = max(resident() - before, LEAST_BYTES * PROBE**2)
+            taken = max(resident() - before, self.session.least_bytes * PROBE**2)
             started = time.perf_counter()
             self.run(*tile, nowhere)
             each = -(-taken // PROBE**2 // 1000) * 1000  # rounded: the same tiles every time
