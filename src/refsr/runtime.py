@@ -82,15 +82,14 @@ class Network:
     def probe(self) -> tuple[float, float]:
         """Bytes of memory and seconds that one LR pixel takes here, by running one small tile."""
         if self.cost is None:
-            side = PROBE * SCALE
-            tile = np.zeros((PROBE, PROBE, 3), np.float32), np.zeros((side, side, 3), np.float32)
-            nowhere = np.zeros((side, side), np.float32)
+            tile, cell = (blank(side) for side in (PROBE, self.model.multiple))
+            self.run(*cell, release=True)  # what is taken once is no part of a pixel's memory
             give_back()  # or the tile would find its memory among what is held already
             before = resident()
-            self.run(*tile, nowhere)  # its memory stays until it is given back
+            self.run(*tile)  # its memory stays until it is given back
             taken = max(resident() - before, self.session.least_bytes * PROBE**2)
             started = time.perf_counter()
-            self.run(*tile, nowhere)
+            self.run(*tile)
             each = -(-taken // PROBE**2 // 1000) * 1000  # rounded: the same tiles every time
             self.cost = float(each), (time.perf_counter() - started) / PROBE**2
         return self.cost
@@ -129,6 +128,14 @@ class Network:
             raise ModelError(f"The model {self.model.name} failed: {words}.") from error
         rows, columns = slice(0, height * SCALE), slice(0, width * SCALE)
         return sr[0, :, rows, columns].transpose(1, 2, 0), gate[0, 0, rows, columns]
+
+
+def blank(side: int) -> tuple[Image, Image, Image]:
+    """LR, reference and validity of a black tile of ``side`` x ``side`` LR pixels."""
+    hr = side * SCALE
+    shapes = (side, side, 3), (hr, hr, 3), (hr, hr)
+    lr, ref, validity = (np.zeros(shape, np.float32) for shape in shapes)
+    return lr, ref, validity
 
 
 def check_known(runtime: str, device: str) -> None:
