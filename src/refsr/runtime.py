@@ -90,7 +90,7 @@ class Network:
             taken = max(resident() - before, self.session.least_bytes * PROBE**2)
             started = time.perf_counter()
             self.run(*tile)
-            each = -(-taken // PROBE**2 // 1000) * 1000  # rounded: the same tiles every time
+            each = round(taken / PROBE**2 / 1000) * 1000  # rounded: the same tiles every time
             self.cost = float(each), (time.perf_counter() - started) / PROBE**2
         return self.cost
 
