@@ -466,11 +466,11 @@ def test_a_name_with_a_dash_in_front(
 
 FLAGS = {
     "upscale": "-o --out --ref --model --device --runtime --max-memory --report --map --json "
-    "--quiet --max-pixels --threads --strip-metadata --scale --strength --look --ensemble",
+    "--quiet --max-pixels --threads --strip-metadata --scale --strength --look --ensemble --cache",
     "batch": "-o --out --refs --resume --format --engine --address --workers --max-memory --json "
     "--quiet --model --device --runtime --scale --strength --max-pixels --look --ensemble "
-    "--strip-metadata",
-    "check": "--ref --json --max-pixels",
+    "--strip-metadata --cache",
+    "check": "--ref --json --max-pixels --cache",
     "evaluate": "--root --model --reference --json --max-side --jpeg --limit --quiet --look "
     "--ensemble",
     "reproduce": "-o --out --root --model --pairs --limit --quiet",

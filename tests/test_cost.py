@@ -20,9 +20,9 @@ import refsr.upscaler as road
 from refsr import Upscaler, flow, matching
 from refsr.budget import Job, budget_of
 from refsr.evaluate.reproduce_time import textured
-from refsr.forecast import USUAL_COST
 from refsr.resize import imresize
 from refsr.runtime import Network
+from refsr.runtime_onnx import OnnxSession
 from refsr.tiling import cut
 from refsr.weights import FOLDER, shipped
 
@@ -60,12 +60,13 @@ def test_counting_is_right_for_one_convolution(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("width", "height", "waste"), [(512, 384, 0.07), (1024, 768, 0.15), (2048, 1536, 0.21)]
+    ("width", "height", "waste"),
+    [(512, 384, 0.07), (1024, 768, 0.13), (1500, 1000, 0.15), (2048, 1536, 0.19)],
 )
 def test_halos_waste_little(width: int, height: int, waste: float) -> None:
     """With 1.5 GB of memory, of which a reference of 12 megapixels holds 90 MB."""
     job = Job(height, width, 3, 4, (), others=90_000_000)
-    tile = budget_of(job, 1_500_000_000, USUAL_COST[0]).tile_pixels
+    tile = budget_of(job, 1_500_000_000, OnnxSession.least_bytes).tile_pixels
     tiles = cut(height, width, road.HALO, 32, tile)
     assert sum(one.pixels for one in tiles) / (width * height) < 1 + waste
 
@@ -104,6 +105,27 @@ def test_registration_looks_at_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from Linux's /proc")
+def test_a_tile_takes_no_more_than_is_counted_on(tmp_path: Path) -> None:
+    code = """
+import numpy as np
+from refsr.evaluate.reproduce_time import peak_memory
+from refsr.memory import resident
+from refsr.runtime import Network
+from refsr.weights import find_model
+
+network = Network(find_model("ssen"), "cpu", 1, "onnx")
+side = 192
+tile = [np.full((4 * side, 4 * side, 3)[: 3 - flat], 0.5, np.float32) for flat in (0, 1)]
+before = resident()
+network.run(np.full((side, side, 3), 0.5, np.float32), *tile)
+print((peak_memory() - before) / side**2)
+"""
+    taken = float(answer_of(code, tmp_path))
+    copies = 2 * 4 * (3 + 16 * 4)  # of what the network is given, among the pictures beside it
+    assert taken < OnnxSession.least_bytes + copies
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from Linux's /proc")
 def test_peak_memory_of_a_job(tmp_path: Path) -> None:
     code = """
 import cv2
@@ -118,12 +140,17 @@ upscaler.set_reference(hr)
 upscaler.upscale(imresize(hr, scale=0.25))
 print(peak_memory())
 """
+    assert int(answer_of(code, tmp_path)) < PEAK
+
+
+def answer_of(code: str, folder: Path) -> str:
+    """What a fresh Python prints."""
     run = subprocess.run(
         [sys.executable, "-c", code],
-        cwd=tmp_path,
+        cwd=folder,
         env=os.environ.copy(),
         stdout=subprocess.PIPE,
         check=True,
         text=True,
     )
-    assert int(run.stdout) < PEAK
+    return run.stdout

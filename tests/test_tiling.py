@@ -27,3 +27,11 @@ def test_cores_cover_every_pixel_once(height: int, width: int, budget: int, halo
 
 def test_a_photo_within_the_budget_is_one_tile() -> None:
     assert len(cut(225, 300, 32, 32, 256 * 320)) == 1
+
+
+def test_each_row_is_parted_by_itself() -> None:
+    """Two rows of 416 and 384 LR pixels: four tiles are as wide as the upper one may be."""
+    tiles = cut(768, 1024, 16, 32, 148_000)
+    rows = [one.rows.start for one in tiles]
+    assert [rows.count(row) for row in dict.fromkeys(rows)] == [4, 3]
+    assert sum(one.pixels for one in tiles) < 1.125 * 768 * 1024

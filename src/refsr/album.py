@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from refsr import matching
 from refsr.decode import check_size, open_image, plain_errors
 from refsr.errors import PhotoError
+from refsr.feature_cache import FeatureCache, Kept
 from refsr.flow import luma
 from refsr.geometry import Geometry, enlargement, first_geometry, input_features
 from refsr.matching import Features
@@ -33,6 +34,7 @@ MOST = 6  # candidates that are registered
 MOST_PIXELS = 80_000_000  # of all candidates together; the first is taken whatever its size
 THUMBNAIL = 640  # pixels, the long side
 FEATURES = 800  # of a thumbnail
+KIND = f"thumbnail {THUMBNAIL} {FEATURES}"  # of what a cache keeps
 PHOTO_FEATURES = 1500  # of the photo: the strongest are enough to tell
 RATIO = 0.85  # Lowe's ratio, as in registration
 THRESHOLD = 1.5  # LR px: thumbnails are no finer than the photo
@@ -102,17 +104,18 @@ def make_album(
     max_pixels: int,
     optional: bool = True,
     progress: Callable[[float], None] | None = None,
+    cache: FeatureCache | None = None,
 ) -> Album:
     """Look at every source once, small.
 
     ``optional``: a file that cannot be read is left out with its reason, as in a folder of photos;
     otherwise, and where none can be read, the first problem is raised: PhotoError. ``progress`` is
-    called with the finished share, 0..1.
+    called with the finished share, 0..1. What ``cache`` keeps is not computed again.
     """
     glimpses: list[Glimpse] = []
     for number, source in enumerate(sources, start=1):
         try:
-            glimpses.append(glimpse_of(source, max_pixels))
+            glimpses.append(glimpse_of(source, max_pixels, cache))
         except PhotoError as error:
             if not optional:
                 raise
@@ -130,14 +133,25 @@ def name_of(source: Source) -> str:
     return Path(source).name if isinstance(source, str | os.PathLike) else "reference"
 
 
-def glimpse_of(source: Source, max_pixels: int) -> Glimpse:
+def glimpse_of(source: Source, max_pixels: int, cache: FeatureCache | None = None) -> Glimpse:
     """A reference seen small. Raises PhotoError."""
+    entry = cache.entry(source, KIND) if cache else None
+    kept = entry.read() if entry else None
+    if kept and kept.pixels <= max_pixels:
+        features = small_in_memory(kept.features)
+        return Glimpse(source, name_of(source), features, kept.shrink, kept.pixels)
     small, pixels = thumbnail(source, max_pixels)
     gray = np.clip(luma(small) + 0.5, 0, 255).astype(np.uint8)
-    found = matching.detect(gray, 1.0, FEATURES)
-    features = replace(found, descriptor=found.descriptor.astype(np.float16))
+    features = small_in_memory(matching.detect(gray, 1.0, FEATURES))
     shrink = (pixels / (small.shape[0] * small.shape[1])) ** 0.5
+    if entry:
+        entry.write(Kept(features, shrink, pixels))
     return Glimpse(source, name_of(source), features, shrink, pixels)
+
+
+def small_in_memory(features: Features) -> Features:
+    """The same, their descriptors as float16: nothing is lost."""
+    return replace(features, descriptor=features.descriptor.astype(np.float16))
 
 
 def thumbnail(source: Source, max_pixels: int) -> tuple[NDArray[np.uint8], int]:

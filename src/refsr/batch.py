@@ -77,6 +77,7 @@ def load_worker(options: Options, memory: int) -> Upscaler:
         max_pixels=options.max_pixels,
         look=options.look,
         ensemble=options.ensemble,
+        cache=options.cache,
     )
     other = upscaler.for_damaged() if upscaler.for_damaged else None
     for network in (upscaler.network, other):
@@ -226,6 +227,7 @@ def run_batch(
     ``out`` cannot be used or another batch uses it, PhotoError where no reference can be read.
     """
     from refsr.album import make_album
+    from refsr.feature_cache import FeatureCache
 
     jobs = apart(jobs, options)
     counts = {"done": 0, "failed": 0, "skipped": 0}
@@ -246,7 +248,10 @@ def run_batch(
             counts["skipped"] += 1
             tell({**line, "status": "skipped"})
         search = any(job.search for job in left)
-        album = make_album(album_files, options.max_pixels) if search and album_files else None
+        cache = None if options.cache is None else FeatureCache(options.cache)
+        album = None
+        if search and album_files:
+            album = make_album(album_files, options.max_pixels, cache=cache)
         for job, record in engine(left, options, album) if left else ():
             counts[record["status"]] += 1
             file.write(json.dumps({**record, "key": keys[job]}).encode() + b"\n")
@@ -278,9 +283,11 @@ def fingerprint(job: BatchJob, options: Options, searched: str) -> str:
 
     names = {AUTO: [CLEAN, DAMAGED], DETAIL_TRANSFER: []}.get(options.model, [options.model])
     models = [find_model(name).card["sha256"] for name in names]
+    wanted = asdict(options)
+    del wanted["cache"]  # it changes no result
     what = [
         __version__,
-        asdict(options),
+        wanted,
         models,
         stamp([job.input, *job.references]),
         searched if job.search else "",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 
@@ -30,5 +31,7 @@ class Options:
     """Leave EXIF (place, camera, date) out of the results; the colour profile stays."""
     maps: bool = False
     """Write a picture NAME.map.png beside each result: green is borrowed, orange guessed."""
+    cache: Path | None = None
+    """Keep in this folder what was found out about references; the next time is quicker."""
     reports: bool = False
     """Write the numbers of each result beside it, NAME.report.json."""

@@ -16,6 +16,7 @@ from refsr.warp import FIELD, SCALE, Field, Image, area_ratio, shrunk_warp
 
 WORKING_SIDE = 1200  # features are found at most at this size: a larger reference costs no more
 MAX_FEATURES = 12000
+KIND = f"reference {WORKING_SIDE} {MAX_FEATURES}"  # of what a cache keeps
 SMALLEST = 16  # pixels: below this side there is nothing that a feature could hold on to
 SOFTEN = 1.15  # filter a little below the output's resolution: aliasing costs more than softness
 KEPT = 4  # prefiltered copies that are kept, each at most as large as the reference
@@ -64,28 +65,29 @@ class Reference:
 
 
 def prepare_reference(
-    pixels: NDArray[np.uint8], alpha: NDArray[np.uint8] | NDArray[np.uint16] | None = None
+    pixels: NDArray[np.uint8],
+    alpha: NDArray[np.uint8] | NDArray[np.uint16] | None = None,
+    features: Features | None = None,
 ) -> Reference:
     """Find the features of a reference (HWC RGB uint8, any size) and build its pyramid.
 
-    ``alpha`` (HW): where it is 0 nothing is shown, whatever the pixels hold.
+    ``alpha`` (HW): where it is 0 nothing is shown, whatever the pixels hold. ``features``: those of
+    the same pixels and alpha, where they are known.
     """
     pixels, mask = without_hidden(np.ascontiguousarray(pixels), alpha)
     levels = [pixels]
     while max(levels[-1].shape[:2]) >= 256 and min(levels[-1].shape[:2]) >= 4:
         levels.append(halve(levels[-1]))
     grays = [cast(NDArray[np.uint8], cv2.cvtColor(level, cv2.COLOR_RGB2GRAY)) for level in levels]
-    if min(pixels.shape[:2]) >= SMALLEST:
+    if features is None and min(pixels.shape[:2]) >= SMALLEST:
         ratio = max(1.0, max(pixels.shape[:2]) / WORKING_SIDE)
         features = matching.detect(shrunk_by(grays, ratio), ratio, MAX_FEATURES)
-    else:
-        features = matching.NO_FEATURES
     shown: list[NDArray[np.uint8]] = []
     if mask is not None:
         sizes = [(gray.shape[1], gray.shape[0]) for gray in grays]
         smaller = [cv2.resize(mask, size, interpolation=cv2.INTER_AREA) for size in sizes]
         shown = [np.asarray(one, np.uint8) for one in smaller]
-    return Reference(pixels, features, grays, levels, shown=shown)
+    return Reference(pixels, features or matching.NO_FEATURES, grays, levels, shown=shown)
 
 
 def without_hidden(

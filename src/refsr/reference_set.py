@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from refsr.album import Album, Selection
+from refsr.album import Album, Selection, name_of
 from refsr.atomic import is_folder
 from refsr.errors import PhotoError
-from refsr.photo import SUFFIXES, Photo, Source, to_colours_of
+from refsr.feature_cache import FeatureCache, Kept
+from refsr.photo import SUFFIXES, Photo, Source, load_photo, to_colours_of
+from refsr.reference import KIND
 from refsr.registration import Reference, prepare_reference
 
 AlbumFacts = dict[str, Any]  # for the report: looked_at, registered, not_registered
@@ -23,6 +25,19 @@ class LoadedReference:
     name: str
     photo: Photo
     prepared: Reference
+
+
+def load_reference(
+    source: Source, max_pixels: int, cache: FeatureCache | None = None
+) -> LoadedReference:
+    """Read one reference and find its features, or those that are kept. Raises PhotoError."""
+    entry = cache.entry(source, KIND) if cache else None
+    photo = load_photo(source, max_pixels=max_pixels)
+    kept = entry.read() if entry else None
+    prepared = prepare_reference(photo.as_uint8(), photo.alpha, kept.features if kept else None)
+    if entry and not kept:
+        entry.write(Kept(prepared.features))
+    return LoadedReference(name_of(source), photo, prepared)
 
 
 def expand(references: Source | Sequence[Source] | None) -> list[Source]:

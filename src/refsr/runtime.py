@@ -23,7 +23,6 @@ from refsr.weights import Model
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Runtime = Literal["auto", "onnx", "openvino", "torch"]
-LEAST_BYTES = 7_000  # memory per LR pixel that is counted on, whatever a small tile took
 PROBE = 64  # LR pixels a side of the tile that memory and speed are measured with
 BF16_FLAGS = {"avx512_bf16", "amx_bf16"}  # what Linux calls a processor's bfloat16 units
 PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "torch"}
@@ -35,6 +34,7 @@ class Session(Protocol):
     """A loaded model in a runtime."""
 
     provider: str  # what runs it, in words for the report
+    least_bytes: int  # of memory per LR pixel, counted on whatever a small tile took
 
     def run(self, lr: Image, ref: Image, validity: Image, release: bool) -> tuple[Image, Image]:
         """sr (1, 3, 4H, 4W) and gate (1, 1, 4H, 4W) of one tile, float32.
@@ -82,20 +82,21 @@ class Network:
     def probe(self) -> tuple[float, float]:
         """Bytes of memory and seconds that one LR pixel takes here, by running one small tile."""
         if self.cost is None:
+            # What is taken once is no part of a pixel's memory.
+            self.run(*blank(self.model.multiple), release=True)
             give_back()  # or the tile would find its memory among what is held already
             before = resident()
             self.pace()  # its memory stays until it is given back
-            taken = max(resident() - before, LEAST_BYTES * PROBE**2)
-            each = -(-taken // PROBE**2 // 1000) * 1000  # rounded: the same tiles every time
+            taken = max(resident() - before, self.session.least_bytes * PROBE**2)
+            each = round(taken / PROBE**2 / 1000) * 1000  # rounded: the same tiles every time
             self.cost = float(each), self.pace()
         return self.cost
 
     def pace(self) -> float:
         """Seconds that one LR pixel of a small tile takes at this moment."""
-        side = PROBE * SCALE
-        tile = np.zeros((PROBE, PROBE, 3), np.float32), np.zeros((side, side, 3), np.float32)
+        tile = blank(PROBE)
         started = time.perf_counter()
-        self.run(*tile, np.zeros((side, side), np.float32))
+        self.run(*tile)
         return (time.perf_counter() - started) / PROBE**2
 
     def run(
@@ -132,6 +133,14 @@ class Network:
             raise ModelError(f"The model {self.model.name} failed: {words}.") from error
         rows, columns = slice(0, height * SCALE), slice(0, width * SCALE)
         return sr[0, :, rows, columns].transpose(1, 2, 0), gate[0, 0, rows, columns]
+
+
+def blank(side: int) -> tuple[Image, Image, Image]:
+    """LR, reference and validity of a black tile of ``side`` x ``side`` LR pixels."""
+    hr = side * SCALE
+    shapes = (side, side, 3), (hr, hr, 3), (hr, hr)
+    lr, ref, validity = (np.zeros(shape, np.float32) for shape in shapes)
+    return lr, ref, validity
 
 
 def check_known(runtime: str, device: str) -> None:

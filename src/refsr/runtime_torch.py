@@ -20,6 +20,8 @@ Image = NDArray[np.float32]
 class TorchSession:
     """A model in torch; see ``refsr.runtime.Session``."""
 
+    least_bytes = 7_000
+
     def __init__(self, model: Model, device: str, threads: int) -> None:
         """``threads`` holds for the whole process. Raises ModelError where it does not load."""
         import torch

@@ -8,7 +8,7 @@ grid cell the cores meet in the middle of a cell, which both neighbours compute 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise, product
+from itertools import pairwise
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,11 @@ def spans(
     return out
 
 
+def padded(computed: slice, multiple: int) -> int:
+    """The length of an interval, up to the grid."""
+    return -(-(computed.stop - computed.start) // multiple) * multiple
+
+
 def choices(part: slice, length: int, halo: int, multiple: int) -> list[tuple[int, int, int]]:
     """Possible steps of one axis: (step, computed in total, computed at most in one)."""
     out: list[tuple[int, int, int]] = []
@@ -76,7 +81,7 @@ def choices(part: slice, length: int, halo: int, multiple: int) -> list[tuple[in
         if len(parts) == count:
             continue  # as many parts as before, only less even
         count = len(parts)
-        sizes = [-(-(c.stop - c.start) // multiple) * multiple for c, _ in parts]
+        sizes = [padded(computed, multiple) for computed, _ in parts]
         out.append((step, sum(sizes), max(sizes)))
     return out
 
@@ -91,22 +96,31 @@ def cut(
 ) -> list[Tile]:
     """Tiles of an LR photo, row by row, with the least computed area that the budget allows.
 
-    ``budget``: LR pixels that one computed tile may have; a tile is never smaller than one grid
-    cell with its halo. ``part``: only tiles that cover the core of this one, which begins on the
-    grid.
+    Each row is parted by itself: a lower one may have fewer, wider tiles. ``budget``: LR pixels
+    that one computed tile may have; a tile is never smaller than one grid cell with its halo.
+    ``part``: only tiles that cover the core of this one, which begins on the grid.
     """
     part = part or whole(height, width)
-    possible = [
-        (total_y * total_x, step_y, step_x)
-        for (step_y, total_y, most_y), (step_x, total_x, most_x) in product(
-            choices(part.core_rows, height, halo, multiple),
-            choices(part.core_cols, width, halo, multiple),
-        )
-        if most_y * most_x <= budget
-    ]
-    step_y, step_x = min(possible)[1:] if possible else (multiple, multiple)
+    across = choices(part.core_cols, width, halo, multiple)
+    plans: list[tuple[int, int, list[int]]] = []  # computed, step_y, and step_x of each row
+    for step_y, _, _ in choices(part.core_rows, height, halo, multiple):
+        rows = spans(part.core_rows, height, step_y, halo, multiple)
+        sides = [padded(computed, multiple) for computed, _ in rows]
+        fits = [
+            [(total * side, step) for step, total, most in across if most * side <= budget]
+            for side in sides
+        ]
+        if all(fits):
+            best = [min(one) for one in fits]
+            plans.append((sum(area for area, _ in best), step_y, [step for _, step in best]))
+    if plans:
+        _, step_y, steps_x = min(plans)
+        rows = spans(part.core_rows, height, step_y, halo, multiple)
+    else:
+        rows = spans(part.core_rows, height, multiple, halo, multiple)
+        steps_x = [multiple] * len(rows)
     return [
-        Tile(rows, cols, core_rows, core_cols)
-        for rows, core_rows in spans(part.core_rows, height, step_y, halo, multiple)
+        Tile(computed, cols, core_rows, core_cols)
+        for (computed, core_rows), step_x in zip(rows, steps_x, strict=True)
         for cols, core_cols in spans(part.core_cols, width, step_x, halo, multiple)
     ]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import time
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import Literal, get_args
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from refsr.album import RANKED_FROM, Album, make_album, name_of
+from refsr.album import RANKED_FROM, Album, make_album
 from refsr.back_projection import back_project, reduced
 from refsr.blocks import Overview, look_over
 from refsr.budget import Budget, Estimate, Job, budget_of, bytes_of, registration_seconds
@@ -19,6 +20,7 @@ from refsr.canvas import Canvas, Result, finished, fitted
 from refsr.composite import Composite
 from refsr.condition import JPEG_ALONE, JPEG_WITH_REFERENCE, condition_of, is_damaged
 from refsr.errors import DataError, ModelError, PhotoError
+from refsr.feature_cache import FeatureCache
 from refsr.forecast import cost, forecast
 from refsr.looks import Crisp, Ensemble, Look, TileNetwork
 from refsr.memory import give_back, is_out_of_memory, parse_memory
@@ -32,9 +34,10 @@ from refsr.reference_set import (
     expand,
     from_folder,
     in_colours_of,
+    load_reference,
     notes_of,
 )
-from refsr.registration import Reference, prepare_reference
+from refsr.registration import Reference
 from refsr.report import build_report
 from refsr.resize import SCALE, imresize
 from refsr.runtime import Device, Network, Runtime
@@ -66,14 +69,15 @@ class Upscaler:
         max_pixels: int,
         for_damaged: Callable[[], TileNetwork] | None = None,
         look: Look = "true",
+        cache: FeatureCache | None = None,
     ) -> None:
         """Use ``Upscaler.load``. ``network`` None is the training-free detail transfer.
 
         ``for_damaged`` loads, or has loaded, what takes its place where a photo is damaged;
-        ``look`` is what ``network`` gives, for the report.
+        ``look`` is what ``network`` gives, for the report. ``cache`` keeps references' features.
         """
         self.network, self.max_memory, self.max_pixels = network, max_memory, max_pixels
-        self.for_damaged, self.look = for_damaged, look
+        self.for_damaged, self.look, self.cache = for_damaged, look, cache
         self.tile_pixels = max_pixels  # of a tile at most, until memory turns out to be short
         self.references: tuple[LoadedReference, ...] = ()
         self.album: Album | None = None  # in place of references, where there are many
@@ -91,6 +95,7 @@ class Upscaler:
         max_pixels: int = 200_000_000,
         look: Look = "true",
         ensemble: bool = False,
+        cache: str | os.PathLike[str] | None = None,
     ) -> Upscaler:
         """Load a model once, for many photos.
 
@@ -101,16 +106,18 @@ class Upscaler:
         "auto" is half of the free memory, at most 1.5 GB. ``max_pixels``: the largest photo that is
         opened. ``look``: "true", or "crisp", sharper where a reference supports it, in twice the
         time. ``ensemble``: each tile is looked at in eight ways, turned and mirrored: 0.1 to 0.2 dB
-        better, eight times slower. Raises ModelError, and DataError where ``max_memory`` is no
-        amount or the model has no such look.
+        better, eight times slower. ``cache``: a folder in which the features of reference files
+        are kept for the next time; results are the same, bit by bit. Raises ModelError, and
+        DataError where ``max_memory`` is no amount or the model has no such look.
         """
         allowed = parse_memory(max_memory)
         if look not in get_args(Look):
             raise DataError(f"There is no look {look!r}; there are: {', '.join(get_args(Look))}.")
         if look != "true" and model not in (AUTO, CLEAN):
             raise DataError(f"The model {model!r} has no other look; leave one of the two out.")
+        kept = None if cache is None else FeatureCache(cache)
         if model == DETAIL_TRANSFER:
-            return cls(None, allowed, max_pixels)
+            return cls(None, allowed, max_pixels, cache=kept)
 
         def loaded(name: str) -> TileNetwork:
             network: TileNetwork = Network(find_model(name), device, threads, runtime)
@@ -119,9 +126,9 @@ class Upscaler:
             return Ensemble(network) if ensemble else network
 
         if model != AUTO:
-            return cls(loaded(model), allowed, max_pixels, look=look)
-        other = cache(lambda: loaded(DAMAGED))
-        return cls(loaded(CLEAN), allowed, max_pixels, other, look)
+            return cls(loaded(model), allowed, max_pixels, look=look, cache=kept)
+        other = functools.cache(lambda: loaded(DAMAGED))
+        return cls(loaded(CLEAN), allowed, max_pixels, other, look, kept)
 
     def set_reference(self, references: Source | Sequence[Source] | None) -> None:
         """Set the references of the photos to come: one, several, a folder of them, or None.
@@ -132,7 +139,7 @@ class Upscaler:
         """
         sources, optional = expand(references), from_folder(references)
         if len(sources) >= RANKED_FROM:
-            album = make_album(sources, self.max_pixels, optional)
+            album = make_album(sources, self.max_pixels, optional, cache=self.cache)
             self.references, self.album, self.left_out = (), album, ()
             return
         loaded: list[LoadedReference] = []
@@ -151,10 +158,9 @@ class Upscaler:
 
     def load_reference(self, source: Source) -> LoadedReference:
         """Read one reference and find its features. Raises PhotoError."""
-        photo = load_photo(source, max_pixels=self.max_pixels)
-        prepared = prepare_reference(photo.as_uint8(), photo.alpha)
+        loaded = load_reference(source, self.max_pixels, self.cache)
         give_back()
-        return LoadedReference(name_of(source), photo, prepared)
+        return loaded
 
     def choose(self, photo: Photo) -> tuple[tuple[LoadedReference, ...], AlbumFacts | None]:
         """The references to register for a photo: all, or the best few of an album.
@@ -272,6 +278,7 @@ class Upscaler:
         times.append(time.perf_counter())
         composite = overview.composite if overview else None
         notes = [*notes_of(photo, references), *self.left_out]
+        notes += self.cache.notes if self.cache else ()
         notes += network.notes if network else []
         notes += [NOTHING_TAKEN_NOTE] if references and strength == 0 else []
         report = build_report(

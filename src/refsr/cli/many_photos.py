@@ -53,9 +53,12 @@ def batch(
         quiet: No progress, no failures, no summary.
     """
     from refsr.batch import run_batch
+    from refsr.feature_cache import FeatureCache
     from refsr.jobs import plan
 
     jobs = plan(source, out, refs, format)
+    for note in FeatureCache(per_photo.cache).notes if per_photo.cache else ():
+        say(f"note: {note}", quiet)
     chosen = chosen_engine(engine, address, max_memory, workers)
     told = 0
     with progress_bar(source.name, quiet or json) as progress:

@@ -27,6 +27,7 @@ def upscale(
     strength: float = 1.0,
     look: Literal["true", "crisp"] = "true",
     ensemble: bool = False,
+    cache: Path | None = None,
     report: Path | None = None,
     map: Path | None = None,
     strip_metadata: bool = False,
@@ -54,6 +55,8 @@ def upscale(
             is the true result.
         ensemble: Look at every part in eight ways, turned and mirrored: a little better, eight
             times slower.
+        cache: Keep in this folder what was found out about references, a large album's above all;
+            the next time is quicker, and the result the same.
         report: Write the numbers (JSON): coverage and error of each reference, borrowed detail,
             time.
         map: Write a picture of where each detail came from: green borrowed, orange guessed, grey
@@ -80,6 +83,7 @@ def upscale(
         max_pixels=max_pixels,
         look=look,
         ensemble=ensemble,
+        cache=cache,
     )
     upscaler.set_reference(list(ref))
     with progress_bar(photo.name, quiet or json) as progress:
@@ -123,7 +127,13 @@ def closing_lines(record: dict[str, Any]) -> list[str]:
     return [*lines, f"{record['output']}: {width} x {height}, {seconds:.1f} s"]
 
 
-def check(photo: Input, ref: References, json: bool = False, max_pixels: int = 200_000_000) -> None:
+def check(
+    photo: Input,
+    ref: References,
+    json: bool = False,
+    max_pixels: int = 200_000_000,
+    cache: Path | None = None,
+) -> None:
     """Say whether references match a photo, how much of it, and whether they are worth it.
 
     Args:
@@ -131,6 +141,7 @@ def check(photo: Input, ref: References, json: bool = False, max_pixels: int = 2
         ref: A sharp photo of the same thing, or a folder of them; may be repeated.
         json: Print one JSON object on stdout instead of sentences.
         max_pixels: Photos larger than this are refused before they are decoded.
+        cache: Keep in this folder what was found out about references; the next time is quicker.
     """
     from refsr.photo import load_photo
     from refsr.reference_set import notes_of
@@ -141,7 +152,8 @@ def check(photo: Input, ref: References, json: bool = False, max_pixels: int = 2
     if not ref:
         say("refsr check: Give at least one reference with --ref.")
         sys.exit(2)
-    upscaler = Upscaler.load(DETAIL_TRANSFER, max_pixels=max_pixels)  # no network is needed
+    # no network is needed
+    upscaler = Upscaler.load(DETAIL_TRANSFER, max_pixels=max_pixels, cache=cache)
     upscaler.set_reference(list(ref))
     opened = load_photo(photo, max_pixels=max_pixels)
     references, album = upscaler.choose(opened)
@@ -150,6 +162,7 @@ def check(photo: Input, ref: References, json: bool = False, max_pixels: int = 2
     rows = [describe(one.name, composite, i) for i, one in enumerate(references)]
     gain = round(expected_together(composite), 2)
     notes = [*notes_of(opened, references), *upscaler.left_out]
+    notes += upscaler.cache.notes if upscaler.cache else ()
     if json:
         answer = {"input": str(photo), "references": rows, "album": album, "notes": notes}
         print(dump(answer | {"expected_gain_db": gain}))
