@@ -148,7 +148,7 @@ def test_a_photo_of_a_folder_of_references_is_not_written_over(
 
 STAGES = """
 import sys, time
-import refsr.atomic, refsr.photo, refsr.upscaler
+import refsr.atomic, refsr.photo, refsr.reference_set, refsr.upscaler
 from pathlib import Path
 from refsr.cli import main
 
@@ -163,7 +163,8 @@ def stops(name, function, holder, of):
     setattr(holder, of, slow)
 
 road = refsr.upscaler
-stops("features", road.prepare_reference, road, "prepare_reference")
+sources = refsr.reference_set
+stops("features", sources.prepare_reference, sources, "prepare_reference")
 stops("decode", road.load_photo, road, "load_photo")
 stops("register", road.look_over, road, "look_over")
 stops("network", road.Network.run, road.Network, "run")
