@@ -27,7 +27,7 @@ from refsr.tiling import cut
 from refsr.weights import FOLDER, shipped
 
 MULTIPLICATIONS = 1.95e6  # of the network, per LR pixel
-FLOW, FEATURES = 5.5, 4.5  # pixels of registration, per LR pixel of an easy photo of 256 x 192
+FLOW, FEATURES = 5.5, 8.5  # pixels of registration, per LR pixel of an easy photo of 256 x 192
 PEAK = 1_000_000_000  # bytes of a whole job at LR 256 x 192; 730 MB measured
 
 

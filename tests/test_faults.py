@@ -258,7 +258,7 @@ plenty = upscaler.tile_pixels
 upscaler.upscale(small[:8, :8])
 give_back()
 held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (held + 185_000_000, resource.RLIM_INFINITY))
+resource.setrlimit(resource.RLIMIT_AS, (held + 125_000_000, resource.RLIM_INFINITY))
 parts = upscaler.upscale(small).image.astype(int)
 resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 tile, upscaler.tile_pixels = upscaler.tile_pixels, plenty

@@ -95,14 +95,6 @@ def comparable(image: Image) -> NDArray[np.uint8]:
     return normalise(enlarge2(image))
 
 
-def fits(lr: Image, warped: Image, inside: NDArray[np.bool_], limit: float) -> bool:
-    """Whether flow would move a warped reference's luma by less than ``limit`` LR px: see settled.
-
-    ``lr`` and ``warped`` (h, w) float32 0..255.
-    """
-    return settled(left_over(comparable(lr), comparable(warped)), inside, limit)
-
-
 def round_trip(
     lr_norm: NDArray[np.uint8], target: NDArray[np.uint8], forward: Field | None
 ) -> Image:

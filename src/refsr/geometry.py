@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from refsr import flow, matching
+from refsr import matching
 from refsr.matching import Features, Points
 from refsr.reference import Reference, warped_gray
 from refsr.warp import BAND_ROWS, FIELD, Field, Image, grid, sample
@@ -20,7 +20,6 @@ NODE = 8  # LR pixels between the nodes of the smooth field
 NODES_AT_ONCE = 2048  # bounds the memory of their fits
 NEIGHBOURS = 40  # inliers that each node of the smooth field is fitted to
 SETTLED = 0.1  # LR pixels: a guided round that moves the field by less is the last
-MANY, FITTING = 100, 0.2  # inliers, and LR px that flow would move: no guided round is needed
 GUIDED_RATIO = 0.92  # a guided match has few rivals
 
 
@@ -144,17 +143,11 @@ def guided_geometry(
 def rematch(
     gray: Image, features: Features, enlarge: float, geometry: Geometry, reference: Reference
 ) -> tuple[Geometry, Field]:
-    """Guided rounds of matching, two at most: a better sparse geometry, and its smooth field.
-
-    None where the first matches already say where everything lies.
-    """
+    """Guided rounds of matching, two at most: a better sparse geometry, and its smooth field."""
     height, width = gray.shape
     xy_ref = smooth_field(geometry, height, width)
     for _ in range(2):
         warped = warped_gray(xy_ref, reference)
-        inside = flow.reached(xy_ref, reference.pixels.shape)
-        if len(geometry.xy_lr) > MANY and flow.fits(gray, warped, inside, FITTING):
-            break
         second = guided_geometry(features, enlarge, xy_ref, warped, geometry)
         if second is None or len(second.xy_lr) < len(geometry.xy_lr) // 2:
             break
