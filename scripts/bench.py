@@ -20,6 +20,7 @@ import platform
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from functools import partialmethod
@@ -78,6 +79,18 @@ def cpu(job: Callable[[], Any]) -> float:
     return time.process_time() - started
 
 
+def picture(width: int, height: int) -> Any:
+    """``textured``, drawn in another process: it takes more memory than a job's network."""
+    draw = (
+        "import sys, numpy; from refsr.evaluate.reproduce_time import textured; "
+        "numpy.save(sys.argv[1], textured(int(sys.argv[2]), int(sys.argv[3])))"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/hr.npy"
+        subprocess.run([sys.executable, "-c", draw, path, str(width), str(height)], check=True)
+        return np.load(path)
+
+
 def real_runtime(name: str) -> Any:
     """The runtime of a row of the page; FLOAT32 sets OpenVINO's precision in this process."""
     if name != FLOAT32:
@@ -91,7 +104,7 @@ def real_runtime(name: str) -> Any:
 def measure(size: str, runtime: Any) -> dict[str, Any]:
     """One job in this process: CPU seconds by stage, peak bytes, and the floor."""
     import refsr.upscaler as road
-    from refsr.evaluate.reproduce_time import peak_memory, textured
+    from refsr.evaluate.reproduce_time import peak_memory
     from refsr.model.count import multiplications
     from refsr.resize import imresize
     from refsr.runtime import Network
@@ -99,7 +112,7 @@ def measure(size: str, runtime: Any) -> dict[str, Any]:
 
     cv2.setNumThreads(1)
     width, height = map(int, size.split("x"))
-    hr = textured(4 * width, 4 * height)
+    hr = picture(4 * width, 4 * height)
     lr = imresize(hr, scale=0.25)
     rates = [conv_rate()]
     spent = dict.fromkeys(STAGES, 0.0)
