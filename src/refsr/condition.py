@@ -14,8 +14,8 @@ BLOCK = 8  # pixels a side of JPEG's blocks, and of the cells in which noise is 
 FLAT = 0.1  # noise is what the flattest tenth of the cells still has
 DARKEST, BRIGHTEST = 12, 243  # levels; beyond them noise is clipped away
 STEP = 12.0  # levels; a greater step is an edge of what the photo shows
-JPEG_ALONE = 85  # file quality up to which the model for damaged photos is better, by itself
-JPEG_WITH_REFERENCE = 92  # ... and where a reference is used: it is not misled by the blocks
+JPEG_ALONE = 91  # file quality up to which the model for damaged photos is better, by itself
+JPEG_WITH_REFERENCE = 96  # ... and where a reference is used: it is not misled by the blocks
 LEAST_SIDE = 24  # pixels; in less there is too little of a grid to see
 
 Grey = NDArray[np.float32]
