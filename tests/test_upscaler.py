@@ -558,7 +558,7 @@ def test_a_clean_photo_gets_the_model_for_clean_ones() -> None:
 
 def test_with_a_reference_a_lightly_compressed_photo_counts_as_damaged() -> None:
     """A foreign reference, or none of its strength, changes nothing: not the model either."""
-    packed, upscaler = as_jpeg(small(), 90), loaded()
+    packed, upscaler = as_jpeg(small(), 94), loaded()
     upscaler.set_reference(other_view())
     given = upscaler.upscale(packed)
     assert given.report["model"] == DAMAGED

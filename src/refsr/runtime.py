@@ -24,10 +24,17 @@ from refsr.weights import Model
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Runtime = Literal["auto", "onnx", "openvino", "torch"]
 PROBE = 64  # LR pixels a side of the tile that memory and speed are measured with
+# Bytes that a runtime takes beside its tiles, more than ONNX Runtime does.
+PROGRAM_BYTES = {"openvino": 120_000_000, "torch": 300_000_000}
 BF16_FLAGS = {"avx512_bf16", "amx_bf16"}  # what Linux calls a processor's bfloat16 units
 PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "torch"}
 
 Image = NDArray[np.float32]
+
+
+def program_bytes(provider: str) -> int:
+    """Of PROGRAM_BYTES, by the words for a report (``Network.provider``)."""
+    return PROGRAM_BYTES.get(provider.split(",")[0], 0)
 
 
 class Session(Protocol):

@@ -25,7 +25,7 @@ Image = NDArray[np.float32]
 class OpenVinoSession:
     """A model in OpenVINO; see ``refsr.runtime.Session``."""
 
-    least_bytes = 7_000
+    least_bytes = 8_000
 
     def __init__(
         self, model: Model, device: str, threads: int, precision: str | None = None
