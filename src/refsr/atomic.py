@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from refsr.errors import PhotoError
+from refsr.errors import DataError, PhotoError
 
 REASONS = {
     errno.ENOSPC: "the disk is full",
@@ -44,6 +44,14 @@ def is_folder(path: str | os.PathLike[str]) -> bool:
     with suppress(OSError, ValueError):
         return Path(path).is_dir()
     return False
+
+
+def make_folder(folder: Path) -> None:
+    """Make sure that a folder for results is there. Raises DataError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"The folder {folder} cannot be made: {reason(error)}.") from error
 
 
 def real_path(path: str | os.PathLike[str]) -> Path:

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from refsr.atomic import atomic_write, reason
+from refsr.atomic import atomic_write, make_folder
 from refsr.errors import DataError
 from refsr.evaluate.metrics import psnr, ssim
 from refsr.photo import Photo, save_photo
@@ -67,10 +67,7 @@ def run_demo(folder: Path) -> str:
     ``folder`` (made if missing) then holds small.png, sharp.jpg, without.png, with.png, map.png,
     side_by_side.png and numbers.json. Raises DataError or PhotoError.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"The folder {folder} cannot be made: {reason(error)}.") from error
+    make_folder(folder)
     truth, other = stereo_pair()
     small, sharp = imresize(truth, scale=1 / SCALE), second_photo(other)
     upscaler = Upscaler.load()

@@ -123,19 +123,24 @@ def corrections(geometry: Geometry, rows: int, cols: int, step: Points) -> Field
 
 
 def guided_geometry(
-    features: Features, enlarge: float, xy_ref: Field, warped: Image, coarse: Geometry
+    gray: Image,
+    features: Features,
+    enlarge: float,
+    xy_ref: Field,
+    reference: Reference,
+    coarse: Geometry,
 ) -> Geometry | None:
-    """Match again, with the reference ``warped`` into the input's frame by what is known so far.
+    """Match again, with the reference warped into the input's frame by what is known so far.
 
     Zoom, rotation and most of the perspective are gone then, and the resolution is the same.
     """
-    there = input_features(warped, enlarge)
-    radius = 4.0 + 0.02 * max(warped.shape)
-    pairs = matching.match(features, there, GUIDED_RATIO, features.xy, radius)
+    warped = input_features(warped_gray(xy_ref, reference), enlarge)
+    radius = 4.0 + 0.02 * max(gray.shape)
+    pairs = matching.match(features, warped, GUIDED_RATIO, features.xy, radius)
     if len(pairs) < MIN_INLIERS:
         return None
     xy_lr = features.xy[pairs[:, 0]].astype(np.float64)
-    in_field = (there.xy[pairs[:, 1]] + 0.5) * FIELD - 0.5
+    in_field = (warped.xy[pairs[:, 1]] + 0.5) * FIELD - 0.5
     xy = matching.at(xy_ref, in_field).astype(np.float64)
     return agree(xy_lr, xy, coarse.zoom, 0.5)
 
@@ -147,8 +152,7 @@ def rematch(
     height, width = gray.shape
     xy_ref = smooth_field(geometry, height, width)
     for _ in range(2):
-        warped = warped_gray(xy_ref, reference)
-        second = guided_geometry(features, enlarge, xy_ref, warped, geometry)
+        second = guided_geometry(gray, features, enlarge, xy_ref, reference, geometry)
         if second is None or len(second.xy_lr) < len(geometry.xy_lr) // 2:
             break
         geometry = second

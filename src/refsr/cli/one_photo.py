@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from refsr.cli.flags import Input, Output, References, check_distinct, parse_place
 from refsr.cli.words import album_line, announcer, dump, progress_bar, say, write_text
-
-if TYPE_CHECKING:
-    pass
 
 
 def upscale(

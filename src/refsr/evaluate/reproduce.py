@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from refsr.atomic import atomic_write, reason
+from refsr.atomic import atomic_write, make_folder
 from refsr.data import layouts
 from refsr.errors import DataError
 from refsr.evaluate import paper
@@ -174,10 +174,7 @@ def reproduce(name: str, request: Request) -> list[Path]:
         raise DataError(f"There is no {name!r}; there are: {', '.join(TABLES)}.")
     if not request.root.is_dir():
         raise DataError(f"The folder {request.root} does not exist; name the data with --root.")
-    try:
-        request.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"The folder {request.out} cannot be made: {reason(error)}.") from error
+    make_folder(request.out)
     report = TABLES[name](request)
     record = {
         "title": report.title,

@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from refsr.atomic import make_folder
 from refsr.data.layouts import scene_of
 from refsr.errors import DataError
 from refsr.evaluate import perceptual
 from refsr.evaluate.metrics import SSIM_WINDOW, psnr, ssim
 from refsr.evaluate.pairs import Job
-from refsr.evaluate.sheets import sheet, sheet_folder, write_sheet
+from refsr.evaluate.sheets import sheet, write_sheet
 from refsr.looks import Look
 from refsr.resize import SCALE, imresize
 
@@ -86,7 +87,7 @@ def evaluate(
         raise DataError(f"A JPEG quality of {jpeg} does not exist; choose 1 to 100.")
     given = shuffled(jobs) if reference == "shuffled" else [job.references for job in jobs]
     if sheets is not None:
-        sheet_folder(sheets)
+        make_folder(sheets)
     method = load_method(model, look, ensemble)
     rows: list[dict[str, Any]] = []
     for index, (job, paths) in enumerate(zip(jobs, given, strict=True)):

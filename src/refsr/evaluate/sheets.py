@@ -12,8 +12,7 @@ import PIL.ImageDraw
 import PIL.ImageFont
 from numpy.typing import NDArray
 
-from refsr.atomic import atomic_write, reason
-from refsr.errors import DataError
+from refsr.atomic import atomic_write
 from refsr.evaluate.metrics import luma
 from refsr.resize import imresize
 
@@ -64,14 +63,6 @@ def error(image: Pixels, hr: Pixels) -> Pixels:
     """The absolute difference in luma, ERROR_GAIN times, as grey RGB."""
     off = np.abs(luma(image) - luma(hr)) * ERROR_GAIN
     return np.repeat(np.minimum(off, 255).astype(np.uint8)[..., None], 3, axis=2)
-
-
-def sheet_folder(folder: Path) -> None:
-    """Make sure that the folder is there. Raises DataError."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"The folder {folder} cannot be made: {reason(error)}.") from error
 
 
 def write_sheet(folder: Path, index: int, name: str, gain: float, page: Pixels) -> None:
