@@ -91,12 +91,13 @@ class DisplacedPatches(Patches):
 
     def simulated(self, rng: np.random.Generator) -> Sample:
         """A patch and the same place seen from up to FARTHEST LR px beside it, unregistered."""
-        full_lr, full_hr = self.photo(rng)
-        y, x = self.corner(rng, full_hr)
-        lr, hr = self.crop(full_lr, full_hr, y, x)
-        around = surroundings(full_hr, y * SCALE, x * SCALE, self.size, round(4 * FARTHEST) + 6)
+        photo = self.photo(rng)
+        y, x = self.corner(rng, photo.hr)
+        patch = self.crop(photo, y, x)
+        around = surroundings(photo.hr, y * SCALE, x * SCALE, self.size, round(4 * FARTHEST) + 6)
         distance = self.reach * float(rng.random()) ** 3
-        return believed(lr, hr, displaced_reference(rng, around, self.size, distance))
+        reference = displaced_reference(rng, around, self.size, distance)
+        return believed(patch.lr, patch.hr, reference)
 
 
 def surroundings(hr: Image, top: int, left: int, size: int, margin: int) -> Image:

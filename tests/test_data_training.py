@@ -169,12 +169,12 @@ def test_photos_on_disk_give_the_same_samples(tmp_path: Path, natural: Pixels) -
 
     def samples(config: DataConfig) -> list[bytes]:
         drawn = [Patches(config, 1).sample(step, 0) for step in range(6)]
-        return [part.tobytes() for sample in drawn for part in vars(sample).values()]
+        return [part.tobytes() for sample in drawn for part in sample.parts().values()]
 
     assert samples(config) == samples(mapped)
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()}
     assert len(kept) == 6
-    assert isinstance(Patches(mapped, 1).photos[0][1].base, np.memmap)
+    assert isinstance(Patches(mapped, 1).photos[0].hr.base, np.memmap)
     assert {path: path.stat().st_mtime_ns for path in kept} == kept  # decoded once
     Image.fromarray(natural[::-1]).save(folder / "0001.png")
     os.utime(folder / "0001.png", ns=(1, 1))

@@ -135,7 +135,7 @@ def test_samples_are_functions_of_seed_step_and_index(photos: Path, tmp_path: Pa
     other = Patches(config, 4)
 
     def arrays(patches: Patches, step: int, index: int) -> bytes:
-        return b"".join(part.tobytes() for part in vars(patches.sample(step, index)).values())
+        return b"".join(part.tobytes() for part in patches.sample(step, index).parts().values())
 
     seen = {arrays(first, step, index) for step in range(4) for index in range(3)}
     assert len(seen) == 12

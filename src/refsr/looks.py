@@ -17,7 +17,8 @@ Image = NDArray[np.float32]
 Look = Literal["true", "crisp"]
 REACH = 6.0  # HR pixels: sigma over which the gate speaks for its surroundings
 SURE = 0.5  # the gate, so averaged, from which on the crisp result is taken whole
-VIEWS = tuple((turns, mirrored) for mirrored in (False, True) for turns in range(4))
+# Those of one shape beside each other: a change of shape costs OpenVINO its buffers.
+VIEWS = tuple((turns, mirrored) for turns in (0, 2, 1, 3) for mirrored in (False, True))
 
 
 class TileNetwork(Protocol):

@@ -31,6 +31,7 @@ class DataConfig:
     foreign: float = 0.08  # share of references that show something else; the rest is blank
     unregistered: float = 0.0  # share of patch_pairs as they lie, the paper's way
     flips: bool = True  # mirror half of the patches, beside the quarter turns; the paper turns only
+    teacher: str = ""  # model (a shipped name, or an .onnx) whose results are targets; teacher.py
     degraded: float = 0.0  # share of LR photos that are blurred, noisy, JPEG; the others are clean
 
 
@@ -52,6 +53,7 @@ class TrainConfig:
     gradient_clip: float = 1.0  # norm
     loss: Literal["charbonnier", "charbonnier_eps", "l1"] = "charbonnier"  # _eps: not squared
     charbonnier_epsilon: float = 1e-3  # on values in 0..1; the paper's 1e-6 is all but L1
+    distillation: float = 0.7  # share of the loss that is measured on the teacher, if there is one
     ema: float = 0.999  # decay of the averaged weights that are validated and kept
     seed: int = 1
     threads: int = 2  # of torch
@@ -145,6 +147,7 @@ def load_config(path: Path) -> RunConfig:
             raise DataError(f"{name!r} in {path} is no possible name of a file or folder.")
         return str((base / name).resolve()) if name else ""
 
+    teacher = config.data.teacher
     data = dataclasses.replace(
         config.data,
         photos=tuple(absolute(name) for name in config.data.photos),
@@ -152,6 +155,7 @@ def load_config(path: Path) -> RunConfig:
             key: absolute(getattr(config.data, key))
             for key in ("pairs", "held_out", "benchmark", "cache", "patch_pairs")
         },
+        teacher=absolute(teacher) if teacher.endswith(".onnx") else teacher,
     )
     train = dataclasses.replace(config.train, start=absolute(config.train.start))
     return dataclasses.replace(config, out=absolute(config.out), data=data, train=train)

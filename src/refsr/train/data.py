@@ -37,6 +37,7 @@ from refsr.train.datasets import (
 )
 from refsr.train.degrade import degraded_lr
 from refsr.train.simulate import MARGIN, Image, simulate_reference
+from refsr.train.teacher import Teacher
 
 Batch = dict[str, NDArray[np.float32]]  # see ``stack``
 
@@ -85,7 +86,7 @@ def cached_pairs(folders: list[Path], config: DataConfig) -> list[Sample]:
                 unfinished = kept.with_suffix(f".{os.getpid()}.tmp")  # others may be at it, too
                 with unfinished.open("wb") as file:
                     if sample is not None:
-                        np.savez(file, **vars(sample))
+                        np.savez(file, allow_pickle=False, **sample.parts())
                 unfinished.replace(kept)
             if kept.stat().st_size:
                 with np.load(kept) as arrays:
@@ -134,7 +135,7 @@ class Patches:
             )
         if not files:
             photos = [(pair.lr, pair.hr) for pair in self.patch_pairs]
-        self.photos = [(lr, hr) for lr, hr in photos if min(hr.shape[:2]) >= self.size]
+        self.photos = [blank(lr, hr) for lr, hr in photos if min(hr.shape[:2]) >= self.size]
         if not self.photos:
             raise DataError(f"No training photo is at least {self.size} pixels a side.")
         self.pairs = [
@@ -142,11 +143,16 @@ class Patches:
             for pair in (cached_pairs(train_folders, config) if config.real > 0 else [])
             if min(pair.hr.shape[:2]) >= self.size
         ]
-        areas = np.array([hr.shape[0] * hr.shape[1] for _, hr in self.photos], float)
+        if config.teacher:
+            teacher = Teacher(config.teacher, Path(config.cache))
+            tasks = tqdm([*self.photos, *self.pairs], desc="teacher", disable=None)
+            taught = [teacher.taught(sample) for sample in tasks]
+            self.photos, self.pairs = taught[: len(self.photos)], taught[len(self.photos) :]
+        areas = np.array([sample.hr.shape[0] * sample.hr.shape[1] for sample in self.photos], float)
         self.by_area = np.cumsum(areas) / areas.sum()  # large photos hold more patches
 
-    def photo(self, rng: np.random.Generator) -> tuple[Image, Image]:
-        """A random photo, LR and HR."""
+    def photo(self, rng: np.random.Generator) -> Sample:
+        """A random photo, without reference."""
         return self.photos[int(np.searchsorted(self.by_area, rng.random()))]
 
     def corner(self, rng: np.random.Generator, hr: Image) -> tuple[int, int]:
@@ -155,11 +161,20 @@ class Patches:
         y = int(rng.integers(0, hr.shape[0] // SCALE - steps + 1))
         return y, int(rng.integers(0, hr.shape[1] // SCALE - steps + 1))
 
-    def crop(self, lr: Image, hr: Image, y: int, x: int) -> tuple[Image, Image]:
-        """The patch of both whose top left LR pixel is (y, x)."""
-        steps, size = self.size // SCALE, self.size
-        top, left = y * SCALE, x * SCALE
-        return lr[y : y + steps, x : x + steps], hr[top : top + size, left : left + size]
+    def crop(self, sample: Sample, y: int, x: int) -> Sample:
+        """The patch of every image of a sample whose top left LR pixel is (y, x)."""
+
+        def cut(name: str, image: Image) -> Image:
+            scale = 1 if name == "lr" else SCALE
+            side = self.size * scale // SCALE
+            return image[y * scale :, x * scale :][:side, :side]
+
+        return Sample(**{name: cut(name, image) for name, image in sample.parts().items()})
+
+    def plain(self, rng: np.random.Generator) -> Sample:
+        """A patch of a photo, without reference."""
+        photo = self.photo(rng)
+        return self.crop(photo, *self.corner(rng, photo.hr))
 
     def real(self, rng: np.random.Generator) -> Sample:
         """A patch of a registered pair, from where the reference reaches if four draws find it."""
@@ -170,41 +185,31 @@ class Patches:
             window = pair.validity[y * SCALE :, x * SCALE :][: self.size, : self.size]
             if window.mean() > 96:
                 break
-        lr, hr = self.crop(pair.lr, pair.hr, y, x)
-        _, ref = self.crop(pair.lr, pair.ref, y, x)
-        validity = pair.validity[y * SCALE :, x * SCALE :][: self.size, : self.size]
-        return Sample(lr, hr, ref, validity)
+        return self.crop(pair, y, x)
 
     def simulated(self, rng: np.random.Generator) -> Sample:
         """A patch whose reference is the photo itself, as another camera would have taken it."""
-        full_lr, full_hr = self.photo(rng)
-        y, x = self.corner(rng, full_hr)
-        lr, hr = self.crop(full_lr, full_hr, y, x)
+        photo = self.photo(rng)
+        y, x = self.corner(rng, photo.hr)
+        patch = self.crop(photo, y, x)
         rows = np.arange(y * SCALE - MARGIN, y * SCALE + self.size + MARGIN)
         columns = np.arange(x * SCALE - MARGIN, x * SCALE + self.size + MARGIN)
-        around = full_hr[np.clip(rows, 0, full_hr.shape[0] - 1)]
-        around = around[:, np.clip(columns, 0, full_hr.shape[1] - 1)]
-        other = self.photo(rng)[1]
+        around = photo.hr[np.clip(rows, 0, photo.hr.shape[0] - 1)]
+        around = around[:, np.clip(columns, 0, photo.hr.shape[1] - 1)]
+        other = self.photo(rng).hr
         oy, ox = self.corner(rng, other)
         other = other[oy * SCALE :, ox * SCALE :]
-        return Sample(lr, hr, *simulate_reference(rng, around, other, self.size))
+        return Sample(patch.lr, patch.hr, *simulate_reference(rng, around, other, self.size))
 
     def foreign(self, rng: np.random.Generator) -> Sample:
         """A reference that shows something else although registration vouches for it."""
-        lr_full, hr_full = self.photo(rng)
-        lr, hr = self.crop(lr_full, hr_full, *self.corner(rng, hr_full))
-        other_lr, other_hr = self.photo(rng)
-        _, ref = self.crop(other_lr, other_hr, *self.corner(rng, other_hr))
-        return Sample(lr, hr, ref, np.full(hr.shape[:2], 255, np.uint8))
+        patch, other = self.plain(rng), self.plain(rng)
+        return replace(patch, ref=other.hr, validity=np.full(patch.hr.shape[:2], 255, np.uint8))
 
     def unregistered(self, rng: np.random.Generator) -> Sample:
         """A patch of an unregistered pair; what lies at the same place is its reference."""
         pair = self.patch_pairs[int(rng.integers(len(self.patch_pairs)))]
-        y, x = self.corner(rng, pair.hr)
-        lr, hr = self.crop(pair.lr, pair.hr, y, x)
-        _, ref = self.crop(pair.lr, pair.ref, y, x)
-        validity = pair.validity[y * SCALE :, x * SCALE :][: self.size, : self.size]
-        return Sample(lr, hr, ref, validity)
+        return self.crop(pair, *self.corner(rng, pair.hr))
 
     def sample(self, step: int, index: int) -> Sample:
         """The sample at ``index`` of the batch at ``step``."""
@@ -219,15 +224,14 @@ class Patches:
         elif kind < config.real + config.simulated + config.foreign + config.unregistered:
             sample = self.unregistered(rng)
         else:
-            lr, hr = self.photo(rng)
-            sample = blank(*self.crop(lr, hr, *self.corner(rng, hr)))
+            sample = self.plain(rng)
         turns, flip = int(rng.integers(4)), bool(rng.integers(2)) and config.flips
 
         def turn(image: Image) -> Image:
             image = np.rot90(image, turns)
             return np.ascontiguousarray(image[:, ::-1] if flip else image)
 
-        sample = Sample(*(turn(part) for part in vars(sample).values()))
+        sample = Sample(**{name: turn(part) for name, part in sample.parts().items()})
         if config.degraded and rng.random() < config.degraded:
             sample = replace(sample, lr=degraded_lr(rng, sample.hr))
         return sample
@@ -254,15 +258,19 @@ class Patches:
 
 
 def stack(samples: list[Sample]) -> Batch:
-    """Batch arrays (B, C, H, W) float32 in 0..1, named as the network's inputs and ``hr``."""
+    """Batch arrays (B, C, H, W) float32 in 0..1, named as the network's inputs, ``hr`` and, where a
+    teacher has seen any of the samples, ``soft``: the truth stands in for what it has not seen."""
 
     def nchw(images: list[Image]) -> NDArray[np.float32]:
         batch = np.stack([image if image.ndim == 3 else image[..., None] for image in images])
         return np.ascontiguousarray(batch.transpose(0, 3, 1, 2), np.float32) / np.float32(255.0)
 
-    return {
+    batch = {
         "lr": nchw([s.lr for s in samples]),
         "hr": nchw([s.hr for s in samples]),
         "ref": nchw([s.ref for s in samples]),
         "validity": nchw([s.validity for s in samples]),
     }
+    if any(s.soft is not None for s in samples):
+        batch["soft"] = nchw([s.hr if s.soft is None else s.soft for s in samples])
+    return batch

@@ -36,6 +36,11 @@ class Sample:
     hr: Image  # (4h, 4w, 3) RGB
     ref: Image  # (4h, 4w, 3) RGB, registered
     validity: Image  # (4h, 4w) 0..255
+    soft: Image | None = None  # (4h, 4w, 3) RGB, what a teacher makes of it; see teacher.py
+
+    def parts(self) -> dict[str, Image]:
+        """The images that are there, by name."""
+        return {name: image for name, image in vars(self).items() if image is not None}
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -85,8 +90,9 @@ def mapped_photo_pair(path: Path, max_side: int, cache: Path) -> tuple[Image, Im
 
 
 def blank(lr: Image, hr: Image) -> Sample:
-    """A sample without reference: validity is zero everywhere."""
-    return Sample(lr, hr, np.zeros_like(hr), np.zeros(hr.shape[:2], np.uint8))
+    """A sample without reference: black, and validity is zero everywhere (one zero, in memory)."""
+    zero = np.zeros((), np.uint8)
+    return Sample(lr, hr, np.broadcast_to(zero, hr.shape), np.broadcast_to(zero, hr.shape[:2]))
 
 
 def patch_pairs(folder: Path) -> tuple[list[layouts.Pair], list[layouts.Pair]]:

@@ -54,6 +54,8 @@ def check(config: RunConfig, ranks: Ranks) -> None:
             f"A patch of {config.data.patch} pixels is too small for a discriminator with layers = "
             f"{config.adversarial.layers}."
         )
+    if not 0.0 <= config.train.distillation <= 1.0:
+        raise DataError(f"distillation = {config.train.distillation:g} must be 0 to 1.")
     if config.train.period < 1:
         raise DataError(f"period = {config.train.period} must be at least one step.")
 

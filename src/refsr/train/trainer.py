@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from refsr.errors import DataError, ModelError
 from refsr.model.checkpoint import load_weights, save_weights
+from refsr.model.grow import grown
 from refsr.model.ssen import SSEN, SSENConfig
 from refsr.train.adversary import Adversary
 from refsr.train.config import RunConfig, from_dict
@@ -48,9 +49,9 @@ class Trainer:
         self.ranks = ranks
         self.terms: dict[str, float] = {}  # of the last step's loss, over the whole batch
         self.device = torch.device("cuda", ranks.local) if torch.cuda.is_available() else CPU
-        model = load_weights(Path(t.start))[0] if t.start else SSEN(config.model)
-        if model.config != config.model:
-            raise ModelError(f"{t.start} holds another network than the configuration describes.")
+        model = SSEN(config.model)
+        if t.start:
+            model = grown(load_weights(Path(t.start))[0], config.model)
         self.model = model.to(self.device).train()
         self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # stubs
         self.ema = copy.deepcopy(self.model).eval().requires_grad_(False)
@@ -76,6 +77,11 @@ class Trainer:
             sr, _ = self.forward(batch["lr"], batch["ref"], batch["validity"])
         loss = reconstruction_loss(sr, batch["hr"], t.loss, t.charbonnier_epsilon)
         terms: dict[str, float] = {}
+        if self.config.data.teacher:
+            soft = batch.get("soft", batch["hr"])
+            taught = reconstruction_loss(sr, soft, t.loss, t.charbonnier_epsilon)
+            terms["truth"], terms["taught"] = float(loss.detach()), float(taught.detach())
+            loss = (1.0 - t.distillation) * loss + t.distillation * taught
         if self.adversary is not None:
             terms = self.adversary.learn(batch["hr"], sr, self.step, self.ranks)
             terms["reconstruction"] = float(loss.detach())
