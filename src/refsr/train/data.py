@@ -14,6 +14,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import islice, permutations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,7 +87,8 @@ def cached_pairs(folders: list[Path], config: DataConfig) -> list[Sample]:
                 unfinished = kept.with_suffix(f".{os.getpid()}.tmp")  # others may be at it, too
                 with unfinished.open("wb") as file:
                     if sample is not None:
-                        np.savez(file, allow_pickle=False, **sample.parts())
+                        arrays: dict[str, Any] = dict(sample.parts())
+                        np.savez(file, **arrays)
                 unfinished.replace(kept)
             if kept.stat().st_size:
                 with np.load(kept) as arrays:
