@@ -87,8 +87,8 @@ def cached_pairs(folders: list[Path], config: DataConfig) -> list[Sample]:
                 unfinished = kept.with_suffix(f".{os.getpid()}.tmp")  # others may be at it, too
                 with unfinished.open("wb") as file:
                     if sample is not None:
-                        arrays: dict[str, Any] = dict(sample.parts())
-                        np.savez(file, **arrays)
+                        named: dict[str, Any] = dict(sample.parts())
+                        np.savez(file, **named)
                 unfinished.replace(kept)
             if kept.stat().st_size:
                 with np.load(kept) as arrays:
