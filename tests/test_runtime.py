@@ -75,6 +75,18 @@ def test_threads_give_memory_back_while_others_compute(name: Runtime) -> None:
         assert all(apart(run.result()[0], alone) < 0.1 for run in runs)
 
 
+@pytest.mark.parametrize("threads", [1, 2, 64])
+def test_openvinos_calls_do_not_wait_in_line(threads: int) -> None:
+    """As many calls beside each other as the processor has cores for, none tied to one core."""
+    pytest.importorskip("openvino")
+    from refsr.runtime_openvino import OpenVinoSession
+
+    compiled = OpenVinoSession(find_model("ssen-tiny"), "cpu", threads).compiled
+    calls = max(1, len(os.sched_getaffinity(0)) // threads)
+    assert compiled.get_property("NUM_STREAMS") == calls
+    assert not compiled.get_property("ENABLE_CPU_PINNING")
+
+
 QUIET = """
 import os
 import sys

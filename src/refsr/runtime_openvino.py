@@ -7,6 +7,7 @@ is computed here in float32: bfloat16 holds eight bits, a photo's grey levels ne
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import threading
 from typing import Any, cast
@@ -30,11 +31,13 @@ class OpenVinoSession:
     def __init__(
         self, model: Model, device: str, threads: int, precision: str | None = None
     ) -> None:
-        """``precision``: "f32" or "bf16"; the second where the processor has it, unless given.
+        """``threads``: of each call. ``precision``: "f32" or "bf16"; the second where the processor
+        has it, unless given.
 
         Raises ModelError where the model does not load.
         """
         openvino = silent_openvino()
+        calls = max(1, len(os.sched_getaffinity(0)) // threads)  # that run beside each other
         make_graph: Any = openvino.Model  # its two stubs do not agree on what it is
         if device not in ("auto", "cpu"):
             raise ModelError(f"refsr uses OpenVINO on the processor only; not with {device}.")
@@ -53,7 +56,9 @@ class OpenVinoSession:
                 "CPU",
                 {
                     "INFERENCE_PRECISION_HINT": precision,  # its own choice may be bfloat16
-                    "INFERENCE_NUM_THREADS": threads,
+                    "INFERENCE_NUM_THREADS": calls * threads,
+                    "NUM_STREAMS": calls,  # with one, calls from several threads wait in line
+                    "ENABLE_CPU_PINNING": False,  # or programs beside each other share a core
                     "PERFORMANCE_HINT": "LATENCY",
                 },
             )
