@@ -61,8 +61,11 @@ class Share:
         return Share(count, PROGRAM + spare // count)
 
 
-def load_worker(options: Options, memory: int) -> Upscaler:
-    """An Upscaler of one core, its networks measured before others disturb. Raises ModelError."""
+def load_worker(options: Options, memory: int, workers: int = 1) -> Upscaler:
+    """An Upscaler for workers of one core each, its networks measured before others disturb.
+
+    Raises ModelError.
+    """
     import cv2
 
     from refsr.upscaler import Upscaler
@@ -78,6 +81,7 @@ def load_worker(options: Options, memory: int) -> Upscaler:
         look=options.look,
         ensemble=options.ensemble,
         cache=options.cache,
+        callers=workers,
     )
     other = upscaler.for_damaged() if upscaler.for_damaged else None
     for network in (upscaler.network, other):
@@ -188,7 +192,8 @@ def local(share: Share, stop: threading.Event) -> Engine:
         done: queue.SimpleQueue[tuple[BatchJob, Record]] = queue.SimpleQueue()
         for job in jobs:
             waiting.put(job)
-        shared = load_worker(options, share.memory)
+        workers = min(share.workers, len(jobs))
+        shared = load_worker(options, share.memory, workers)
 
         def work() -> None:
             own = copy.copy(shared)  # the same networks; references of its own
@@ -197,7 +202,7 @@ def local(share: Share, stop: threading.Event) -> Engine:
                     job = waiting.get_nowait()
                     done.put((job, perform(own, job, options, album, check)))
 
-        threads = [threading.Thread(target=work) for _ in range(min(share.workers, len(jobs)))]
+        threads = [threading.Thread(target=work) for _ in range(workers)]
         for thread in threads:
             thread.start()
         try:

@@ -59,9 +59,15 @@ class Network:
     passes = 1  # over a tile; see ``refsr.looks.TileNetwork``
 
     def __init__(
-        self, model: Model, device: Device = "auto", threads: int = 0, runtime: Runtime = "auto"
+        self,
+        model: Model,
+        device: Device = "auto",
+        threads: int = 0,
+        runtime: Runtime = "auto",
+        callers: int = 1,
     ) -> None:
-        """``threads``: of the processor, 0 for all.
+        """``threads``: of the processor for each call, 0 for all. ``callers``: how many threads
+        call ``run`` at the same time; further ones wait, with some runtimes.
 
         Where ``runtime`` is "auto" and the one picked does not load, ONNX Runtime on the processor
         takes its place, and ``notes`` says so. Raises ModelError where loading fails.
@@ -73,11 +79,11 @@ class Network:
         picked = pick_runtime(device) if runtime == "auto" else runtime
         threads = threads or len(os.sched_getaffinity(0))
         try:
-            self.session = open_session(picked, model, device, threads)
+            self.session = open_session(picked, model, device, threads, callers)
         except ModelError as error:
             if runtime != "auto" or device != "auto":
                 raise
-            self.session = open_session("onnx", model, "cpu", threads)
+            self.session = open_session("onnx", model, "cpu", threads, callers)
             self.notes.append(f"run by ONNX Runtime on the processor: {error}")
         self.cost: tuple[float, float] | None = None
 
@@ -188,7 +194,9 @@ def describe_runtimes() -> dict[str, Any]:
     }
 
 
-def open_session(runtime: Runtime, model: Model, device: Device, threads: int) -> Session:
+def open_session(
+    runtime: Runtime, model: Model, device: Device, threads: int, callers: int
+) -> Session:
     """Load a model in a runtime. Raises ModelError, one sentence."""
     if not installed(runtime):
         extra = {"torch": "train", "openvino": "openvino"}.get(runtime)
@@ -197,7 +205,7 @@ def open_session(runtime: Runtime, model: Model, device: Device, threads: int) -
     if runtime == "openvino":
         from refsr.runtime_openvino import OpenVinoSession
 
-        return OpenVinoSession(model, device, threads)
+        return OpenVinoSession(model, device, threads, callers)
     if runtime == "torch":
         from refsr.runtime_torch import TorchSession
 

@@ -7,7 +7,6 @@ is computed here in float32: bfloat16 holds eight bits, a photo's grey levels ne
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 import threading
 from typing import Any, cast
@@ -29,15 +28,19 @@ class OpenVinoSession:
     least_bytes = 8_000
 
     def __init__(
-        self, model: Model, device: str, threads: int, precision: str | None = None
+        self,
+        model: Model,
+        device: str,
+        threads: int,
+        callers: int = 1,
+        precision: str | None = None,
     ) -> None:
-        """``threads``: of each call. ``precision``: "f32" or "bf16"; the second where the processor
-        has it, unless given.
+        """``threads``: of each of the ``callers``, who would wait in line for each other otherwise.
+        ``precision``: "f32" or "bf16"; the second where the processor has it, unless given.
 
         Raises ModelError where the model does not load.
         """
         openvino = silent_openvino()
-        calls = max(1, len(os.sched_getaffinity(0)) // threads)  # that run beside each other
         make_graph: Any = openvino.Model  # its two stubs do not agree on what it is
         if device not in ("auto", "cpu"):
             raise ModelError(f"refsr uses OpenVINO on the processor only; not with {device}.")
@@ -56,8 +59,8 @@ class OpenVinoSession:
                 "CPU",
                 {
                     "INFERENCE_PRECISION_HINT": precision,  # its own choice may be bfloat16
-                    "INFERENCE_NUM_THREADS": calls * threads,
-                    "NUM_STREAMS": calls,  # with one, calls from several threads wait in line
+                    "INFERENCE_NUM_THREADS": callers * threads,
+                    "NUM_STREAMS": callers,
                     "ENABLE_CPU_PINNING": False,  # or programs beside each other share a core
                     "PERFORMANCE_HINT": "LATENCY",
                 },

@@ -96,12 +96,14 @@ class Upscaler:
         look: Look = "true",
         ensemble: bool = False,
         cache: str | os.PathLike[str] | None = None,
+        callers: int = 1,
     ) -> Upscaler:
         """Load a model once, for many photos.
 
         ``model``: "auto" (for each photo the one for clean or the one for damaged small photos), a
         shipped name, "detail-transfer", or an ONNX file. ``runtime``: what runs it; "auto" is what
-        `refsr info` says. ``threads``: 0 for all cores.
+        `refsr info` says. ``threads``: 0 for all cores. ``callers``: how many threads of yours will
+        upscale at the same time, each with a copy of its own (`copy.copy`) and ``threads`` cores.
         ``max_memory``: what the whole program should keep to, in bytes or in words such as "2GB";
         "auto" is half of the free memory, at most 1.5 GB. ``max_pixels``: the largest photo that is
         opened. ``look``: "true", or "crisp", sharper where a reference supports it, in twice the
@@ -120,9 +122,10 @@ class Upscaler:
             return cls(None, allowed, max_pixels, cache=kept)
 
         def loaded(name: str) -> TileNetwork:
-            network: TileNetwork = Network(find_model(name), device, threads, runtime)
+            network: TileNetwork = Network(find_model(name), device, threads, runtime, callers)
             if look == "crisp" and name == CLEAN:
-                network = Crisp(network, Network(find_model(CRISP), device, threads, runtime))
+                crisp = Network(find_model(CRISP), device, threads, runtime, callers)
+                network = Crisp(network, crisp)
             return Ensemble(network) if ensemble else network
 
         if model != AUTO:
