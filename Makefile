@@ -43,6 +43,7 @@ docs: $(VENV)/.installed-dev
 	$(BIN)/python scripts/api_reference.py
 
 quality: $(VENV)/.installed-quality
+	mkdir -p out
 	for model in lanczos detail-transfer ssen; do \
 	  for reference in given none shuffled; do \
 	    $(BIN)/refsr evaluate benchmarks/validation.csv --root $(DATA)/pairs \

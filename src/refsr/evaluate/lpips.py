@@ -32,8 +32,8 @@ PROTOCOL = (
 def load_lpips() -> Distance:
     """A function of two RGB images (HWC, uint8) and the border to leave out (px) to their LPIPS.
 
-    It is symmetric, 0 for equal images (rounding leaves 1e-15), and raises ValueError where shapes or types differ or
-    nothing is left inside the border. Each new size is compiled first, in about a second.
+    It is symmetric, 0 for equal images (rounding leaves 1e-15), and raises ValueError where shapes
+    or types differ or nothing is left inside the border. A new size is compiled first: a second.
 
     Raises DataError where the extra is not installed.
     """
