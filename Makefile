@@ -42,12 +42,13 @@ bench: $(VENV)/.installed-dev
 docs: $(VENV)/.installed-dev
 	$(BIN)/python scripts/api_reference.py
 
-quality: $(VENV)/.installed-demo
+quality: $(VENV)/.installed-quality
+	mkdir -p out
 	for model in lanczos detail-transfer ssen; do \
 	  for reference in given none shuffled; do \
 	    $(BIN)/refsr evaluate benchmarks/validation.csv --root $(DATA)/pairs \
-	      --model $$model --reference $$reference --json out/quality_$${model}_$$reference.json \
-	      || exit 1; \
+	      --model $$model --reference $$reference --lpips \
+	      --json out/quality_$${model}_$$reference.json || exit 1; \
 	  done; \
 	done
 
@@ -67,6 +68,10 @@ $(VENV)/.installed-demo: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) -e '.[train,web,openvino,dev]'
 	@touch $@ $(VENV)/.installed-demo
+
+$(VENV)/.installed-quality: $(VENV)/.installed-demo
+	$(INSTALL) -e '.[demo,lpips]'
+	@touch $@
 
 $(VENV)/.installed-cluster: $(VENV)/.installed-dev
 	$(INSTALL) -e '.[train,dev,bulk]'

@@ -34,7 +34,12 @@ COLUMNS = (
     ("refsr, foreign", "ssen", "shuffled"),
     ("refsr, given", "ssen", "given"),
 )
-MEASURES = (("psnr", "PSNR, dB", 2), ("ssim", "SSIM", 4), ("haarpsi", "HaarPSI", 4))
+MEASURES = (
+    ("psnr", "PSNR, dB", 2),
+    ("ssim", "SSIM", 4),
+    ("haarpsi", "HaarPSI", 4),
+    ("lpips", "LPIPS: lower is better", 4),  # where `refsr evaluate --lpips` measured it
+)
 SIDE, EDGE = 420, 48  # of the plot, in pixels: the square, and around it
 MOST = 8  # dB: the end of the axes
 WORST = 10
@@ -152,9 +157,12 @@ def main() -> None:
         "",
         f"LR: {protocol['lr']}. Measured on {protocol['channel']}, border {protocol['border']} px.",
         f"HaarPSI: {protocol['haarpsi']}. Foreign: each photo gets another pair's reference.",
+        *([f"LPIPS: {protocol['lpips']}."] if "lpips" in protocol else []),
         "",
     ]
     for measure, title, digits in MEASURES:
+        if any(measure not in row for rows in runs.values() for row in rows):
+            continue
         lines += [f"## {title}", "", *table(measure, digits, runs), ""]
     least = min(row["psnr"] - alone["psnr"] for alone, row in zip(none, given, strict=True))
     lines += [

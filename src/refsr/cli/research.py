@@ -21,6 +21,7 @@ def evaluate(
     jpeg: int | None = None,
     look: Literal["true", "crisp"] = "true",
     ensemble: bool = False,
+    lpips: bool = False,
     limit: int | None = None,
     json: Path | None = None,
     sheets: Path | None = None,
@@ -40,6 +41,8 @@ def evaluate(
         jpeg: Make the small photo a JPEG file of this quality, 1 to 100.
         look: As of upscale.
         ensemble: As of upscale.
+        lpips: LPIPS, too: how far result and bicubic look from the truth, by a trained network;
+            lower is better. 2 s a megapixel; needs pip install 'refsr[lpips]'.
         limit: Only the first so many rows.
         json: Write every number to this file.
         sheets: A folder for a picture of every row: reference, bicubic, result, truth, errors. By
@@ -56,7 +59,7 @@ def evaluate(
         check_writable(json)
     jobs = load_jobs(target, root)[:limit]
     choices: dict[str, Any] = {"model": model, "look": look, "ensemble": ensemble}
-    choices |= {"max_side": max_side, "jpeg": jpeg, "sheets": sheets}
+    choices |= {"max_side": max_side, "jpeg": jpeg, "lpips": lpips, "sheets": sheets}
     with progress_bar(f"{model}, {reference}", quiet) as progress:
         if reference == "all":
             result = compare_references(jobs, progress=progress, **choices)

@@ -28,6 +28,7 @@ def compare_references(
     jpeg: int | None = None,
     look: Look = "true",
     ensemble: bool = False,
+    lpips: bool = False,
     sheets: Path | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
@@ -61,6 +62,7 @@ def compare_references(
                 jpeg=jpeg,
                 look=look,
                 ensemble=ensemble,
+                lpips=lpips,
                 sheets=None if sheets is None else sheets / mode,
                 progress=report,
             )
@@ -80,8 +82,8 @@ def compare_references(
     }
 
 
-def comparison_rows(comparison: dict[str, Any]) -> list[dict[str, Any]]:
-    """A row for each kind of pair: kind, pairs, bicubic, and the mean PSNR (dB) by mode."""
+def comparison_rows(comparison: dict[str, Any], metric: str = "psnr") -> list[dict[str, Any]]:
+    """A row for each kind of pair: kind, pairs, bicubic, and the mean by mode (PSNR: in dB)."""
     results: dict[str, dict[str, Any]] = comparison["results"]
     means = {mode: result["mean"] for mode, result in results.items()}
     first = next(iter(means.values()))
@@ -89,27 +91,38 @@ def comparison_rows(comparison: dict[str, Any]) -> list[dict[str, Any]]:
         {
             "kind": kind,
             "pairs": mean["pairs"],
-            "bicubic": mean["bicubic_psnr"],
-            **{mode: by_kind[kind]["psnr"] for mode, by_kind in means.items()},
+            "bicubic": mean[f"bicubic_{metric}"],
+            **{mode: by_kind[kind][metric] for mode, by_kind in means.items()},
         }
         for kind, mean in first.items()
     ]
 
 
-def render_comparison(comparison: dict[str, Any]) -> str:
-    """The comparison as an aligned plain-text table with its protocol: PSNR in dB."""
+def table(comparison: dict[str, Any], metric: str, digits: int) -> list[str]:
+    """The means of one metric by kind and mode as an aligned plain-text table."""
     modes = list(comparison["results"])
-    head = ["kind", "pairs", "bicubic", *modes]
     lines = [
-        [row["kind"], f"{row['pairs']}", *(f"{row[name]:.2f}" for name in ("bicubic", *modes))]
-        for row in comparison_rows(comparison)
+        [
+            row["kind"],
+            f"{row['pairs']}",
+            *(f"{row[name]:.{digits}f}" for name in ("bicubic", *modes)),
+        ]
+        for row in comparison_rows(comparison, metric)
     ]
-    table = aligned(head, lines)
+    return aligned(["kind", "pairs", "bicubic", *modes], lines)
+
+
+def render_comparison(comparison: dict[str, Any]) -> str:
+    """The comparison as plain text with its protocol: PSNR, and LPIPS where it was measured."""
     protocol = next(iter(comparison["results"].values()))["protocol"]
+    learned: list[str] = []
+    if "lpips" in protocol:
+        learned = ["", f"LPIPS: {protocol['lpips']}", *table(comparison, "lpips", 4), ""]
     return "\n".join(
         [
             f"model {comparison['model']}, PSNR in dB by what it gets as reference",
-            *table,
+            *table(comparison, "psnr", 2),
+            *learned,
             *(f"{mode}: {sentence}" for mode, sentence in comparison["modes"].items()),
             *(f"{mode} is left out: {why}" for mode, why in comparison["left_out"].items()),
             f"x{protocol['scale']}, {protocol['channel']}; border {protocol['border']} px; "

@@ -15,6 +15,7 @@ from PIL import Image
 from refsr.atomic import make_folder
 from refsr.data.layouts import scene_of
 from refsr.errors import DataError
+from refsr.evaluate import lpips as learned
 from refsr.evaluate import perceptual
 from refsr.evaluate.metrics import SSIM_WINDOW, psnr, ssim
 from refsr.evaluate.pairs import Job
@@ -42,6 +43,7 @@ METRICS = (
     *("psnr", "ssim", "haarpsi", "detail"),
     *("bicubic_psnr", "bicubic_ssim", "bicubic_haarpsi", "bicubic_detail", "seconds"),
 )
+ON_REQUEST = ("lpips", "bicubic_lpips")  # metrics of an evaluation that was asked for them
 
 Pixels = NDArray[np.uint8]  # HWC RGB
 Small = Pixels | bytes  # the small photo: its pixels, or a JPEG file of them
@@ -57,6 +59,7 @@ def evaluate(
     jpeg: int | None = None,
     look: Look = "true",
     ensemble: bool = False,
+    lpips: bool = False,
     sheets: Path | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
@@ -65,16 +68,18 @@ def evaluate(
     ``model``: bicubic, lanczos, or what ``Upscaler.load`` takes. ``reference``: what the model gets
     beside the photo. ``max_side``: photos and references are first shrunk to this long side (px).
     ``jpeg``: the shrunk photo is a JPEG file of this quality, 1 to 100, as libjpeg counts.
-    ``look``, ``ensemble``: as for ``Upscaler.load``. ``sheets``: a folder, made if
-    missing, for a picture of every row (``refsr.evaluate.sheets``). ``progress`` is called with the
-    finished share, 0..1.
+    ``look``, ``ensemble``: as for ``Upscaler.load``. ``lpips``: measure LPIPS, too, which needs the
+    extra `lpips`. ``sheets``: a folder, made if missing, for a picture of every row
+    (``refsr.evaluate.sheets``). ``progress`` is called with the finished share, 0..1.
 
     Returns {"protocol", "model", "look", "ensemble", "reference", "rows", "mean"}: a row for each
-    job with input, reference, kind and METRICS (``measured``, and of bicubic); the mean by kind, of
-    "all", and of the "matching" rows where some rows are irrelevant. It is ready for JSON.
+    job with input, reference, kind and METRICS (``measured``, and of bicubic), with ``lpips`` also
+    ON_REQUEST; the mean by kind, of "all", and of the "matching" rows where some rows are
+    irrelevant. It is ready for JSON.
 
-    Raises DataError for jobs that cannot be run as asked, PhotoError for a photo that cannot be
-    read or a sheet that cannot be written, ModelError for a model that cannot be loaded.
+    Raises DataError for jobs that cannot be run as asked or a missing extra, PhotoError for a photo
+    that cannot be read or a sheet that cannot be written, ModelError for a model that cannot be
+    loaded.
     """
     if not jobs:
         raise DataError("There are no pairs to evaluate.")
@@ -88,6 +93,7 @@ def evaluate(
     given = shuffled(jobs) if reference == "shuffled" else [job.references for job in jobs]
     if sheets is not None:
         make_folder(sheets)
+    distance = learned.load_lpips() if lpips else None
     method = load_method(model, look, ensemble)
     rows: list[dict[str, Any]] = []
     for index, (job, paths) in enumerate(zip(jobs, given, strict=True)):
@@ -100,14 +106,15 @@ def evaluate(
         started = time.perf_counter()
         sr = method(small, references)
         seconds = time.perf_counter() - started
+        of_bicubic = measured(bicubic, hr, distance)
         used = [job.shown(path) for path in paths] if reference in ("given", "shuffled") else []
         rows.append(
             {
                 "input": job.shown(job.input),
                 "reference": ";".join(used),
                 "kind": job.kind,
-                **measured(sr, hr),
-                **{f"bicubic_{name}": value for name, value in measured(bicubic, hr).items()},
+                **measured(sr, hr, distance),
+                **{f"bicubic_{name}": value for name, value in of_bicubic.items()},
                 "seconds": seconds,
             }
         )
@@ -118,7 +125,7 @@ def evaluate(
         if progress:
             progress((index + 1) / len(jobs))
     return {
-        "protocol": describe_protocol(max_side, reference, jpeg),
+        "protocol": describe_protocol(max_side, reference, jpeg, lpips),
         "model": model,
         "look": look,
         "ensemble": ensemble,
@@ -128,20 +135,24 @@ def evaluate(
     }
 
 
-def measured(sr: Pixels, hr: Pixels) -> dict[str, float]:
-    """How near a result (HWC, uint8) comes to the truth: PSNR in dB, SSIM, HaarPSI, fine detail."""
-    return {
+def measured(sr: Pixels, hr: Pixels, distance: learned.Distance | None = None) -> dict[str, float]:
+    """How near a result (HWC, uint8) comes to the truth: PSNR in dB, SSIM, HaarPSI, fine detail.
+
+    With ``distance`` (``load_lpips``) also LPIPS.
+    """
+    values = {
         "psnr": min(psnr(sr, hr, BORDER), EQUAL),
         "ssim": ssim(sr, hr, BORDER),
         "haarpsi": perceptual.haarpsi(sr, hr, BORDER),
         "detail": perceptual.detail_share(sr, hr, BORDER),
     }
+    return values if distance is None else {**values, "lpips": distance(sr, hr, BORDER)}
 
 
 def describe_protocol(
-    max_side: int | None, reference: ReferenceMode, jpeg: int | None = None
+    max_side: int | None, reference: ReferenceMode, jpeg: int | None = None, lpips: bool = False
 ) -> dict[str, Any]:
-    """Every choice on which the numbers depend."""
+    """Every choice on which the numbers depend; "lpips" only where that is measured."""
     from refsr import __version__
 
     packed = "" if jpeg is None else f", then JPEG of quality {jpeg} (4:2:0)"
@@ -160,6 +171,7 @@ def describe_protocol(
         "ssim": "11x11 Gaussian of sigma 1.5, windows wholly inside, K1 0.01, K2 0.03, L 255",
         "haarpsi": "Reisenhofer et al. 2018, of RGB: how it looks beside the truth, 0 to 1",
         "detail": "root of the energy of luma that shrinking by four loses, over the truth's",
+        **({"lpips": learned.PROTOCOL} if lpips else {}),
         "mean": "of the rows' values",
         "references": MODE_SENTENCES[reference],
         "reference_size": "as it is" if max_side is None else f"long side at most {max_side} px",
@@ -280,9 +292,10 @@ def mean_by_kind(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
     if IRRELEVANT in groups and len(groups) > 1:
         groups["matching"] = [row for row in rows if row["kind"] != IRRELEVANT]
     groups["all"] = list(rows)
+    metrics = [name for name in (*METRICS, *ON_REQUEST) if name in rows[0]]
     mean: dict[str, dict[str, float]] = {}
     for name, group in groups.items():
-        values = {metric: float(np.mean([row[metric] for row in group])) for metric in METRICS}
+        values = {metric: float(np.mean([row[metric] for row in group])) for metric in metrics}
         gain = {
             "gain_psnr": values["psnr"] - values["bicubic_psnr"],
             "gain_ssim": values["ssim"] - values["bicubic_ssim"],
@@ -305,9 +318,12 @@ def aligned(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
 
 def render_table(result: dict[str, Any]) -> str:
     """The means of an evaluation as an aligned plain-text table, its protocol in the last lines."""
+    protocol = result["protocol"]
+    with_lpips = "lpips" in protocol
     head = (
-        *("kind", "pairs", "bicubic", "PSNR", "gain dB", "SSIM", "gain"),
-        *("HaarPSI", "gain", "detail", "s/pair"),
+        *("kind", "pairs", "bicubic", "PSNR", "gain dB", "SSIM", "gain", "HaarPSI", "gain"),
+        *(("LPIPS", "bicubic's") if with_lpips else ()),
+        *("detail", "s/pair"),
     )
     lines = [
         (
@@ -320,13 +336,13 @@ def render_table(result: dict[str, Any]) -> str:
             f"{mean['gain_ssim']:+.4f}",
             f"{mean['haarpsi']:.4f}",
             f"{mean['haarpsi'] - mean['bicubic_haarpsi']:+.4f}",
+            *([f"{mean[name]:.4f}" for name in ON_REQUEST] if with_lpips else ()),
             f"{mean['detail']:.2f}",
             f"{mean['seconds']:.2f}",
         )
         for kind, mean in result["mean"].items()
     ]
     table = aligned(head, lines)
-    protocol = result["protocol"]
     side = protocol["max_side"] or "any"
     return "\n".join(
         [
@@ -336,5 +352,6 @@ def render_table(result: dict[str, Any]) -> str:
             f"long side {side}",
             f"LR: {protocol['lr']}",
             "HaarPSI: perceptual similarity; detail: fine detail as a share of the truth's",
+            *([f"LPIPS: {protocol['lpips']}"] if with_lpips else ()),
         ]
     )
