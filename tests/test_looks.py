@@ -26,6 +26,7 @@ class Known:
     slope: float = 0.0  # makes the answer depend on the direction
     model: Model = MODEL
     provider: str = "known"
+    program_bytes: int = 0
     passes: int = 1
     notes: list[str] = field(default_factory=list)
     released: list[bool] = field(default_factory=list)

@@ -496,7 +496,7 @@ def test_what_the_runtime_raises_becomes_an_error_of_ours() -> None:
     upscaler = Upscaler.load(threads=1)
 
     class Broken:
-        provider = "none that works"
+        provider, program_bytes = "none that works", 0
         message = "node failed"
 
         def run(self, *_: object) -> None:

@@ -33,6 +33,11 @@ class TileNetwork(Protocol):
         ...
 
     @property
+    def program_bytes(self) -> int:
+        """Memory that is taken beside the tiles, more than ONNX Runtime takes."""
+        ...
+
+    @property
     def passes(self) -> int:
         """How many times a network computes for one tile."""
         ...
@@ -59,6 +64,7 @@ class Crisp:
     def __init__(self, true: TileNetwork, crisp: TileNetwork) -> None:
         self.true, self.crisp = true, crisp
         self.model, self.provider = true.model, true.provider
+        self.program_bytes = true.program_bytes + crisp.program_bytes
         self.passes = true.passes + crisp.passes
         self.notes = [*true.notes, *crisp.notes]
 
@@ -87,6 +93,7 @@ class Ensemble:
     def __init__(self, network: TileNetwork) -> None:
         self.network, self.model, self.provider = network, network.model, network.provider
         self.passes, self.notes = len(VIEWS) * network.passes, network.notes
+        self.program_bytes = network.program_bytes
 
     def probe(self) -> tuple[float, float]:
         """As of ``Network.probe``: one view's memory, the time of all."""

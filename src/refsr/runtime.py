@@ -24,17 +24,10 @@ from refsr.weights import Model
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Runtime = Literal["auto", "onnx", "openvino", "torch"]
 PROBE = 64  # LR pixels a side of the tile that memory and speed are measured with
-# Bytes that a runtime takes beside its tiles, more than ONNX Runtime does.
-PROGRAM_BYTES = {"openvino": 120_000_000, "torch": 300_000_000}
 BF16_FLAGS = {"avx512_bf16", "amx_bf16"}  # what Linux calls a processor's bfloat16 units
 PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "torch"}
 
 Image = NDArray[np.float32]
-
-
-def program_bytes(provider: str) -> int:
-    """Of PROGRAM_BYTES, by the words for a report (``Network.provider``)."""
-    return PROGRAM_BYTES.get(provider.split(",")[0], 0)
 
 
 class Session(Protocol):
@@ -42,6 +35,7 @@ class Session(Protocol):
 
     provider: str  # what runs it, in words for the report
     least_bytes: int  # of memory per LR pixel, counted on whatever a small tile took
+    program_bytes: int  # of memory beside the tiles, more than ONNX Runtime takes
 
     def run(self, lr: Image, ref: Image, validity: Image, release: bool) -> tuple[Image, Image]:
         """sr (1, 3, 4H, 4W) and gate (1, 1, 4H, 4W) of one tile, float32.
@@ -91,6 +85,11 @@ class Network:
     def provider(self) -> str:
         """What runs the model, in words for the report."""
         return self.session.provider
+
+    @property
+    def program_bytes(self) -> int:
+        """Memory that the runtime takes beside the tiles, more than ONNX Runtime does."""
+        return self.session.program_bytes
 
     def probe(self) -> tuple[float, float]:
         """Bytes of memory and seconds that one LR pixel takes here, by running one small tile."""

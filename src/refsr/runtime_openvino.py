@@ -26,6 +26,7 @@ class OpenVinoSession:
     """A model in OpenVINO; see ``refsr.runtime.Session``."""
 
     least_bytes = 8_000
+    program_bytes = 120_000_000
 
     def __init__(
         self,

@@ -21,6 +21,7 @@ class TorchSession:
     """A model in torch; see ``refsr.runtime.Session``."""
 
     least_bytes = 7_000
+    program_bytes = 300_000_000
 
     def __init__(self, model: Model, device: str, threads: int) -> None:
         """``threads`` holds for the whole process. Raises ModelError where it does not load."""

@@ -40,7 +40,7 @@ from refsr.reference_set import (
 from refsr.registration import Reference
 from refsr.report import build_report
 from refsr.resize import SCALE, imresize
-from refsr.runtime import Device, Network, Runtime, program_bytes
+from refsr.runtime import Device, Network, Runtime
 from refsr.tiling import Tile, cut, whole
 from refsr.weights import AUTO, CLEAN, CRISP, DAMAGED, DETAIL_TRANSFER, find_model
 
@@ -214,7 +214,7 @@ class Upscaler:
             if used is not reference.prepared
         ]
         others += [one.photo.pixels.nbytes for one in references if one.photo.bits == 16]
-        others += [program_bytes(self.network.provider)] if self.network else []
+        others += [self.network.program_bytes] if self.network else []
         pixel_bytes = channels * photo.pixels.itemsize
         return Job(photo.height, photo.width, pixel_bytes, scale, prepared, sum(others))
 
