@@ -44,12 +44,10 @@ docs: $(VENV)/.installed-dev
 
 quality: $(VENV)/.installed-quality
 	mkdir -p out
-	for model in lanczos detail-transfer ssen; do \
-	  for reference in given none shuffled; do \
-	    $(BIN)/refsr evaluate benchmarks/validation.csv --root $(DATA)/pairs \
-	      --model $$model --reference $$reference --lpips \
-	      --json out/quality_$${model}_$$reference.json || exit 1; \
-	  done; \
+	for run in lanczos:none detail-transfer:given ssen:none ssen:shuffled ssen:given; do \
+	  $(BIN)/refsr evaluate benchmarks/validation.csv --root $(DATA)/pairs --lpips \
+	    --model $${run%:*} --reference $${run#*:} --json out/quality_$${run%:*}_$${run#*:}.json \
+	    || exit 1; \
 	done
 
 clean:
