@@ -92,9 +92,12 @@ def test_a_configuration_is_read_with_its_folders(tmp_path: Path) -> None:
     assert isinstance(config.train.learning_rate, float)
 
 
-@pytest.mark.parametrize("name", ["small", "gpu"])
-def test_the_repositorys_configurations_fit(name: str) -> None:
-    config = load_config(Path(__file__).parents[1] / "configs" / f"{name}.toml")
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=[path.stem for path in CONFIGS])
+def test_the_repositorys_configurations_fit(path: Path) -> None:
+    config = load_config(path)
     assert config.data.patch % (4 * config.model.multiple) == 0
 
 
