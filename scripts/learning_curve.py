@@ -2,9 +2,9 @@
 
     python scripts/learning_curve.py
 
-Reads the logs of the runs of record in docs/training; ssen-large was not shipped. Runs that went on from another's end are
-drawn one after the other. Set5 without a reference is measured on the whole photos; the held-out
-pairs on crops of 384 pixels, so their numbers are not those of the README's tables.
+Reads the logs of the runs of record in docs/training; ssen-large was not shipped. Runs that went on
+from another's end are drawn one after the other. Set5 without a reference is measured on the whole
+photos; the held-out pairs on crops of 384 pixels, so their numbers are not those of the README.
 """
 
 from __future__ import annotations
