@@ -11,10 +11,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from networks import TINY
 from refsr.data.layouts import Pair
 from refsr.errors import DataError
 from refsr.model.checkpoint import load_weights
-from refsr.model.ssen import SSENConfig
 from refsr.resize import imresize
 from refsr.train.config import DataConfig, RunConfig, TrainConfig, load_config
 from refsr.train.data import Patches
@@ -23,14 +23,8 @@ from refsr.train.loop import train
 from refsr.train.validation import Validation
 
 Pixels = NDArray[np.uint8]
-TINY = SSENConfig(
-    channels=8,
-    feature_blocks=1,
-    reconstruction_blocks=1,
-    deform_layers=1,
-    offset_channels=8,
-    attention_window=40,  # a patch of the paper's, 160, is one window
-)
+# A patch of the paper's, 160, is one window.
+PAPERS = dataclasses.replace(TINY, attention_window=40)
 
 
 @pytest.fixture
@@ -211,7 +205,7 @@ def run_config(data: DataConfig, out: Path) -> RunConfig:
     schedule = TrainConfig(
         steps=3, batch=2, threads=1, bf16=False, warmup=2, validate_every=100, learning_rate=1e-3
     )
-    return RunConfig(out=str(out), model=TINY, data=data, train=schedule)
+    return RunConfig(out=str(out), model=PAPERS, data=data, train=schedule)
 
 
 def train_on(folder: Path, out: Path) -> set[str]:

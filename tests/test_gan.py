@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from networks import TINY
 from refsr.errors import DataError, ModelError
 from refsr.model.checkpoint import load_weights
 from refsr.model.discriminator import PatchDiscriminator
-from refsr.model.ssen import SSENConfig
 from refsr.train.adversary import Adversary
 from refsr.train.config import AdversarialConfig, DataConfig, RunConfig, TrainConfig
 from refsr.train.data import Patches
@@ -26,14 +26,6 @@ from refsr.train.distributed import Ranks
 from refsr.train.loop import check, train
 from refsr.train.trainer import Trainer
 
-TINY = SSENConfig(
-    channels=8,
-    feature_blocks=1,
-    reconstruction_blocks=1,
-    deform_layers=1,
-    offset_channels=8,
-    attention_window=8,
-)
 SMALL = AdversarialConfig(weight=3e-3, warmup=1, channels=4)
 OBJECTIVES = pytest.mark.parametrize("objective", ["wgan-gp", "vanilla"])
 Pixels = NDArray[np.uint8]

@@ -406,21 +406,13 @@ def reproduce_claims() -> tuple[tuple[str, str, str], ...]:
 def test_one_run_of_the_ablation(ablate: ModuleType, natural: Pixels, tmp_path: Path) -> None:
     import dataclasses
 
-    from refsr.model.ssen import SSENConfig
+    from networks import TINY
     from refsr.train.config import DataConfig, RunConfig, TrainConfig
 
     (tmp_path / "photos").mkdir()
     Image.fromarray(natural).save(tmp_path / "photos" / "a.png")
     data = DataConfig(photos=(str(tmp_path / "photos"),), real=0.0, simulated=0.9, patch=32)
-    model = SSENConfig(
-        channels=8,
-        feature_blocks=1,
-        reconstruction_blocks=1,
-        deform_layers=1,
-        offset_channels=8,
-        attention_window=8,
-        hr_transfer=False,
-    )
+    model = dataclasses.replace(TINY, hr_transfer=False)
     train = TrainConfig(steps=2, batch=2, threads=1, warmup=1, optimizer="muon")
     config = RunConfig(str(tmp_path / "run"), model, data, train)
     patches = ablate.DisplacedPatches(data, 1)
