@@ -6,7 +6,6 @@ one would have seen, bit for bit, whatever the number of threads.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from refsr.atomic import atomic_file
 from refsr.errors import DataError
 from refsr.photo import load_photo
 from refsr.registration import aligned_reference, prepare_reference, register
@@ -84,12 +84,10 @@ def cached_pairs(folders: list[Path], config: DataConfig) -> list[Sample]:
             if not kept.exists():
                 hr = load_hr(first, config.max_side)
                 sample = register_pair(hr, load_photo(second).as_uint8())
-                unfinished = kept.with_suffix(f".{os.getpid()}.tmp")  # others may be at it, too
-                with unfinished.open("wb") as file:
+                with atomic_file(kept) as file:  # others may be at it, too
                     if sample is not None:
                         named: dict[str, Any] = dict(sample.parts())
                         np.savez(file, **named)
-                unfinished.replace(kept)
             if kept.stat().st_size:
                 with np.load(kept) as arrays:
                     samples.append(Sample(**{key: arrays[key] for key in arrays.files}))

@@ -8,12 +8,12 @@ which are not registered; the network does all the searching.
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from refsr.atomic import atomic_file
 from refsr.data import layouts
 from refsr.errors import DataError, RefsrError
 from refsr.photo import load_photo
@@ -81,10 +81,8 @@ def mapped_photo_pair(path: Path, max_side: int, cache: Path) -> tuple[Image, Im
     files = [cache / f"{name}.{part}.npy" for part in ("lr", "hr")]
     if not all(file.exists() for file in files):
         for file, pixels in zip(files, load_photo_pair(path, max_side), strict=True):
-            partial = file.with_suffix(f".{os.getpid()}.tmp")  # other processes may be at it, too
-            with partial.open("wb") as out:
+            with atomic_file(file) as out:  # other processes may be at it, too
                 np.save(out, pixels)
-            partial.replace(file)
     lr, hr = (np.asarray(np.load(file, mmap_mode="r")) for file in files)
     return lr, hr
 
