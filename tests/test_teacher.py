@@ -12,13 +12,14 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from networks import TINY
 from refsr.errors import DataError, ModelError
 from refsr.evaluate.metrics import psnr
 from refsr.model.grow import grown
-from refsr.model.ssen import SSEN, SSENConfig
+from refsr.model.ssen import SSEN
 from refsr.resize import imresize
 from refsr.runtime import Network
-from refsr.train.config import DataConfig, RunConfig, TrainConfig, load_config
+from refsr.train.config import AdversarialConfig, DataConfig, RunConfig, TrainConfig, load_config
 from refsr.train.data import Patches, stack
 from refsr.train.datasets import Sample, blank
 from refsr.train.loop import train
@@ -26,14 +27,6 @@ from refsr.train.teacher import Teacher
 from refsr.train.trainer import Trainer
 from refsr.weights import find_model
 
-TINY = SSENConfig(
-    channels=8,
-    feature_blocks=1,
-    reconstruction_blocks=1,
-    deform_layers=1,
-    offset_channels=8,
-    attention_window=8,
-)
 Pixels = NDArray[np.uint8]
 
 
@@ -138,6 +131,14 @@ def test_the_loss_is_shared_between_truth_and_teacher(
     assert trainer.train_step(batch) == pytest.approx((1 - share) * truth + share * taught)
     assert trainer.terms["truth"] == pytest.approx(truth)
     assert trainer.terms["taught"] == pytest.approx(taught) != truth
+
+
+def test_the_teachers_terms_stand_beside_the_adversarys(natural: Pixels, tmp_path: Path) -> None:
+    config = taught_config(tmp_path, natural)
+    config = dataclasses.replace(config, adversarial=AdversarialConfig(weight=1e-3, channels=4))
+    trainer = Trainer(config)
+    trainer.train_step(stack([Patches(config.data, 1).sample(0, index) for index in range(2)]))
+    assert {"truth", "taught", "reconstruction", "adversarial"} < set(trainer.terms)
 
 
 def test_a_run_with_a_teacher_trains(natural: Pixels, tmp_path: Path) -> None:

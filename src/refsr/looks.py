@@ -64,7 +64,7 @@ class Crisp:
     def __init__(self, true: TileNetwork, crisp: TileNetwork) -> None:
         self.true, self.crisp = true, crisp
         self.model, self.provider = true.model, true.provider
-        self.program_bytes = true.program_bytes + crisp.program_bytes
+        self.program_bytes = true.program_bytes  # the same runtime: it is there once
         self.passes = true.passes + crisp.passes
         self.notes = [*true.notes, *crisp.notes]
 

@@ -107,7 +107,7 @@ class Upscaler:
         ``max_memory``: what the whole program should keep to, in bytes or in words such as "2GB";
         "auto" is half of the free memory, at most 1.5 GB. ``max_pixels``: the largest photo that is
         opened. ``look``: "true", or "crisp", sharper where a reference supports it, in twice the
-        time. ``ensemble``: each tile is looked at in eight ways, turned and mirrored: 0.1 to 0.2 dB
+        time. ``ensemble``: each tile is looked at in eight ways, turned and mirrored: about 0.1 dB
         better, eight times slower. ``cache``: a folder in which the features of reference files
         are kept for the next time; results are the same, bit by bit. Raises ModelError, and
         DataError where ``max_memory`` is no amount or the model has no such look.

@@ -2,19 +2,19 @@
 
 The truth holds detail that nobody can foretell from the small photo. To a gradient that is noise,
 and small batches are full of it. The mean over a model's eight views (its self-ensemble) has none,
-and is nearer to the truth than any one view: a network learns from it in a tenth of the steps, and
-may well become better than the teacher's single view (docs/DECISIONS.md has the numbers).
+and is nearer to the truth than any one view: from it a network learns at a learning rate at which
+it only loses against the truth alone (docs/DECISIONS.md has the numbers).
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from refsr.atomic import atomic_file
 from refsr.back_projection import back_project
 from refsr.looks import Ensemble, TileNetwork
 from refsr.runtime import Network
@@ -43,10 +43,9 @@ class Teacher:
         kept = self.cache / f"soft-{self.mark}-{digest.hexdigest()[:20]}.npy"
         if not kept.exists():
             self.cache.mkdir(parents=True, exist_ok=True)
-            unfinished = kept.with_suffix(f".{os.getpid()}.tmp")  # others may be at it, too
-            with unfinished.open("wb") as file:
-                np.save(file, self.target(sample))
-            unfinished.replace(kept)
+            target = self.target(sample)
+            with atomic_file(kept) as file:  # others may be at it, too
+                np.save(file, target)
         return replace(sample, soft=np.asarray(np.load(kept, mmap_mode="r")))
 
     def target(self, sample: Sample) -> Image:

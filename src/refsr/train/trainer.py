@@ -38,6 +38,15 @@ def quick_bf16(device: torch.device) -> bool:
     return any(supported() for supported in known)
 
 
+def started(start: str, config: SSENConfig) -> SSEN:
+    """The network of the weights to start from, grown where needed. Raises ModelError."""
+    model = load_weights(Path(start))[0]
+    try:
+        return grown(model, config)
+    except ModelError as error:
+        raise ModelError(f"Training cannot start from {start}. {error}") from error
+
+
 class Trainer:
     """State of a run and the step that changes it; the same in every process of the run."""
 
@@ -49,9 +58,7 @@ class Trainer:
         self.ranks = ranks
         self.terms: dict[str, float] = {}  # of the last step's loss, over the whole batch
         self.device = torch.device("cuda", ranks.local) if torch.cuda.is_available() else CPU
-        model = SSEN(config.model)
-        if t.start:
-            model = grown(load_weights(Path(t.start))[0], config.model)
+        model = started(t.start, config.model) if t.start else SSEN(config.model)
         self.model = model.to(self.device).train()
         self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # stubs
         self.ema = copy.deepcopy(self.model).eval().requires_grad_(False)
@@ -83,7 +90,7 @@ class Trainer:
             terms["truth"], terms["taught"] = float(loss.detach()), float(taught.detach())
             loss = (1.0 - t.distillation) * loss + t.distillation * taught
         if self.adversary is not None:
-            terms = self.adversary.learn(batch["hr"], sr, self.step, self.ranks)
+            terms |= self.adversary.learn(batch["hr"], sr, self.step, self.ranks)
             terms["reconstruction"] = float(loss.detach())
             adversarial = self.adversary.term(sr)
             terms["adversarial"] = float(adversarial.detach())
