@@ -207,12 +207,32 @@ class SSEN(nn.Module):
     def forward(
         self,
         lr: Tensor,  # (B, 3, H, W) RGB 0..1; H, W multiples of config.multiple
-        ref: Tensor,  # (B, 3, 4H, 4W) RGB 0..1, in the photo's frame and colours
-        validity: Tensor,  # (B, 1, 4H, 4W) 0..1, where the reference may be trusted to lie right
+        ref: Tensor | None,  # (B, 3, 4H, 4W) RGB 0..1, in the photo's frame and colours
+        validity: Tensor | None,  # (B, 1, 4H, 4W) 0..1, where the reference may be trusted
     ) -> tuple[Tensor, Tensor]:
-        """Returns the SR photo (B, 3, 4H, 4W) and the gate (B, 1, 4H, 4W): HR detail borrowed."""
+        """Returns the SR photo (B, 3, 4H, 4W) and the gate (B, 1, 4H, 4W): HR detail borrowed.
+
+        Without ``ref`` and ``validity`` the reference path is left out: the photo's own features
+        take the aligned reference's place, H and W may be any, and the gate is zero.
+        """
+        if ref is None or validity is None:
+            return self.without_reference(lr)
         sr, gate, _ = self.explain(lr, ref, validity)
         return sr, gate
+
+    def without_reference(self, lr: Tensor) -> tuple[Tensor, Tensor]:
+        """What ``forward`` gives without a reference: half the multiplications."""
+        with torch.autocast(lr.device.type, enabled=False):
+            base = self.bicubic(lr)
+        lr_feat = self.extract(self.lr_in(lr - 0.5))
+        out = self.reconstruction(lr_feat, lr_feat)
+        return base + out[:, :3], torch.zeros_like(out[:, 3:])
+
+    def reconstruction(self, lr_feat: Tensor, aligned_feat: Tensor) -> Tensor:
+        """From features (B, C, H, W) to residual and gate logit (B, 4, 4H, 4W), float32."""
+        feat = self.fuse(torch.cat([lr_feat, aligned_feat], 1))
+        feat = self.reconstruct(feat) + lr_feat
+        return self.out(F.leaky_relu(F.pixel_shuffle(self.shuffle(feat), SCALE), 0.1)).float()
 
     def explain(
         self, lr: Tensor, ref: Tensor, validity: Tensor
@@ -234,10 +254,7 @@ class SSEN(nn.Module):
             offset, modulation = estimate(lr_feat, aligned_feat)
             samples.append((offset, modulation))
             aligned_feat = aligned_feat + deform(aligned_feat, offset, modulation)
-        feat = self.fuse(torch.cat([lr_feat, aligned_feat], 1))
-        feat = self.reconstruct(feat) + lr_feat
-        out = self.out(F.leaky_relu(F.pixel_shuffle(self.shuffle(feat), SCALE), 0.1)).float()
-        residual, logit = out.split([3, 1], 1)
+        residual, logit = self.reconstruction(lr_feat, aligned_feat).split([3, 1], 1)
         if not self.config.hr_transfer:
             return base + residual, torch.zeros_like(logit), samples
         gate = torch.sigmoid(logit + CLOSED) * validity

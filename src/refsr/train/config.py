@@ -31,6 +31,7 @@ class DataConfig:
     foreign: float = 0.08  # share of references that show something else; the rest is blank
     unregistered: float = 0.0  # share of patch_pairs as they lie, the paper's way
     flips: bool = True  # mirror half of the patches, beside the quarter turns; the paper turns only
+    labels: str = ""  # folder of targets made beforehand, named as photos and pairs are; labels.py
     teacher: str = ""  # model (a shipped name, or an .onnx) whose results are targets; teacher.py
     degraded: float = 0.0  # share of LR photos that are blurred, noisy, JPEG; the others are clean
 
@@ -46,14 +47,15 @@ class TrainConfig:
     learning_rate: float = 4e-4  # at the top of the cosine
     final_learning_rate: float = 1e-6
     warmup: int = 200  # steps of linear rise to the learning rate
-    schedule: Literal["cosine", "cosine_restarts", "cosine_decayed"] = "cosine"  # schedule.py
-    period: int = 10_000  # steps after which the other two schedules restart, or lower, the top
+    schedule: Literal["cosine", "cosine_restarts", "cosine_decayed", "constant"] = "cosine"
+    period: int = 10_000  # steps after which the decaying schedules restart, or lower, the top
     gamma: float = 0.9  # ... to this share of the one before, as in the paper
     offset_learning_rate: float = 0.25  # of the offset estimators, relative to the rest
     gradient_clip: float = 1.0  # norm
     loss: Literal["charbonnier", "charbonnier_eps", "l1"] = "charbonnier"  # _eps: not squared
     charbonnier_epsilon: float = 1e-3  # on values in 0..1; the paper's 1e-6 is all but L1
-    distillation: float = 0.7  # share of the loss that is measured on the teacher, if there is one
+    distillation: float = 0.7  # share of the loss that is measured on teacher or labels, if any
+    reference_path: bool = True  # off: pre-training of the network without its reference path
     ema: float = 0.999  # decay of the averaged weights that are validated and kept
     seed: int = 1
     threads: int = 2  # of torch
@@ -153,7 +155,7 @@ def load_config(path: Path) -> RunConfig:
         photos=tuple(absolute(name) for name in config.data.photos),
         **{
             key: absolute(getattr(config.data, key))
-            for key in ("pairs", "held_out", "benchmark", "cache", "patch_pairs")
+            for key in ("pairs", "held_out", "benchmark", "cache", "patch_pairs", "labels")
         },
         teacher=absolute(teacher) if teacher.endswith(".onnx") else teacher,
     )

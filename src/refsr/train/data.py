@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 from itertools import islice, permutations
 from pathlib import Path
 from typing import Any
@@ -37,6 +36,7 @@ from refsr.train.datasets import (
     patch_pairs,
 )
 from refsr.train.degrade import degraded_lr
+from refsr.train.labels import load_label
 from refsr.train.simulate import MARGIN, Image, simulate_reference
 from refsr.train.teacher import Teacher
 
@@ -107,12 +107,18 @@ def check_shares(config: DataConfig) -> None:
         raise DataError("There is nothing to train on: give photos, pairs or patch_pairs.")
 
 
-def load_training_photo(config: DataConfig, path: Path) -> tuple[Image, Image]:
-    """A photo, LR and HR, kept as the configuration says. Raises DataError."""
-    if not config.map_photos:
-        return load_photo_pair(path, config.max_side)
-    Path(config.cache).mkdir(parents=True, exist_ok=True)
-    return mapped_photo_pair(path, config.max_side, Path(config.cache))
+def load_training_photo(config: DataConfig, root: Path, path: Path) -> Sample:
+    """A photo below ``root``, without reference, with its label if there is one. Raises DataError.
+
+    Kept as the configuration says.
+    """
+    if config.map_photos:
+        Path(config.cache).mkdir(parents=True, exist_ok=True)
+        lr, hr = mapped_photo_pair(path, config.max_side, Path(config.cache))
+    else:
+        lr, hr = load_photo_pair(path, config.max_side)
+    label = load_label(Path(config.labels), root, path, hr) if config.labels else None
+    return replace(blank(lr, hr), soft=label)
 
 
 class Patches:
@@ -122,20 +128,21 @@ class Patches:
         check_shares(config)
         self.config, self.seed, self.size = config, seed, config.patch
         self.workers = workers  # threads that load photos and make batches
-        files = [file for folder in config.photos for file in image_files(Path(folder))]
+        roots = [Path(folder) for folder in config.photos]
+        files = [(root, file) for root in roots for file in image_files(root)]
         train_folders = scenes(config)[0] if config.pairs else []
-        files += [file for folder in train_folders for file in image_files(folder)]
+        files += [(folder.parent, file) for folder in train_folders for file in image_files(folder)]
         patches = patch_pairs(Path(config.patch_pairs))[0] if config.patch_pairs else []
         with ThreadPoolExecutor(workers) as pool:
-            loaded = pool.map(partial(load_training_photo, config), files)
+            loaded = pool.map(lambda file: load_training_photo(config, *file), files)
             photos = list(tqdm(loaded, desc="photos", total=len(files), disable=None))
             loaded_pairs = pool.map(lambda pair: load_patch_pair(pair, self.size), patches)
             self.patch_pairs = list(
                 tqdm(loaded_pairs, desc="patch pairs", total=len(patches), disable=None)
             )
         if not files:
-            photos = [(pair.lr, pair.hr) for pair in self.patch_pairs]
-        self.photos = [blank(lr, hr) for lr, hr in photos if min(hr.shape[:2]) >= self.size]
+            photos = [blank(pair.lr, pair.hr) for pair in self.patch_pairs]
+        self.photos = [photo for photo in photos if min(photo.hr.shape[:2]) >= self.size]
         if not self.photos:
             raise DataError(f"No training photo is at least {self.size} pixels a side.")
         self.pairs = [

@@ -40,7 +40,7 @@ def train(config: RunConfig, resume: bool = False) -> Path:
 def check(config: RunConfig, ranks: Ranks) -> None:
     """Raises DataError where values of the configuration do not go together."""
     multiple = SCALE * config.model.multiple
-    if config.data.patch % multiple:
+    if config.train.reference_path and config.data.patch % multiple:
         raise DataError(
             f"patch = {config.data.patch} does not fit the network: with attention_window = "
             f"{config.model.attention_window} it must be a multiple of {multiple}."

@@ -1,4 +1,4 @@
-"""The learning rate of a step: a linear rise, then one of three cosines."""
+"""The learning rate of a step: a linear rise, then one of three cosines, or none."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ def learning_rate(step: int, config: RunConfig, seconds: float = 0.0) -> float:
     - ``cosine_restarts``: warm restarts (SGDR): a half cosine over each period down to the final
       rate, the n-th starting at top * gamma^n;
     - ``cosine_decayed``: one half cosine over all T steps whose top is top * gamma^n: the rate
-      never rises again, and drops by gamma at the end of each period.
+      never rises again, and drops by gamma at the end of each period;
+    - ``constant``: the top, always: for pre-training that ends when the machine does, and is
+      followed by a run with a cosine.
 
     The cosine follows the steps or, where the run has a time limit, ``seconds`` if they are ahead:
     then t is the share of the time that is over, times T.
@@ -30,6 +32,8 @@ def learning_rate(step: int, config: RunConfig, seconds: float = 0.0) -> float:
     t = config.train
     if step < t.warmup:
         return t.learning_rate * (step + 1) / t.warmup
+    if t.schedule == "constant":
+        return t.learning_rate
     total = max(1, t.steps - t.warmup)
     done = (step - t.warmup) / total
     if t.minutes:

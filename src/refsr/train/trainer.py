@@ -78,13 +78,14 @@ class Trainer:
         batch = {
             key: torch.from_numpy(value).to(self.device, memory_format=torch.channels_last)
             for key, value in arrays.items()
+            if t.reference_path or key not in ("ref", "validity")
         }
         bf16 = t.bf16 and quick_bf16(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-            sr, _ = self.forward(batch["lr"], batch["ref"], batch["validity"])
+            sr, _ = self.forward(batch["lr"], batch.get("ref"), batch.get("validity"))
         loss = reconstruction_loss(sr, batch["hr"], t.loss, t.charbonnier_epsilon)
         terms: dict[str, float] = {}
-        if self.config.data.teacher:
+        if self.config.data.teacher or self.config.data.labels:
             soft = batch.get("soft", batch["hr"])
             taught = reconstruction_loss(sr, soft, t.loss, t.charbonnier_epsilon)
             terms["truth"], terms["taught"] = float(loss.detach()), float(taught.detach())

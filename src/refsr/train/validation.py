@@ -28,11 +28,13 @@ class Validation:
     def __init__(self, config: RunConfig) -> None:
         self.sets: dict[str, list[Sample]] = {}
         self.perceptual = config.adversarial.weight > 0  # PSNR cannot see what it is trained for
+        self.reference_path = config.train.reference_path
         data = config.data
         if data.benchmark:
             photos = [load_hr(path, 10_000) for path in image_files(Path(data.benchmark))]
             self.sets["benchmark"] = [blank(imresize(hr, scale=1 / SCALE), hr) for hr in photos]
-            self.sets["simulated"] = [simulated(hr, i) for i, hr in enumerate(photos)]
+            if self.reference_path:
+                self.sets["simulated"] = [simulated(hr, i) for i, hr in enumerate(photos)]
         held = scenes(data)[1] if data.pairs and data.real > 0 else []
         pairs = [middle(pair) for pair in cached_pairs(held, data)][::2]
         if pairs:
@@ -49,20 +51,22 @@ class Validation:
         figures: dict[str, float] = {}
         rows: list[np.ndarray] = []
         for name, samples in self.sets.items():
-            kinds = ["blank"] if name == "benchmark" else ["blank", "given", "foreign"]
+            alone = name == "benchmark" or not self.reference_path
+            kinds = ["blank"] if alone else ["blank", "given", "foreign"]
             values: dict[str, list[float]] = {kind: [] for kind in kinds}
             looks: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
             for index, sample in enumerate(samples):
                 other = samples[(index + len(samples) // 2) % len(samples)]
                 outputs = {
-                    kind: infer(model, with_reference(sample, other, kind)) for kind in kinds
+                    kind: infer(model, with_reference(sample, other, kind), self.reference_path)
+                    for kind in kinds
                 }
                 for kind, sr in outputs.items():
                     values[kind].append(psnr(sr, sample.hr, border=SCALE))
                     if self.perceptual and min(sr.shape[:2]) >= SMALLEST + 2 * SCALE:
                         looks[kind, "haarpsi"].append(haarpsi(sr, sample.hr, border=SCALE))
                         looks[kind, "detail"].append(detail_share(sr, sample.hr, border=SCALE))
-                if name != "benchmark" and len(rows) < 4:
+                if not alone and len(rows) < 4:
                     parts = [
                         imresize(sample.lr, scale=SCALE),
                         outputs["blank"],
@@ -115,7 +119,7 @@ def with_reference(sample: Sample, other: Sample, kind: str) -> Sample:
     return Sample(sample.lr, sample.hr, ref, np.full((height, width), 255, np.uint8))
 
 
-def infer(model: SSEN, sample: Sample) -> np.ndarray:
+def infer(model: SSEN, sample: Sample, reference_path: bool = True) -> np.ndarray:
     """SR of a whole sample (4h, 4w, 3) uint8, padded by repetition to the network's grid."""
     arrays, step = stack([sample]), model.config.multiple
     height, width = sample.lr.shape[:2]
@@ -124,7 +128,7 @@ def infer(model: SSEN, sample: Sample) -> np.ndarray:
     for key, scale in (("lr", 1), ("ref", SCALE), ("validity", SCALE)):
         pad = ((0, 0), (0, 0), (0, down * scale), (0, right * scale))
         inputs.append(torch.from_numpy(np.pad(arrays[key], pad, "edge")).to(device_of(model)))
-    sr, _ = model(*inputs)
+    sr, _ = model(*inputs) if reference_path else model(inputs[0], None, None)
     pixels = sr[0, :, : height * SCALE, : width * SCALE].permute(1, 2, 0).float().cpu().numpy()
     return np.clip(np.rint(pixels * 255.0), 0, 255).astype(np.uint8)
 
