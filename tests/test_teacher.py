@@ -237,4 +237,4 @@ def test_without_the_reference_path_nothing_of_it_is_trained(
     changed = {name.split(".")[0] for name, value in after.items() if (value != before[name]).any()}
     assert changed == {"lr_in", "extract", "fuse", "reconstruct", "shuffle", "out"}
     log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").open()]
-    assert log[-1]["taught"] > 3 * log[-1]["truth"]  # the label is the inverted photo
+    assert log[-1]["taught"] > 2 * log[-1]["truth"]  # the label is the inverted photo

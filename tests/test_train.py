@@ -26,8 +26,9 @@ from refsr.resize import imresize
 from refsr.train import data, loop, simulate
 from refsr.train.config import DataConfig, RunConfig, TrainConfig, load_config
 from refsr.train.data import MARGIN, Patches, Sample, cached_pairs, load_hr, stack
+from refsr.train.distributed import Ranks
 from refsr.train.log import Log
-from refsr.train.loop import train
+from refsr.train.loop import check, train
 from refsr.train.losses import charbonnier
 from refsr.train.optimizer import Muon, orthogonal
 from refsr.train.schedule import learning_rate
@@ -90,8 +91,7 @@ CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.toml"))
 
 @pytest.mark.parametrize("path", CONFIGS, ids=[path.stem for path in CONFIGS])
 def test_the_repositorys_configurations_fit(path: Path) -> None:
-    config = load_config(path)
-    assert config.data.patch % (4 * config.model.multiple) == 0
+    check(load_config(path), Ranks())
 
 
 @pytest.mark.parametrize(
