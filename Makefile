@@ -37,10 +37,10 @@ check: $(VENV)/.installed-dev
 	$(BIN)/pyright
 
 bench: $(VENV)/.installed-dev
-	$(BIN)/python scripts/bench.py
+	$(BIN)/python tools/bench.py
 
 docs: $(VENV)/.installed-dev
-	$(BIN)/python scripts/api_reference.py
+	$(BIN)/python tools/api_reference.py
 
 quality: $(VENV)/.installed-quality
 	mkdir -p out

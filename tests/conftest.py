@@ -31,10 +31,11 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def scripts() -> Callable[[str], ModuleType]:
-    """Loads a program of ``scripts/`` by its name, to call its functions."""
+    """Loads a program of ``tools/`` or ``research/`` by its name, to call its functions."""
 
     def loaded(name: str) -> ModuleType:
-        path = Path(__file__).parents[1] / "scripts" / f"{name}.py"
+        root = Path(__file__).parents[1]
+        (path,) = [*root.glob(f"tools/{name}.py"), *root.glob(f"research/{name}.py")]
         spec = importlib.util.spec_from_file_location(name, path)
         assert spec is not None
         assert spec.loader is not None
@@ -53,7 +54,7 @@ def rng() -> np.random.Generator:
 
 @pytest.fixture(scope="session")
 def natural() -> NDArray[np.uint8]:
-    """A photo-like RGB image (HWC uint8, 192x256): smooth colour, edges and fine texture."""
+    """A photo-like RGB image (HWC uint8, 192x256): smooth color, edges and fine texture."""
     rng = np.random.default_rng(7)
     y, x = np.mgrid[0:192, 0:256].astype(np.float64)
     image = np.stack([110 + 60 * np.sin(x / 37 + i) * np.cos(y / 53 - i) for i in range(3)], -1)

@@ -1,6 +1,6 @@
 """The network that the tests train: as small as one can be that has every part."""
 
-from refsr.model.ssen import SSENConfig
+from refsr.model.config import SSENConfig
 
 TINY = SSENConfig(
     channels=8,

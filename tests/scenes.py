@@ -41,8 +41,8 @@ def draw_window(wall: NDArray[np.float32], rng: np.random.Generator) -> None:
     for _ in range(6):  # curtains and things behind the glass
         x, y = int(rng.integers(34, 80)), int(rng.integers(26, 84))
         size = (int(rng.integers(4, 16)), int(rng.integers(4, 20)))
-        colour = tuple(float(c) for c in rng.uniform(20, 230, 3))
-        cv2.rectangle(wall, (x, y), (min(94, x + size[0]), min(102, y + size[1])), colour, -1)
+        color = tuple(float(c) for c in rng.uniform(20, 230, 3))
+        cv2.rectangle(wall, (x, y), (min(94, x + size[0]), min(102, y + size[1])), color, -1)
     for _ in range(14):  # flowers
         centre = (int(rng.integers(34, 94)), int(rng.integers(92, 104)))
         cv2.circle(wall, centre, 3, tuple(float(c) for c in rng.uniform(60, 255, 3)), -1)

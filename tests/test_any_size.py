@@ -9,17 +9,26 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import refsr.budget as budget_module
+import refsr.inference.budget as budget_module
 import refsr.upscaler as road
-from refsr import RefsrError, Upscaler, forecast
-from refsr.blocks import HALO, Overview, cut_colour, look_over
-from refsr.budget import LEAST_FLOW, LEAST_TILE, MOST_FLOW, Estimate, Job, budget_of, bytes_of
-from refsr.colour_match import apply_colour
+from refsr import RefsrError, Upscaler
 from refsr.evaluate.metrics import psnr
-from refsr.memory import free_memory, in_words, parse_memory, resident
-from refsr.registration import prepare_reference
+from refsr.image.tiling import Tile
+from refsr.inference import estimate
+from refsr.inference.budget import (
+    LEAST_FLOW,
+    LEAST_TILE,
+    MOST_FLOW,
+    Estimate,
+    Job,
+    budget_of,
+    bytes_of,
+)
+from refsr.inference.memory import free_memory, in_words, parse_memory, resident
+from refsr.registration.color_match import apply_color
+from refsr.registration.large_image import HALO, CoarseRegistration, cut_color, register_coarse
+from refsr.registration.register import prepare_reference
 from refsr.resize import imresize
-from refsr.tiling import Tile
 
 COST = 8_000.0  # bytes per LR pixel
 
@@ -29,16 +38,16 @@ def job(height: int, width: int) -> Job:
 
 
 @lru_cache
-def seen_in_blocks(natural: bytes) -> tuple[Overview, NDArray[np.uint8]]:
+def seen_in_blocks(natural: bytes) -> tuple[CoarseRegistration, NDArray[np.uint8]]:
     """A small photo that counts as large, registered to its own truth."""
     truth = np.frombuffer(natural, np.uint8).reshape(768, 1024, 3)
     lr = imresize(truth, scale=0.25)
-    overview = look_over(lr, (prepare_reference(truth),), most_pixels=20_000)
+    overview = register_coarse(lr, (prepare_reference(truth),), most_pixels=20_000)
     return overview, truth
 
 
 @pytest.fixture(scope="module")
-def overview(natural: NDArray[np.uint8]) -> Overview:
+def overview(natural: NDArray[np.uint8]) -> CoarseRegistration:
     grown = imresize(natural, scale=4.0)
     texture = np.random.default_rng(3).normal(0, 14, grown.shape[:2])[..., None]
     truth = np.clip(grown + texture, 0, 255).astype(np.uint8)
@@ -48,7 +57,7 @@ def overview(natural: NDArray[np.uint8]) -> Overview:
 # A photo that is registered shrunk
 
 
-def test_a_large_photo_is_seen_shrunk_and_in_blocks(overview: Overview) -> None:
+def test_a_large_photo_is_seen_shrunk_and_in_blocks(overview: CoarseRegistration) -> None:
     assert overview.shrunk
     assert overview.composite.useful == (True,)
     registration = overview.composite.registrations[0]
@@ -61,7 +70,7 @@ def test_a_large_photo_is_seen_shrunk_and_in_blocks(overview: Overview) -> None:
     assert (covered == 1).all()
 
 
-def test_blocks_are_registered_at_full_size(overview: Overview) -> None:
+def test_blocks_are_registered_at_full_size(overview: CoarseRegistration) -> None:
     """The reference lies exactly on the photo: each field says so, to a twentieth of a pixel."""
     for block in overview.blocks()[:2]:
         found = overview.block(block)
@@ -75,7 +84,7 @@ def test_blocks_are_registered_at_full_size(overview: Overview) -> None:
         assert np.median(error[valid]) < 0.05
 
 
-def test_neighbouring_blocks_agree_where_they_overlap(overview: Overview) -> None:
+def test_neighbouring_blocks_agree_where_they_overlap(overview: CoarseRegistration) -> None:
     """No seams: the same place is drawn the same from either block."""
     blocks = overview.blocks()
     first = blocks[0]
@@ -92,21 +101,19 @@ def test_neighbouring_blocks_agree_where_they_overlap(overview: Overview) -> Non
 
 def test_a_foreign_reference_is_found_out_in_a_large_photo(natural: NDArray[np.uint8]) -> None:
     foreign = np.random.default_rng(0).integers(0, 256, (200, 260, 3), np.uint8)
-    found = look_over(natural, (prepare_reference(foreign),), most_pixels=20_000)
+    found = register_coarse(natural, (prepare_reference(foreign),), most_pixels=20_000)
     assert not found.composite.matched
     assert len(found.blocks()) == 1
 
 
-def test_the_colours_of_a_block_are_those_of_the_whole() -> None:
+def test_the_colors_of_a_block_are_those_of_the_whole() -> None:
     rng = np.random.default_rng(1)
-    colour = rng.uniform(0.8, 1.2, (6, 8, 6)).astype(np.float32) * (1, 1, 1, 0.1, 0.1, 0.1)
+    color = rng.uniform(0.8, 1.2, (6, 8, 6)).astype(np.float32) * (1, 1, 1, 0.1, 0.1, 0.1)
     shape, tile = (180, 240, 3), Tile(*(slice(32, 160), slice(64, 224)) * 2)
     pixels = np.full((4 * 64, 4 * 64, 3), 0.5, np.float32)
-    of_whole = apply_colour(
-        pixels, colour.astype(np.float32), shape, slice(64, 128), slice(100, 164)
-    )
-    part = cut_colour(colour.astype(np.float32), shape, tile)
-    of_block = apply_colour(pixels, part, (128, 160, 3), slice(32, 96), slice(36, 100))
+    of_whole = apply_color(pixels, color.astype(np.float32), shape, slice(64, 128), slice(100, 164))
+    part = cut_color(color.astype(np.float32), shape, tile)
+    of_block = apply_color(pixels, part, (128, 160, 3), slice(32, 96), slice(36, 100))
     assert np.abs(of_whole - of_block).max() < 0.01
 
 
@@ -185,8 +192,8 @@ def test_a_job_is_announced_before_it_begins(natural: NDArray[np.uint8]) -> None
 def test_a_result_that_memory_cannot_hold_is_refused_in_words(
     natural: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forecast, "free_memory", lambda: 1_000_000)
-    monkeypatch.setattr(forecast, "resident", lambda: 0)
+    monkeypatch.setattr(estimate, "free_memory", lambda: 1_000_000)
+    monkeypatch.setattr(estimate, "resident", lambda: 0)
     with pytest.raises(RefsrError, match=r"takes \d+ MB of memory, but only 1 MB are free"):
         Upscaler.load("detail-transfer").upscale(natural)
 

@@ -27,7 +27,7 @@ FRONT = {"cli", "__main__", "web", "batch", "cluster", "demo", "explain", "figur
 PUBLIC = {
     "refsr": {"Cancelled", "RefsrError", "Upscaler", "__version__"},
     "Upscaler": {
-        *("load", "set_reference", "load_reference", "choose", "register", "in_colours_of"),
+        *("load", "set_reference", "load_reference", "choose", "register", "in_colors_of"),
         *("job", "network_for", "budget", "estimate", "upscale", "render", "render_tile"),
         *("transfer", "notes"),
     },

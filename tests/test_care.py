@@ -17,17 +17,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.ExifTags import IFD, Base
 
-from refsr import RefsrError, Upscaler
-from refsr.cli import main
-from refsr.evaluate.metrics import psnr
-from refsr.photo import load_photo
-from refsr.resize import imresize
-from refsr.upscaler import Result
-from test_photo import (
+from files import (
     DISPLAY_P3,
     UPRIGHT,
     cmyk_profile,
-    grey_profile,
+    gray_profile,
     png_chunk,
     raw_png,
     rgb_profile,
@@ -35,6 +29,12 @@ from test_photo import (
     some_exif,
     tiff,
 )
+from refsr import RefsrError, Upscaler
+from refsr.cli import main
+from refsr.evaluate.metrics import psnr
+from refsr.image.photo import load_photo
+from refsr.resize import imresize
+from refsr.upscaler import Result
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:UserWarning")
 P3 = rgb_profile(DISPLAY_P3, 2.2)
@@ -66,8 +66,8 @@ def encoded(data: bytes, shape: tuple[int, ...]) -> dict[str, tuple[bytes, dict[
     small = np.frombuffer(data, np.uint8).reshape(shape)
     size = shape[:2]
     rgb = Image.fromarray(small)
-    grey = np.asarray(rgb.convert("L"))
-    deep_grey = grey.astype(np.uint16) * 257 + 3
+    gray = np.asarray(rgb.convert("L"))
+    deep_gray = gray.astype(np.uint16) * 257 + 3
     alpha = np.full(size, 255, np.uint8)
     alpha[:, :8] = 0
     deep = small.astype(np.uint16) * 257 + 3
@@ -84,9 +84,9 @@ def encoded(data: bytes, shape: tuple[int, ...]) -> dict[str, tuple[bytes, dict[
             {"alpha": True, "icc": P3},
         ),
         "16-bit TIFF": (tiff(deep, photometric="rgb", iccprofile=P3), {"bits": 16, "icc": P3}),
-        "16-bit grey TIFF": (
-            tiff(deep_grey, iccprofile=grey_profile(2.2)),
-            {"bits": 16, "grey": True, "icc": grey_profile(2.2)},
+        "16-bit gray TIFF": (
+            tiff(deep_gray, iccprofile=gray_profile(2.2)),
+            {"bits": 16, "gray": True, "icc": gray_profile(2.2)},
         ),
         "CMYK JPEG": (
             saved(inks, "JPEG", icc_profile=cmyk_profile()),
@@ -129,15 +129,15 @@ def encoded(data: bytes, shape: tuple[int, ...]) -> dict[str, tuple[bytes, dict[
             saved(rgb.quantize(16), "PNG", transparency=3),
             {"alpha": True, "loose": True},
         ),
-        "1 bit": (saved(rgb.convert("1"), "PNG"), {"grey": True, "loose": True, "least": 10}),
-        "grey with alpha": (
-            saved(np.dstack([grey, alpha]), "PNG"),
-            {"grey": True, "alpha": True},
+        "1 bit": (saved(rgb.convert("1"), "PNG"), {"gray": True, "loose": True, "least": 10}),
+        "gray with alpha": (
+            saved(np.dstack([gray, alpha]), "PNG"),
+            {"gray": True, "alpha": True},
         ),
-        "16-bit grey PNG": (raw_png(deep_grey[..., None], 0, 16), {"bits": 16, "grey": True}),
+        "16-bit gray PNG": (raw_png(deep_gray[..., None], 0, 16), {"bits": 16, "gray": True}),
         "float TIFF": (
-            tiff((grey / 255).astype(np.float32)),
-            {"bits": 16, "grey": True, "note": "floating-point values stored with 16 bits"},
+            tiff((gray / 255).astype(np.float32)),
+            {"bits": 16, "gray": True, "note": "floating-point values stored with 16 bits"},
         ),
         "lossless WebP": (saved(rgb, "WEBP", lossless=True), {}),
         "AVIF": (saved(rgb, "AVIF", quality=95), {"loose": True}),
@@ -145,7 +145,7 @@ def encoded(data: bytes, shape: tuple[int, ...]) -> dict[str, tuple[bytes, dict[
     }
 
 
-UNLIKE, UNSURE = "CMYK JPEG", "palette with transparency"  # a press of one ink; 16 colours
+UNLIKE, UNSURE = "CMYK JPEG", "palette with transparency"  # a press of one ink; 16 colors
 KINDS = list(kinds(np.zeros((*SMALL, 3), np.uint8)))
 
 
@@ -166,8 +166,8 @@ def test_every_kind_of_file(
     if suffix == ".jpg":
         bits, alpha = 8, False
     assert (again.bits, again.alpha is not None) == (bits, alpha)
-    assert again.grey == wanted.get("grey", False)
-    if not (again.grey and suffix == ".png" and wanted.get("icc") is None):
+    assert again.gray == wanted.get("gray", False)
+    if not (again.gray and suffix == ".png" and wanted.get("icc") is None):
         assert again.icc == wanted.get("icc")
     opened = load_photo(path)
     if alpha or opened.alpha is None:  # over white it is another picture
@@ -195,7 +195,7 @@ def test_every_kind_of_file_as_reference(
     assert reference["matched"] == reference["used"]
     assert kind == UNSURE or reference["used"] == (kind != UNLIKE)
     change = result.photo.pixels.mean(axis=(0, 1)) - photo.mean(axis=(0, 1))
-    assert np.abs(change).max() < 1  # the colours are the photo's, whatever the file's were
+    assert np.abs(change).max() < 1  # the colors are the photo's, whatever the file's were
 
 
 def test_check_says_which_frame_it_looked_at(
@@ -269,21 +269,21 @@ def test_place_and_print_size(small: NDArray[np.uint8], tmp_path: Path, suffix: 
 
 
 def test_a_telephones_profile_and_a_plain_thumbnail(natural: NDArray[np.uint8]) -> None:
-    """The reference is converted to the colours of the photo before it is used."""
+    """The reference is converted to the colors of the photo before it is used."""
     upscaler = road()
     photo = imresize(natural, scale=0.25)
     upscaler.set_reference(saved(natural, "PNG", icc_profile=P3))
-    colours = upscaler.upscale(photo)
-    assert colours.report["references"][0]["matched"]
-    assert colours.photo.icc is None
-    change = colours.photo.pixels.mean(axis=(0, 1)) - photo.mean(axis=(0, 1))
+    colors = upscaler.upscale(photo)
+    assert colors.report["references"][0]["matched"]
+    assert colors.photo.icc is None
+    change = colors.photo.pixels.mean(axis=(0, 1)) - photo.mean(axis=(0, 1))
     assert np.abs(change).max() < 1
 
 
 def test_what_is_refused_is_refused_in_words(small: NDArray[np.uint8]) -> None:
-    colours = tiff((small / 255).astype(np.float32), photometric="rgb")
+    colors = tiff((small / 255).astype(np.float32), photometric="rgb")
     too_bright = tiff(small[..., 0].astype(np.float32))
-    for source, words in ((colours, "unusual kind"), (too_bright, r"not all in 0\.\.1")):
+    for source, words in ((colors, "unusual kind"), (too_bright, r"not all in 0\.\.1")):
         with pytest.raises(RefsrError, match=words):
             upscaled(source)
         with pytest.raises(RefsrError, match=words):

@@ -15,16 +15,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-import refsr.budget as budget_module
+import refsr.inference.budget as budget_module
 import refsr.upscaler as road
-from refsr import Upscaler, flow, matching
-from refsr.budget import Job, budget_of
-from refsr.evaluate.reproduce_time import textured
+from refsr import Upscaler
+from refsr.evaluate.paper.time import textured
+from refsr.image.tiling import cut
+from refsr.inference.budget import Job, budget_of
+from refsr.inference.network import Network
+from refsr.inference.onnx import OnnxSession
+from refsr.registration import flow, matching
 from refsr.resize import imresize
-from refsr.runtime import Network
-from refsr.runtime_onnx import OnnxSession
-from refsr.tiling import cut
-from refsr.weights import FOLDER, shipped
+from refsr.weights.models import FOLDER, shipped
 
 MULTIPLICATIONS = 1.95e6  # of the network, per LR pixel
 FLOW, FEATURES = 5.5, 8.5  # pixels of registration, per LR pixel of an easy photo of 256 x 192
@@ -108,10 +109,10 @@ def test_registration_looks_at_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_tile_takes_no_more_than_is_counted_on(tmp_path: Path) -> None:
     code = """
 import numpy as np
-from refsr.evaluate.reproduce_time import peak_memory
-from refsr.memory import resident
-from refsr.runtime import Network
-from refsr.weights import find_model
+from refsr.evaluate.paper.time import peak_memory
+from refsr.inference.memory import resident
+from refsr.inference.network import Network
+from refsr.weights.models import find_model
 
 network = Network(find_model("ssen"), "cpu", 1, "onnx")
 side = 192
@@ -130,7 +131,7 @@ def test_peak_memory_of_a_job(tmp_path: Path) -> None:
     code = """
 import cv2
 from refsr import Upscaler
-from refsr.evaluate.reproduce_time import peak_memory, textured
+from refsr.evaluate.paper.time import peak_memory, textured
 from refsr.resize import imresize
 
 cv2.setNumThreads(2)  # as --threads 2 does

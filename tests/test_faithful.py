@@ -1,4 +1,4 @@
-"""The result stays the photo: its colours, its pixels when shrunk again, as much as one asks."""
+"""The result stays the photo: its colors, its pixels when shrunk again, as much as one asks."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_shrunk_again_it_is_the_photo(photo: str) -> None:
     assert abs(result.report["lr_error_levels"] - again.mean()) < 0.3  # it says what is so
 
 
-# Colours
+# Colors
 
 
 def grade(photo: Levels, how: str) -> Levels:
@@ -132,8 +132,8 @@ def grade(photo: Levels, how: str) -> Levels:
         ("night", 2),
     ],
 )
-def test_the_colours_stay_the_photos(how: str, gain: float) -> None:
-    """The mean of the whole, every place, and the gain in luma and in colour."""
+def test_the_colors_stay_the_photos(how: str, gain: float) -> None:
+    """The mean of the whole, every place, and the gain in luma and in color."""
     plain = upscaled(small())
     result = upscaled(small(), grade(view(), how))
     assert result.report["references"][0]["used"]
@@ -142,7 +142,7 @@ def test_the_colours_stay_the_photos(how: str, gain: float) -> None:
     again = np.abs(imresize(image, scale=0.25).astype(float) - small())
     assert again.mean() < BOUND
     assert np.percentile(again, 99) <= 2
-    for border_luma in (True, False):  # luma, and all three colours
+    for border_luma in (True, False):  # luma, and all three colors
         before = psnr(pixels(plain), truth(), border=4, luma=border_luma)
         assert psnr(image, truth(), border=4, luma=border_luma) > before + gain
 

@@ -22,10 +22,11 @@ import PIL.Image
 import pytest
 from numpy.typing import NDArray
 
-from refsr import RefsrError, memory
+from refsr import RefsrError
 from refsr.cli import main, progress_bar
 from refsr.evaluate.pairs import load_jobs
-from refsr.photo import load_photo
+from refsr.image.photo import load_photo
+from refsr.inference import memory
 from refsr.resize import imresize
 from refsr.upscaler import Upscaler
 
@@ -148,7 +149,7 @@ def test_a_photo_of_a_folder_of_references_is_not_written_over(
 
 STAGES = """
 import sys, time
-import refsr.atomic, refsr.photo, refsr.reference_set, refsr.upscaler
+import refsr.image.atomic, refsr.image.photo, refsr.registration.references, refsr.upscaler
 from pathlib import Path
 from refsr.cli import main
 
@@ -163,14 +164,14 @@ def stops(name, function, holder, of):
     setattr(holder, of, slow)
 
 road = refsr.upscaler
-sources = refsr.reference_set
+sources = refsr.registration.references
 stops("features", sources.prepare_reference, sources, "prepare_reference")
 stops("decode", road.load_photo, road, "load_photo")
-stops("register", road.look_over, road, "look_over")
+stops("register", road.register_coarse, road, "register_coarse")
 stops("network", road.Network.run, road.Network, "run")
 stops("tile", road.Upscaler.render_tile, road.Upscaler, "render_tile")
 stops("report", road.build_report, road, "build_report")
-stops("write", refsr.atomic.os.fsync, refsr.atomic.os, "fsync")
+stops("write", refsr.image.atomic.os.fsync, refsr.image.atomic.os, "fsync")
 stops("rename", Path.replace, Path, "replace")
 sys.exit(main(arguments))
 """
@@ -202,7 +203,7 @@ def test_ended_in_every_stage(folder: Path, stage: str, blow: signal.Signals) ->
 WRITER = """
 import sys, numpy as np
 from pathlib import Path
-from refsr.photo import Photo, save_photo
+from refsr.image.photo import Photo, save_photo
 photo = Photo.of(np.full((64, 64), int(sys.argv[2]), np.uint8))
 print("ready", flush=True)
 sys.stdin.readline()
@@ -248,7 +249,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from refsr import Upscaler
-from refsr.memory import give_back
+from refsr.inference.memory import trim_heap
 
 rng = np.random.default_rng(0)
 small = np.kron(rng.integers(0, 256, (20, 20, 3)), np.ones((8, 8, 1))).astype(np.uint8)
@@ -256,7 +257,7 @@ cv2.setNumThreads(1)  # the threads of many cores would take memory of their own
 upscaler = Upscaler.load("ssen", runtime="onnx", threads=1, max_memory="1.5GB")
 plenty = upscaler.tile_pixels
 upscaler.upscale(small[:8, :8])
-give_back()
+trim_heap()
 held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (held + 125_000_000, resource.RLIM_INFINITY))
 parts = upscaler.upscale(small).image.astype(int)
@@ -315,12 +316,12 @@ def test_streams_that_are_closed(folder: Path, closed: str) -> None:
 
 def test_what_c_libraries_say_is_not_heard(folder: Path) -> None:
     """libtiff complains on file descriptor 2 itself; the user reads one sentence."""
-    grey = PIL.Image.open(folder / "sharp.png").convert("1")
-    grey.save(folder / "fax.tif", compression="group4")
+    gray = PIL.Image.open(folder / "sharp.png").convert("1")
+    gray.save(folder / "fax.tif", compression="group4")
     data = bytearray((folder / "fax.tif").read_bytes())
     data[300:900:7] = bytes(len(range(300, 900, 7)))
     (folder / "fax.tif").write_bytes(data)
-    code = "import sys; from refsr.photo import load_photo; load_photo(sys.argv[1])"
+    code = "import sys; from refsr.image.photo import load_photo; load_photo(sys.argv[1])"
     spoken = python(code, folder / "fax.tif").communicate()[1]
     assert "Fax4Decode" in spoken  # the library alone: else this test shows nothing
     job = [sys.executable, "-m", "refsr", "upscale", "fax.tif", "-o", "out.png"]

@@ -48,19 +48,19 @@ def test_the_finder_hides_torch(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "module",
     [
-        "refsr.batch",
+        "refsr.batch.runner",
         "refsr.cli",
-        "refsr.cluster",
+        "refsr.batch.ray",
         "refsr.upscaler",
-        "refsr.photo",
-        "refsr.registration",
-        "refsr.report",
-        "refsr.runtime",
-        "refsr.weights",
+        "refsr.image.photo",
+        "refsr.registration.register",
+        "refsr.report.report",
+        "refsr.inference.network",
+        "refsr.weights.models",
         "refsr.data.build",
         "refsr.data.check",
         "refsr.evaluate.run",
-        "refsr.figure",
+        "refsr.report.figure",
     ],
 )
 def test_imports(module: str, tmp_path: Path) -> None:

@@ -73,7 +73,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
 def test_the_wheel_carries_code_types_and_models(wheel: zipfile.ZipFile) -> None:
     names = set(wheel.namelist())
     package = ROOT / "src" / "refsr"
-    shipped = [*package.rglob("*.py"), *(package / "shipped").iterdir(), package / "py.typed"]
+    shipped = [
+        *package.rglob("*.py"),
+        *(package / "weights" / "shipped").iterdir(),
+        package / "py.typed",
+    ]
     shipped += (package / "web" / "page").iterdir()
     missing = {path.relative_to(package.parent).as_posix() for path in shipped} - names
     assert not missing

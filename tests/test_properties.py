@@ -93,7 +93,7 @@ def test_padded(model: str) -> None:
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("how", ["channels swapped", "dimmed"])
-def test_recoloured(model: str, how: str) -> None:
+def test_recolored(model: str, how: str) -> None:
     def swapped(image: Any) -> Any:
         return image[..., ::-1]
 

@@ -38,7 +38,7 @@ def test_shrunk_set5_is_matlabs(shared_data: Path) -> None:
         expected = np.asarray(Image.open(matlab).convert("RGB")).astype(int)
         hr = hr[: expected.shape[0] * 4, : expected.shape[1] * 4]
         difference = np.abs(imresize(hr, scale=0.25).astype(int) - expected)
-        assert difference.max() <= 1, f"{truth.name}: {difference.max()} grey levels"
+        assert difference.max() <= 1, f"{truth.name}: {difference.max()} gray levels"
         assert (difference > 0).mean() < 1e-3
 
 

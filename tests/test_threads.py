@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
-from refsr.matching import detect
+from refsr.registration.matching import detect
 from refsr.resize import imresize
 from scenes import facade, seen_through
 

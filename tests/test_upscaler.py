@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from refsr import RefsrError, Upscaler
 from refsr.errors import PhotoError
 from refsr.evaluate.metrics import psnr
-from refsr.photo import Photo, load_photo, save_photo
+from refsr.image.photo import Photo, load_photo, save_photo
+from refsr.inference.network import Network
 from refsr.resize import imresize
-from refsr.runtime import Network
 from refsr.upscaler import NOTHING_TAKEN_NOTE
-from refsr.weights import CLEAN, DAMAGED
+from refsr.weights.models import CLEAN, DAMAGED
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -188,7 +188,7 @@ def test_alpha_profile_and_exif_survive(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.asarray(from_pil), np.asarray(out))
 
 
-def test_a_reference_in_other_colours_is_converted(tmp_path: Path) -> None:
+def test_a_reference_in_other_colors_is_converted(tmp_path: Path) -> None:
     """The photo says sRGB in words, the reference says nothing and is sRGB, too: no change."""
     icc = PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile("sRGB")).tobytes()
     PIL.Image.fromarray(small()).save(tmp_path / "small.png", icc_profile=icc)
@@ -198,8 +198,8 @@ def test_a_reference_in_other_colours_is_converted(tmp_path: Path) -> None:
     assert apart(np.asarray(with_words), upscaled(small(), other_view())) <= 3
 
 
-def test_a_grey_photo_stays_grey(tmp_path: Path) -> None:
-    path = tmp_path / "grey.png"
+def test_a_gray_photo_stays_gray(tmp_path: Path) -> None:
+    path = tmp_path / "gray.png"
     PIL.Image.fromarray(small()).convert("L").save(path)
     upscaler = loaded()
     upscaler.set_reference(truth())
@@ -207,7 +207,7 @@ def test_a_grey_photo_stays_grey(tmp_path: Path) -> None:
     assert PIL.Image.open(tmp_path / "out.png").mode == "L"
 
 
-# Where it lies, and its colours
+# Where it lies, and its colors
 
 
 def tiles_of(upscaler: Upscaler) -> int:
@@ -231,14 +231,14 @@ def test_tiled_equals_untiled(referenced: bool) -> None:
 
 
 @pytest.mark.parametrize("referenced", [False, True])
-def test_colours_stay_and_nothing_moves(referenced: bool) -> None:
+def test_colors_stay_and_nothing_moves(referenced: bool) -> None:
     upscaler = loaded()
     upscaler.set_reference(other_view() if referenced else None)
     result = upscaler.upscale(small())
     assert isinstance(result.image, np.ndarray)
     bicubic = imresize(small(), scale=4.0)
-    colours = result.image.mean(axis=(0, 1)) - small().mean(axis=(0, 1))
-    assert np.abs(colours).max() < 0.3
+    colors = result.image.mean(axis=(0, 1)) - small().mean(axis=(0, 1))
+    assert np.abs(colors).max() < 0.3
     again = imresize(result.image, scale=0.25).astype(float)
     assert np.abs(again - small()).mean() < 1.0
     assert result.report["lr_error_levels"] < 1.0
@@ -359,7 +359,7 @@ def test_a_bad_reference_leaves_the_old_ones_in_place(tmp_path: Path) -> None:
         assert upscaler.references is before
 
 
-# Golden scenes, drawn by scripts/render_golden.py: the truth is the measure, not an old result
+# Golden scenes, drawn by research/render_golden.py: the truth is the measure, not an old result
 
 
 @pytest.mark.parametrize(("scene", "margin"), [("leaves", 5.0), ("page", 5.0), ("bricks", 5.0)])

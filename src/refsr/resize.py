@@ -3,7 +3,7 @@
 Shrinking is antialiased: the cubic kernel (Keys, a = -0.5) is stretched by the shrink factor. The
 border pixel is repeated, every output pixel's weights are normalised to sum to one, and integer
 images are rounded after each axis: so did the MATLAB that made the field's LR images (its shrunk
-Set5 is met within one grey level everywhere; mirrored borders, as newer releases use, miss it by
+Set5 is met within one gray level everywhere; mirrored borders, as newer releases use, miss it by
 up to 7 levels in the first rows).
 """
 

@@ -12,39 +12,44 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from refsr.album import RANKED_FROM, Album, make_album
-from refsr.back_projection import back_project, reduced
-from refsr.blocks import Overview, look_over
-from refsr.budget import Budget, Estimate, Job, budget_of, bytes_of, registration_seconds
-from refsr.canvas import Canvas, Result, finished, fitted
-from refsr.composite import Composite
-from refsr.condition import JPEG_ALONE, JPEG_WITH_REFERENCE, condition_of, is_damaged
 from refsr.errors import DataError, ModelError, PhotoError
-from refsr.feature_cache import FeatureCache
-from refsr.forecast import cost, forecast
-from refsr.looks import Crisp, Ensemble, Look, TileNetwork
-from refsr.memory import give_back, is_out_of_memory, parse_memory
-from refsr.photo import Photo, Source, load_photo
+from refsr.image.photo import Photo, Source, load_photo
+from refsr.image.tiling import Tile, cut, whole
+from refsr.inference.back_projection import back_project, reduced
+from refsr.inference.budget import Budget, Estimate, Job, budget_of, bytes_of, registration_seconds
+from refsr.inference.degradation import (
+    JPEG_ALONE,
+    JPEG_WITH_REFERENCE,
+    estimate_degradation,
+    is_damaged,
+)
+from refsr.inference.ensemble import Crisp, Ensemble, Mode, TileNetwork
+from refsr.inference.estimate import cost, forecast
+from refsr.inference.memory import is_out_of_memory, parse_memory, trim_heap
+from refsr.inference.network import Device, Network, Runtime
 from refsr.progress import Progress, partly, rising
-from refsr.provenance import amounts_of, detail_amounts
-from refsr.reference_set import (
+from refsr.registration.feature_cache import FeatureCache
+from refsr.registration.fusion import Composite
+from refsr.registration.large_image import CoarseRegistration, register_coarse
+from refsr.registration.pool import RANKED_FROM, ReferencePool, build_pool
+from refsr.registration.references import (
     AlbumFacts,
     LoadedReference,
     album_facts,
     expand,
     from_folder,
-    in_colours_of,
+    in_colors_of,
     load_reference,
     notes_of,
 )
-from refsr.registration import Reference
-from refsr.report import build_report
+from refsr.registration.register import Reference
+from refsr.report.provenance import amounts_of, detail_amounts
+from refsr.report.report import build_report
 from refsr.resize import SCALE, imresize
-from refsr.runtime import Device, Network, Runtime
-from refsr.tiling import Tile, cut, whole
-from refsr.weights import AUTO, CLEAN, CRISP, DAMAGED, DETAIL_TRANSFER, find_model
+from refsr.result import Canvas, Result, finished, fitted
+from refsr.weights.models import AUTO, CLEAN, CRISP, DAMAGED, DETAIL_TRANSFER, find_model
 
-HALO = 16  # LR pixels around a tile: beyond it, what is cut off changes 0.1 grey levels at most
+HALO = 16  # LR pixels around a tile: beyond it, what is cut off changes 0.1 gray levels at most
 GRID = 32  # where the tiles of the detail transfer begin
 DAMAGED_NOTE = f"compressed, noisy or blurred: the model {DAMAGED} was chosen for this photo"
 STAGES = "load", "registration", "network"  # whose seconds the report gives
@@ -68,7 +73,7 @@ class Upscaler:
         max_memory: int,
         max_pixels: int,
         for_damaged: Callable[[], TileNetwork] | None = None,
-        look: Look = "true",
+        look: Mode = "true",
         cache: FeatureCache | None = None,
     ) -> None:
         """Use ``Upscaler.load``. ``network`` None is the training-free detail transfer.
@@ -80,7 +85,7 @@ class Upscaler:
         self.for_damaged, self.look, self.cache = for_damaged, look, cache
         self.tile_pixels = max_pixels  # of a tile at most, until memory turns out to be short
         self.references: tuple[LoadedReference, ...] = ()
-        self.album: Album | None = None  # in place of references, where there are many
+        self.album: ReferencePool | None = None  # in place of references, where there are many
         self.left_out: tuple[str, ...] = ()  # files of a folder that are no photos, in words
 
     @classmethod
@@ -93,17 +98,17 @@ class Upscaler:
         threads: int = 0,
         max_memory: int | str = "auto",
         max_pixels: int = 200_000_000,
-        look: Look = "true",
+        look: Mode = "true",
         ensemble: bool = False,
         cache: str | os.PathLike[str] | None = None,
-        callers: int = 1,
+        concurrency: int = 1,
     ) -> Upscaler:
         """Load a model once, for many photos.
 
         ``model``: "auto" (for each photo the one for clean or the one for damaged small photos), a
         shipped name, "detail-transfer", or an ONNX file. ``runtime``: what runs it; "auto" is what
-        `refsr info` says. ``threads``: 0 for all cores. ``callers``: how many threads of yours will
-        upscale at the same time, each with a copy of its own (`copy.copy`) and ``threads`` cores.
+        `refsr info` says. ``threads``: 0 for all cores. ``concurrency``: how many of your threads
+        will upscale at once, each with a copy of its own (`copy.copy`) and ``threads`` cores.
         ``max_memory``: what the whole program should keep to, in bytes or in words such as "2GB";
         "auto" is half of the free memory, at most 1.5 GB. ``max_pixels``: the largest photo that is
         opened. ``look``: "true", or "crisp", sharper where a reference supports it, in twice the
@@ -113,8 +118,8 @@ class Upscaler:
         DataError where ``max_memory`` is no amount or the model has no such look.
         """
         allowed = parse_memory(max_memory)
-        if look not in get_args(Look):
-            raise DataError(f"There is no look {look!r}; there are: {', '.join(get_args(Look))}.")
+        if look not in get_args(Mode):
+            raise DataError(f"There is no look {look!r}; there are: {', '.join(get_args(Mode))}.")
         if look != "true" and model not in (AUTO, CLEAN):
             raise DataError(f"The model {model!r} has no other look; leave one of the two out.")
         kept = None if cache is None else FeatureCache(cache)
@@ -122,9 +127,9 @@ class Upscaler:
             return cls(None, allowed, max_pixels, cache=kept)
 
         def loaded(name: str) -> TileNetwork:
-            network: TileNetwork = Network(find_model(name), device, threads, runtime, callers)
+            network: TileNetwork = Network(find_model(name), device, threads, runtime, concurrency)
             if look == "crisp" and name == CLEAN:
-                crisp = Network(find_model(CRISP), device, threads, runtime, callers)
+                crisp = Network(find_model(CRISP), device, threads, runtime, concurrency)
                 network = Crisp(network, crisp)
             return Ensemble(network) if ensemble else network
 
@@ -142,7 +147,7 @@ class Upscaler:
         """
         sources, optional = expand(references), from_folder(references)
         if len(sources) >= RANKED_FROM:
-            album = make_album(sources, self.max_pixels, optional, cache=self.cache)
+            album = build_pool(sources, self.max_pixels, optional, cache=self.cache)
             self.references, self.album, self.left_out = (), album, ()
             return
         loaded: list[LoadedReference] = []
@@ -162,7 +167,7 @@ class Upscaler:
     def load_reference(self, source: Source) -> LoadedReference:
         """Read one reference and find its features. Raises PhotoError."""
         loaded = load_reference(source, self.max_pixels, self.cache)
-        give_back()
+        trim_heap()
         return loaded
 
     def choose(self, photo: Photo) -> tuple[tuple[LoadedReference, ...], AlbumFacts | None]:
@@ -175,7 +180,7 @@ class Upscaler:
         if album is None:
             return references, None
         selection = album.select(photo.as_uint8())
-        loaded = tuple(self.load_reference(album.glimpses[i].source) for i in selection.chosen)
+        loaded = tuple(self.load_reference(album.thumbnails[i].source) for i in selection.chosen)
         return loaded, album_facts(album, selection)
 
     def register(
@@ -189,15 +194,15 @@ class Upscaler:
         references = self.choose(photo)[0] if references is None else references
         if not references:
             return None
-        prepared = self.in_colours_of(photo, references)
+        prepared = self.in_colors_of(photo, references)
         budget = self.budget(self.job(photo, SCALE, references, prepared), self.network)
-        return look_over(photo.as_uint8(), prepared, budget.flow_pixels).composite
+        return register_coarse(photo.as_uint8(), prepared, budget.flow_pixels).composite
 
-    def in_colours_of(
+    def in_colors_of(
         self, photo: Photo, references: tuple[LoadedReference, ...]
     ) -> tuple[Reference, ...]:
-        """The references in the photo's own colours, in which they are compared."""
-        return in_colours_of(photo, references)
+        """The references in the photo's own colors, in which they are compared."""
+        return in_colors_of(photo, references)
 
     def job(
         self,
@@ -224,7 +229,7 @@ class Upscaler:
         ``referenced``: whether a reference is used, with which more photos count as damaged.
         """
         quality = JPEG_WITH_REFERENCE if referenced else JPEG_ALONE
-        if self.for_damaged is not None and is_damaged(condition_of(photo), quality):
+        if self.for_damaged is not None and is_damaged(estimate_degradation(photo), quality):
             return self.for_damaged()
         return self.network
 
@@ -261,7 +266,7 @@ class Upscaler:
         photo = load_photo(source, max_pixels=self.max_pixels)
         times.append(time.perf_counter())
         references, album = self.choose(photo)
-        prepared = self.in_colours_of(photo, references)
+        prepared = self.in_colors_of(photo, references)
         job = self.job(photo, scale, references, prepared)
         network = self.network_for(photo)
         budget = self.budget(job, network)
@@ -270,9 +275,11 @@ class Upscaler:
             announce(estimate)
         before = registration_seconds(job, budget) / max(estimate.seconds, 1e-9)
         progress = rising(progress)
-        overview = look_over(photo.as_uint8(), prepared, budget.flow_pixels) if prepared else None
+        overview = (
+            register_coarse(photo.as_uint8(), prepared, budget.flow_pixels) if prepared else None
+        )
         progress(before)
-        give_back()
+        trim_heap()
         times.append(time.perf_counter())
         canvas = Canvas.of(photo, scale)
         used = None if overview is None or strength == 0 else overview
@@ -305,7 +312,7 @@ class Upscaler:
         similarity = None if composite is None else composite.similarity()
         return finished(source, photo, canvas, similarity, report)
 
-    def notes(self, damaged: bool, overview: Overview | None) -> list[str]:
+    def notes(self, damaged: bool, overview: CoarseRegistration | None) -> list[str]:
         """What a reader should know of how a photo was done. ``damaged``: by the other model."""
         notes = [DAMAGED_NOTE] if damaged else []
         supported = overview is not None and overview.composite.matched and not damaged
@@ -316,7 +323,7 @@ class Upscaler:
     def render(
         self,
         photo: Photo,
-        overview: Overview | None,
+        overview: CoarseRegistration | None,
         network: TileNetwork | None,
         canvas: Canvas,
         budget: Budget,
@@ -330,7 +337,7 @@ class Upscaler:
         blocks = overview.blocks() if overview else [whole(photo.height, photo.width)]
         for block in blocks:
             composite = overview.block(block) if overview else None
-            give_back()
+            trim_heap()
             while True:
                 multiple = network.model.multiple if network else GRID
                 tiles = cut(photo.height, photo.width, HALO, multiple, most, block)

@@ -23,8 +23,8 @@ def info(json: bool = False) -> None:
     import numpy
     import onnxruntime
 
-    from refsr.runtime import describe_runtimes
-    from refsr.weights import find_model, shipped
+    from refsr.inference.network import describe_runtimes
+    from refsr.weights.models import find_model, shipped
 
     facts: dict[str, Any] = {
         "refsr": __version__,
@@ -54,6 +54,6 @@ def demo(out: Annotated[Path, arg(aliases=["-o"])] = Path("demo_out")) -> None:
     Args:
         out: Folder for the pictures and numbers; made if missing.
     """
-    from refsr.demo import run_demo
+    from refsr.cli.demo import run_demo
 
     print(run_demo(out))

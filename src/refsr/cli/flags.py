@@ -28,7 +28,7 @@ def check_distinct(inputs: list[Path], outputs: list[Path]) -> None:
 
     Of a folder every file counts. Raises DataError.
     """
-    from refsr.atomic import is_folder, real_path
+    from refsr.image.atomic import is_folder, real_path
 
     read = [file for path in inputs for file in (path.iterdir() if is_folder(path) else [path])]
     taken = {real_path(path): "is a photo that is read" for path in read}

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tyro.conf import OmitArgPrefixes
 
-from refsr.batch_options import Options
+from refsr.batch.options import Options
 from refsr.cli.flags import Input, Output
 from refsr.cli.words import dump, progress_bar, say
 from refsr.errors import DataError
 
 if TYPE_CHECKING:
-    from refsr.batch import Engine
+    from refsr.batch.runner import Engine
 
 
 def batch(
@@ -52,9 +52,9 @@ def batch(
         json: Print one JSON object a job on stdout.
         quiet: No progress, no failures, no summary.
     """
-    from refsr.batch import run_batch
-    from refsr.feature_cache import FeatureCache
-    from refsr.jobs import plan
+    from refsr.batch.jobs import plan
+    from refsr.batch.runner import run_batch
+    from refsr.registration.feature_cache import FeatureCache
 
     jobs = plan(source, out, refs, format)
     for note in FeatureCache(per_photo.cache).notes if per_photo.cache else ():
@@ -90,13 +90,13 @@ def batch(
 def chosen_engine(name: str, address: str, max_memory: str, workers: int) -> Engine:
     """What does the jobs: this machine, or the cluster at ``address``. Raises DataError."""
     if name == "ray":
-        from refsr.cluster import on_ray
-        from refsr.memory import parse_memory
+        from refsr.batch.ray import on_ray
+        from refsr.inference.memory import parse_memory
 
         return on_ray(address, parse_memory(max_memory), workers)
     import threading
 
-    from refsr.batch import Share, local
+    from refsr.batch.runner import Share, local
 
     return local(Share.of(max_memory, workers), threading.Event())
 
@@ -121,7 +121,7 @@ def web(
         max_upload: The most that is taken at once, photo and references together.
         threads: Processor cores to use; 0 for all.
     """
-    from refsr.memory import parse_memory
+    from refsr.inference.memory import parse_memory
     from refsr.web.limits import Limits
     from refsr.web.serve import serve
 

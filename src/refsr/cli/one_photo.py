@@ -50,22 +50,22 @@ def upscale(
         strength: How much of the references' detail is taken, from 0 (none) to 1 (all).
         look: crisp is sharper where a reference supports it, and takes twice as long; elsewhere it
             is the true result.
-        ensemble: Look at every part in eight ways, turned and mirrored: a little better, eight
+        ensemble: Mode at every part in eight ways, turned and mirrored: a little better, eight
             times slower.
         cache: Keep in this folder what was found out about references, a large album's above all;
             the next time is quicker, and the result the same.
         report: Write the numbers (JSON): coverage and error of each reference, borrowed detail,
             time.
-        map: Write a picture of where each detail came from: green borrowed, orange guessed, grey
+        map: Write a picture of where each detail came from: green borrowed, orange guessed, gray
             the photo's own.
-        strip_metadata: Leave EXIF (place, camera, date) out of the result; the colour profile
+        strip_metadata: Leave EXIF (place, camera, date) out of the result; the color profile
             stays.
         json: Print the report as one JSON object on stdout.
         quiet: No progress, no closing line.
     """
     import cv2
 
-    from refsr.canvas import save_map
+    from refsr.result import save_map
     from refsr.upscaler import Upscaler
 
     check_outputs([photo, *ref], out, map, report)
@@ -103,8 +103,8 @@ def upscale(
 
 def check_outputs(read: list[Path], out: Path, map: Path | None, report: Path | None) -> None:
     """Refuse before the work what could not be written after it. Raises DataError, PhotoError."""
-    from refsr.atomic import check_writable
-    from refsr.photo import check_output_path
+    from refsr.image.atomic import check_writable
+    from refsr.image.photo import check_output_path
 
     for path in (out, map):
         if path is not None:
@@ -140,11 +140,11 @@ def check(
         max_pixels: Photos larger than this are refused before they are decoded.
         cache: Keep in this folder what was found out about references; the next time is quicker.
     """
-    from refsr.photo import load_photo
-    from refsr.reference_set import notes_of
-    from refsr.report import describe, expected_together
+    from refsr.image.photo import load_photo
+    from refsr.registration.references import notes_of
+    from refsr.report.report import describe, expected_together
     from refsr.upscaler import Upscaler
-    from refsr.weights import DETAIL_TRANSFER
+    from refsr.weights.models import DETAIL_TRANSFER
 
     if not ref:
         say("refsr check: Give at least one reference with --ref.")
@@ -198,10 +198,10 @@ def explain(
         max_pixels: Photos larger than this are refused before they are decoded.
         quiet: No progress, no closing line.
     """
-    from refsr.explain import Layers, modulation_map, registered
-    from refsr.explain import explain as look_into
-    from refsr.figure import draw_figure, draw_heat
-    from refsr.photo import Photo, check_output_path, load_photo, save_photo
+    from refsr.image.photo import Photo, check_output_path, load_photo, save_photo
+    from refsr.report.explain import Layers, modulation_map, registered
+    from refsr.report.explain import explain as look_into
+    from refsr.report.figure import draw_figure, draw_heat
 
     place = parse_place(at)
     outputs = [out] if heat is None else [out, heat]

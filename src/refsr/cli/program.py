@@ -66,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("refsr: interrupted", file=sys.stderr)
         return 130
     except OSError as error:  # the library's own are sentences already: this is most likely stdout
-        from refsr.atomic import reason
+        from refsr.image.atomic import reason
 
         if error.filename is not None:
             return failed(f"{os.fsdecode(error.filename)} cannot be used: {reason(error)}.")
@@ -77,7 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
             return 1
         return failed(f"The answer cannot be written: {reason(error)}.")
     except Exception as error:
-        from refsr.memory import is_out_of_memory
+        from refsr.inference.memory import is_out_of_memory
 
         if is_out_of_memory(error):
             return failed(OUT_OF_MEMORY)

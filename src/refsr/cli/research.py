@@ -49,11 +49,11 @@ def evaluate(
             their names those that gain least come first.
         quiet: No progress.
     """
-    from refsr.atomic import check_writable
     from refsr.evaluate.compare import compare_references, render_comparison
     from refsr.evaluate.pairs import load_jobs
     from refsr.evaluate.run import evaluate as measure
     from refsr.evaluate.run import render_table
+    from refsr.image.atomic import check_writable
 
     if json is not None:
         check_writable(json)
@@ -96,8 +96,8 @@ def reproduce(
         limit: Only so many photos of each data set, or of each kind of own pairs.
         quiet: No progress.
     """
-    from refsr.evaluate.reproduce import reproduce as make
-    from refsr.evaluate.sections import Request
+    from refsr.evaluate.paper.reproduce import reproduce as make
+    from refsr.evaluate.paper.sections import Request
 
     with progress_bar(table, quiet) as progress:
         request = Request(root, out, model, pairs, limit, progress)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from refsr.budget import Estimate
+    from refsr.inference.budget import Estimate
 
 LONG = 20.0  # seconds; what takes longer is announced
 
@@ -46,8 +46,8 @@ def announcer(out: Path, quiet: bool) -> Callable[[Estimate], None]:
         """Say it in a line above the bar, if there is anything to say."""
         from tqdm import tqdm
 
-        from refsr.encode import memory_to_write
-        from refsr.memory import in_words
+        from refsr.image.encode import memory_to_write
+        from refsr.inference.memory import in_words
 
         pixels = estimate.width * estimate.height
         memory = max(estimate.memory, estimate.result + memory_to_write(out, pixels))
@@ -83,6 +83,6 @@ def dump(value: Any, indent: int | None = None) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write a whole text file or none of it. Raises DataError."""
-    from refsr.photo import atomic_write
+    from refsr.image.photo import atomic_write
 
     atomic_write(path, (text + "\n").encode())

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from refsr import photo
-from refsr.atomic import reason
 from refsr.data.grouping import Link, View, candidates, components, load_view, register_candidates
 from refsr.data.layouts import SUFFIXES, images_below
 from refsr.data.memory import Memory
 from refsr.errors import DataError
+from refsr.image import photo
+from refsr.image.atomic import reason
 
 PAIRS, SOURCES = "pairs.csv", "sources.csv"
 LARGE = 32  # photos of a scene from which on its pairs take long to register in training

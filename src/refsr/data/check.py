@@ -13,7 +13,7 @@ from refsr.data.layouts import TITLES, DataSet, Pair, Problem, recognise
 from refsr.errors import DataError, RefsrError
 from refsr.evaluate.pairs import csv_jobs
 from refsr.evaluate.run import SMALLEST
-from refsr.photo import load_photo
+from refsr.image.photo import load_photo
 
 # The least side in pixels that a photo of each layout needs; benchmarks must be large enough to be
 # measured, what is trained on as large as a patch: the paper's, or 128 for own photos.

@@ -16,13 +16,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from refsr import matching
 from refsr.errors import RefsrError
-from refsr.matching import Features, Points
-from refsr.photo import load_photo
-from refsr.registration import CONSISTENT, Registration, prepare_reference, register
+from refsr.image.photo import load_photo
+from refsr.registration import matching
+from refsr.registration.matching import Features, Points
+from refsr.registration.register import CONSISTENT, Registration, prepare_reference, register
+from refsr.registration.warp import FIELD, SCALE, grid
 from refsr.resize import imresize
-from refsr.warp import FIELD, SCALE, grid
 
 WORKING_SIDE = 1000  # photos are looked at with at most this long side, as training shrinks them
 THUMBNAIL_SIDE = 400
@@ -35,7 +35,7 @@ MIN_COVERAGE = 0.04  # share of the photo that must be explained; unrelated phot
 MIN_INLIERS = 16
 SMALLEST = 128  # pixels: a training patch
 
-# How a pair is called, by the rules of scripts/make_validation_csv.py, in their order.
+# How a pair is called, by the rules of research/make_validation_csv.py, in their order.
 ZOOM = 1.25
 SMALL_OVERLAP = 0.5
 FORESHORTENING = 1.15

@@ -14,7 +14,7 @@ from typing import Any
 from refsr.errors import DataError
 from refsr.evaluate.pairs import Job
 from refsr.evaluate.run import MODE_SENTENCES, ReferenceMode, aligned, evaluate
-from refsr.looks import Look
+from refsr.inference.ensemble import Mode
 
 MODES: tuple[ReferenceMode, ...] = ("given", "shuffled", "blank", "none", "self")
 
@@ -26,7 +26,7 @@ def compare_references(
     modes: Sequence[ReferenceMode] = MODES,
     max_side: int | None = None,
     jpeg: int | None = None,
-    look: Look = "true",
+    look: Mode = "true",
     ensemble: bool = False,
     lpips: bool = False,
     sheets: Path | None = None,

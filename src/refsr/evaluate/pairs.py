@@ -7,9 +7,9 @@ import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
-from refsr.atomic import is_file, is_folder
 from refsr.data import layouts
 from refsr.errors import DataError
+from refsr.image.atomic import is_file, is_folder
 
 LONGEST_NAME = 300  # letters of a path that an error quotes
 COLUMNS = ("input", "reference", "kind")

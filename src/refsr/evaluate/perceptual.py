@@ -22,7 +22,7 @@ HAARPSI_C = 30.0
 HAARPSI_ALPHA = 4.2
 # NTSC's YIQ of RGB
 YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
-NO_DETAIL = 1e-4  # grey levels squared: float32's rounding of a flat photo is below
+NO_DETAIL = 1e-4  # gray levels squared: float32's rounding of a flat photo is below
 SMALLEST = 16  # HR pixels a side: HaarPSI's largest filter spans as many
 
 
@@ -48,7 +48,7 @@ def _similarity(x: Plane, y: Plane) -> Plane:
 def haarpsi(a: NDArray[np.uint8], b: NDArray[np.uint8], border: int = 4) -> float:
     """Haar wavelet-based perceptual similarity of two RGB images (HWC, uint8): 0 to 1, equal.
 
-    Reisenhofer, Bosse, Kutyniok and Wiegand 2018: edges at two fine scales and colours are
+    Reisenhofer, Bosse, Kutyniok and Wiegand 2018: edges at two fine scales and colors are
     compared, weighted by the edges at a coarse one, on images of half the size. Among the measures
     without a trained network it follows human opinion best, and it is symmetric. ``border`` pixels
     are left out at each side.
@@ -76,8 +76,8 @@ def haarpsi(a: NDArray[np.uint8], b: NDArray[np.uint8], border: int = 4) -> floa
         similarities.append((_similarity(x1, y1) + _similarity(x2, y2)) / 2.0)
         weights.append(np.maximum(x3, y3))
     mean2 = np.full((2, 2), 0.25)
-    colour = [[np.abs(_filtered(plane, mean2)) for plane in chroma] for _, *chroma in planes]
-    (i1, q1), (i2, q2) = colour
+    color = [[np.abs(_filtered(plane, mean2)) for plane in chroma] for _, *chroma in planes]
+    (i1, q1), (i2, q2) = color
     similarities.append((_similarity(i1, i2) + _similarity(q1, q2)) / 2.0)
     weights.append((weights[0] + weights[1]) / 2.0)
     total = sum(float(weight.sum()) for weight in weights)

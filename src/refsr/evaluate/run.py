@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from refsr.atomic import make_folder
 from refsr.data.layouts import scene_of
 from refsr.errors import DataError
 from refsr.evaluate import lpips as learned
@@ -20,7 +19,8 @@ from refsr.evaluate import perceptual
 from refsr.evaluate.metrics import SSIM_WINDOW, psnr, ssim
 from refsr.evaluate.pairs import Job
 from refsr.evaluate.sheets import sheet, write_sheet
-from refsr.looks import Look
+from refsr.image.atomic import make_folder
+from refsr.inference.ensemble import Mode
 from refsr.resize import SCALE, imresize
 
 BORDER = SCALE  # the field's convention: as many pixels as the scale
@@ -35,7 +35,7 @@ MODE_SENTENCES: dict[str, str] = {
     "given": "the references that the list names",
     "none": "no reference",
     "shuffled": "the references of another row, of which none shows the input's scene",
-    "blank": f"one image of grey level {GREY}, as large as the given reference (else as the truth)",
+    "blank": f"one image of gray level {GREY}, as large as the given reference (else as the truth)",
     "self": "the shrunk photo itself",
     "upscaled": "the shrunk photo, upscaled by bicubic",
 }
@@ -57,7 +57,7 @@ def evaluate(
     reference: ReferenceMode = "given",
     max_side: int | None = None,
     jpeg: int | None = None,
-    look: Look = "true",
+    look: Mode = "true",
     ensemble: bool = False,
     lpips: bool = False,
     sheets: Path | None = None,
@@ -182,7 +182,7 @@ def describe_protocol(
 
 def load_pixels(path: Path, max_side: int | None) -> Pixels:
     """A photo as 8-bit RGB (HWC), shrunk to ``max_side`` px if it is larger. Raises PhotoError."""
-    from refsr.photo import load_photo
+    from refsr.image.photo import load_photo
 
     pixels = load_photo(path).as_uint8()
     height, width = pixels.shape[:2]
@@ -253,7 +253,7 @@ def as_jpeg(pixels: Pixels, quality: int) -> bytes:
 
 def pixels_of(small: Small) -> Pixels:
     """The small photo's pixels (HWC, uint8)."""
-    from refsr.photo import load_photo
+    from refsr.image.photo import load_photo
 
     return load_photo(small).as_uint8() if isinstance(small, bytes) else small
 
@@ -265,7 +265,7 @@ def lanczos(lr: Pixels) -> Pixels:
     return np.asarray(Image.fromarray(lr).resize(size, Image.Resampling.LANCZOS))
 
 
-def load_method(model: str, look: Look = "true", ensemble: bool = False) -> Method:
+def load_method(model: str, look: Mode = "true", ensemble: bool = False) -> Method:
     """A function from (LR photo, references) to the photo four times larger.
 
     Raises ModelError, and DataError for a look that the model has not.

@@ -12,12 +12,12 @@ import PIL.ImageDraw
 import PIL.ImageFont
 from numpy.typing import NDArray
 
-from refsr.atomic import atomic_write
 from refsr.evaluate.metrics import luma
+from refsr.image.atomic import atomic_write
 from refsr.resize import imresize
 
 LINE, GAP, LETTERS = 26, 8, 18  # pixels: of the titles' line, between pictures, of the letters
-ERROR_GAIN = 4.0  # an error of 64 grey levels is drawn white
+ERROR_GAIN = 4.0  # an error of 64 gray levels is drawn white
 QUALITY = 95  # of the JPEG files
 PAPER, INK = 255, 30
 
@@ -49,7 +49,7 @@ def sheet(references: Sequence[Pixels], bicubic: Pixels, sr: Pixels, hr: Pixels)
 
 
 def fitted(references: Sequence[Pixels], height: int, width: int) -> Pixels:
-    """The first reference, shrunk into the room where it is larger; grey around it."""
+    """The first reference, shrunk into the room where it is larger; gray around it."""
     cell = np.full((height, width, 3), 225, np.uint8)
     if references:
         picture = references[0]
@@ -60,7 +60,7 @@ def fitted(references: Sequence[Pixels], height: int, width: int) -> Pixels:
 
 
 def error(image: Pixels, hr: Pixels) -> Pixels:
-    """The absolute difference in luma, ERROR_GAIN times, as grey RGB."""
+    """The absolute difference in luma, ERROR_GAIN times, as gray RGB."""
     off = np.abs(luma(image) - luma(hr)) * ERROR_GAIN
     return np.repeat(np.minimum(off, 255).astype(np.uint8)[..., None], 3, axis=2)
 

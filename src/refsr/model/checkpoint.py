@@ -15,11 +15,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from refsr.atomic import reason
 from refsr.errors import DataError, ModelError
-from refsr.model.ssen import SSEN, SSENConfig
-from refsr.train.config import from_dict
-from refsr.weights import find_model
+from refsr.image.atomic import reason
+from refsr.model.config import SSENConfig, from_dict
+from refsr.model.ssen import SSEN
+from refsr.weights.models import find_model
 
 LARGEST_SIZE = 1024  # of any number in a network's description: channels, blocks, LR pixels
 

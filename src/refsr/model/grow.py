@@ -7,7 +7,8 @@ from dataclasses import replace
 import torch
 
 from refsr.errors import ModelError
-from refsr.model.ssen import SSEN, SSENConfig
+from refsr.model.config import SSENConfig
+from refsr.model.ssen import SSEN
 from refsr.model.trunk import ResBlock
 
 

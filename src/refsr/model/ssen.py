@@ -24,62 +24,21 @@ Notable choices, each measured in docs/DECISIONS.md:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from refsr.errors import DataError
+from refsr.model.config import SSENConfig
 from refsr.model.deform import TAPS, DeformConv
 from refsr.model.trunk import RCAN, ResBlock, conv3, edsr
 from refsr.resize import contributions
 
 SCALE = 4
-OPEN = 2.0  # the modulation's first bias: sigmoid(2) = 0.88, nearly everything passes
-CLOSED = -2.0  # the gate's first bias: sigmoid(-2) = 0.12, HR detail has to earn its way
-
-
-@dataclass(frozen=True)
-class SSENConfig:
-    """Shape of the network. The paper leaves some of it open; each of those is a switch here."""
-
-    channels: int = 64  # of every feature map
-    feature_blocks: int = 5  # residual blocks of the extractor that LR and reference share
-    trunk: Literal["edsr", "rcan"] = "edsr"  # what reconstructs after fusion; see trunk.py
-    reconstruction_blocks: int = 16  # residual blocks of the edsr trunk
-    rcan_groups: int = 10  # residual groups of the rcan trunk
-    rcan_blocks: int = 20  # channel-attention blocks in each group
-    rcan_reduction: int = 16  # of the channels inside their attention
-    deform_layers: int = 3  # stacked deformable convolutions; the paper finds 3 best
-    deform_groups: int = 1  # channel groups with offsets of their own
-    offset_channels: int = 64  # inside the offset estimator
-    nonlocal_blocks: bool = True  # in the offset estimator
-    modulation: bool = True  # off: plain deformable convolution (DCNv1)
-    skip: Literal["add", "concat"] = "add"  # how the estimator's way up takes its skips
-    attention_window: int = 32  # LR pixels a non-local block sees; 0: everything, as in the paper
-    hr_transfer: bool = True  # the HR gate; off: the reference acts at LR resolution alone
-
-    def __post_init__(self) -> None:
-        """Raises DataError, in one sentence, for sizes that do not fit together."""
-        for name, divisor in (("channels", 4), ("offset_channels", 2), ("attention_window", 8)):
-            if getattr(self, name) % divisor:
-                raise DataError(f"{name} = {getattr(self, name)} must be a multiple of {divisor}.")
-        if self.deform_groups < 1 or self.channels % self.deform_groups:
-            raise DataError(
-                f"deform_groups = {self.deform_groups} must divide channels = {self.channels}."
-            )
-        if self.trunk == "rcan" and not 1 <= self.rcan_reduction <= self.channels:
-            raise DataError(
-                f"rcan_reduction = {self.rcan_reduction} must be 1 to channels = {self.channels}."
-            )
-
-    @property
-    def multiple(self) -> int:
-        """Input height and width must be a multiple of this many LR pixels."""
-        return self.attention_window or 8
+MODULATION_BIAS_INIT = (
+    2.0  # the modulation's first bias: sigmoid(2) = 0.88, nearly everything passes
+)
+GATE_BIAS_INIT = -2.0  # the gate's first bias: sigmoid(-2) = 0.12, HR detail has to earn its way
 
 
 def zeroed(conv: nn.Conv2d) -> nn.Conv2d:
@@ -154,7 +113,11 @@ class OffsetEstimator(nn.Module):
                 x = torch.cat([x, skip], 1) if self.concat else x + skip
         out = self.out(x).float()
         offset, logit = out.split([self.groups * TAPS * 2, self.groups * TAPS], 1)
-        modulation = torch.sigmoid(logit + OPEN) if self.modulated else torch.ones_like(logit)
+        modulation = (
+            torch.sigmoid(logit + MODULATION_BIAS_INIT)
+            if self.modulated
+            else torch.ones_like(logit)
+        )
         return offset, modulation
 
 
@@ -207,7 +170,7 @@ class SSEN(nn.Module):
     def forward(
         self,
         lr: Tensor,  # (B, 3, H, W) RGB 0..1; H, W multiples of config.multiple
-        ref: Tensor | None,  # (B, 3, 4H, 4W) RGB 0..1, in the photo's frame and colours
+        ref: Tensor | None,  # (B, 3, 4H, 4W) RGB 0..1, in the photo's frame and colors
         validity: Tensor | None,  # (B, 1, 4H, 4W) 0..1, where the reference may be trusted
     ) -> tuple[Tensor, Tensor]:
         """Returns the SR photo (B, 3, 4H, 4W) and the gate (B, 1, 4H, 4W): HR detail borrowed.
@@ -257,5 +220,5 @@ class SSEN(nn.Module):
         residual, logit = self.reconstruction(lr_feat, aligned_feat).split([3, 1], 1)
         if not self.config.hr_transfer:
             return base + residual, torch.zeros_like(logit), samples
-        gate = torch.sigmoid(logit + CLOSED) * validity
+        gate = torch.sigmoid(logit + GATE_BIAS_INIT) * validity
         return base + residual + gate * detail, gate, samples

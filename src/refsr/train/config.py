@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Literal
 
 from refsr.errors import DataError
-from refsr.model.ssen import SSENConfig
+from refsr.model.config import SSENConfig, from_dict
 
 
 @dataclass(frozen=True)
@@ -88,47 +87,6 @@ class RunConfig:
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
-
-
-def quoted(value: object) -> str:
-    """A wrong value for an error, cut where it is long."""
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:80]}..."
-
-
-def from_dict(kind: type[Any], values: dict[str, Any], where: str) -> Any:
-    """Build a config dataclass from a table; unknown keys and wrong types raise DataError."""
-    hints = get_type_hints(kind)
-    names = [f.name for f in dataclasses.fields(kind)]
-    known: dict[str, Any] = {}
-    for key, value in values.items():
-        if key not in names:
-            near = difflib.get_close_matches(key, names, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(names)}."
-            raise DataError(f"Unknown key {quoted(key)} in {where}{hint}")
-        wanted = hints[key]
-        if isinstance(wanted, type) and dataclasses.is_dataclass(wanted):
-            if not isinstance(value, dict):
-                raise DataError(f"{key!r} in {where} must be a table, not {quoted(value)}.")
-            known[key] = from_dict(wanted, value, f"{where} [{key}]")
-        elif get_origin(wanted) is Literal:
-            if value not in get_args(wanted):
-                choices = ", ".join(map(repr, get_args(wanted)))
-                raise DataError(
-                    f"{key!r} in {where} must be one of {choices}, not {quoted(value)}."
-                )
-            known[key] = value
-        elif wanted == tuple[str, ...]:
-            if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-                raise DataError(f"{key!r} in {where} must be a list of str, not {quoted(value)}.")
-            known[key] = tuple(value)
-        elif wanted is float and type(value) is int:
-            known[key] = float(value)
-        elif wanted in (int, float, str, bool) and type(value) is not wanted:
-            raise DataError(f"{key!r} in {where} must be a {wanted.__name__}, not {quoted(value)}.")
-        else:
-            known[key] = value
-    return kind(**known)
 
 
 def load_config(path: Path) -> RunConfig:

@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from refsr.atomic import atomic_file
 from refsr.errors import DataError
-from refsr.photo import load_photo
-from refsr.registration import aligned_reference, prepare_reference, register
+from refsr.image.atomic import atomic_file
+from refsr.image.photo import load_photo
+from refsr.registration.register import aligned_reference, prepare_reference, register
 from refsr.resize import imresize
 from refsr.train.config import DataConfig
 from refsr.train.datasets import (

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from refsr.atomic import atomic_file
 from refsr.data import layouts
 from refsr.errors import DataError, RefsrError
-from refsr.photo import load_photo
+from refsr.image.atomic import atomic_file
+from refsr.image.photo import load_photo
 from refsr.resize import imresize
 from refsr.train.simulate import Image
 

@@ -31,7 +31,7 @@ def shrink(rng: np.random.Generator, hr: Image) -> Image:
 
 
 def noise(rng: np.random.Generator, image: Image) -> Image:
-    """Sensor noise: a part that grows with the light, a part that does not; grey or coloured."""
+    """Sensor noise: a part that grows with the light, a part that does not; gray or colored."""
     pixels = image.astype(np.float32)
     read, shot = rng.exponential(3.0), rng.exponential(0.25)  # levels; levels per sqrt(level)
     shape = pixels.shape if rng.random() < 0.7 else (*pixels.shape[:2], 1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from refsr.errors import DataError, RefsrError
-from refsr.photo import load_photo
+from refsr.image.photo import load_photo
 from refsr.train.simulate import Image
 
 

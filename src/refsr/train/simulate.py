@@ -52,7 +52,7 @@ def photograph(rng: np.random.Generator, image: Image) -> Image:
         gain = np.exp(rng.normal(0.0, 0.06, 3)).astype(np.float32)
         bias = rng.normal(0.0, 0.02, 3).astype(np.float32)
         pixels = np.maximum(pixels, 0) ** gamma * gain + bias
-    if rng.random() < 0.3:  # a shadow or a vignette that no global colour match can undo
+    if rng.random() < 0.3:  # a shadow or a vignette that no global color match can undo
         field = smooth_field(rng, size, 2)[..., None]
         pixels = pixels * (1.0 + 0.08 * field)
     if rng.random() < 0.4:

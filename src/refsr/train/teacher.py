@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from refsr.atomic import atomic_file
-from refsr.back_projection import back_project
-from refsr.looks import Ensemble, TileNetwork
-from refsr.runtime import Network
+from refsr.image.atomic import atomic_file
+from refsr.inference.back_projection import back_project
+from refsr.inference.ensemble import Ensemble, TileNetwork
+from refsr.inference.network import Network
 from refsr.train.datasets import Sample
 from refsr.train.simulate import Image
-from refsr.weights import find_model
+from refsr.weights.models import find_model
 
 
 class Teacher:
@@ -49,7 +49,7 @@ class Teacher:
         return replace(sample, soft=np.asarray(np.load(kept, mmap_mode="r")))
 
     def target(self, sample: Sample) -> Image:
-        """What the teacher makes of a sample (4h, 4w, 3) uint8, its colours those of the LR."""
+        """What the teacher makes of a sample (4h, 4w, 3) uint8, its colors those of the LR."""
         if self.network is None:
             self.network = Ensemble(Network(self.model))
         lr, ref, validity = (

@@ -16,10 +16,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from refsr.errors import DataError, ModelError
 from refsr.model.checkpoint import load_weights, save_weights
+from refsr.model.config import SSENConfig, from_dict
 from refsr.model.grow import grown
-from refsr.model.ssen import SSEN, SSENConfig
+from refsr.model.ssen import SSEN
 from refsr.train.adversary import Adversary
-from refsr.train.config import RunConfig, from_dict
+from refsr.train.config import RunConfig
 from refsr.train.data import Batch
 from refsr.train.distributed import Ranks
 from refsr.train.losses import reconstruction_loss

@@ -19,7 +19,7 @@ from starlette.staticfiles import StaticFiles
 
 from refsr import __version__
 from refsr.web import examples
-from refsr.web.desk import BUSY, Desk, Job
+from refsr.web.desk import BUSY, Job, JobManager
 from refsr.web.guard import Guard, TooLarge
 from refsr.web.lane import TaskError
 from refsr.web.limits import FORMATS, Limits
@@ -43,7 +43,7 @@ WORKS = "This job is at work already; wait for it, or cancel it first."
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def make_app(desk: Desk) -> Starlette:
+def make_app(desk: JobManager) -> Starlette:
     """The server's application; the caller keeps the desk's lanes and sweep going."""
     routes = [
         Route("/api/info", info_of(desk.limits)),
@@ -73,7 +73,7 @@ def make_app(desk: Desk) -> Starlette:
     )
 
 
-def lifespan_of(desk: Desk) -> Callable[[Starlette], Any]:
+def lifespan_of(desk: JobManager) -> Callable[[Starlette], Any]:
     """Keeps the lanes working and the desk swept while the server runs."""
 
     @asynccontextmanager
@@ -114,7 +114,7 @@ def client_of(request: Request) -> str:
     return f"{address} {request.headers.get('x-refsr-client', '')[:40]}"
 
 
-def found(desk: Desk, request: Request) -> Job:
+def found(desk: JobManager, request: Request) -> Job:
     """The job that a request names. Raises HTTPException (404)."""
     job = desk.find(request.path_params["id"])
     if job is None:
@@ -148,7 +148,7 @@ async def example(request: Request) -> Response:
     return Response(data, media_type="image/png" if name.endswith("png") else "image/jpeg")
 
 
-def checker(desk: Desk) -> Endpoint:
+def checker(desk: JobManager) -> Endpoint:
     """POST /api/check: photo and references; the verdict."""
 
     async def check(request: Request) -> Response:
@@ -172,7 +172,7 @@ async def gone(request: Request) -> None:
         pass
 
 
-def starter(desk: Desk) -> Endpoint:
+def starter(desk: JobManager) -> Endpoint:
     """POST /api/jobs: photo and references, or the id of their check; the job's status."""
 
     async def start(request: Request) -> Response:
@@ -184,7 +184,7 @@ def starter(desk: Desk) -> Endpoint:
     return start
 
 
-def admitted(desk: Desk, request: Request) -> str:
+def admitted(desk: JobManager, request: Request) -> str:
     """The client, unless the queue is full: then UploadError (429)."""
     client = client_of(request)
     full = desk.full(client)
@@ -193,7 +193,9 @@ def admitted(desk: Desk, request: Request) -> str:
     return client
 
 
-async def uploaded(desk: Desk, request: Request, client: str, options: tuple[str, ...]) -> Job:
+async def uploaded(
+    desk: JobManager, request: Request, client: str, options: tuple[str, ...]
+) -> Job:
     """The job of a form: a new one with the files in it, or the one of a check.
 
     The form's text lies in ``request.state.options``. Raises UploadError or HTTPException.
@@ -219,7 +221,7 @@ async def uploaded(desk: Desk, request: Request, client: str, options: tuple[str
         await form.close()
 
 
-def checked(desk: Desk, id: str) -> Job:
+def checked(desk: JobManager, id: str) -> Job:
     """The job of a check, to go on with. Raises UploadError or HTTPException."""
     job = desk.find(id)
     if job is None:
@@ -229,7 +231,7 @@ def checked(desk: Desk, id: str) -> Job:
     return job
 
 
-def status_of(desk: Desk) -> Endpoint:
+def status_of(desk: JobManager) -> Endpoint:
     """GET /api/jobs/ID."""
 
     async def status(request: Request) -> Response:
@@ -238,7 +240,7 @@ def status_of(desk: Desk) -> Endpoint:
     return status
 
 
-def canceller(desk: Desk) -> Endpoint:
+def canceller(desk: JobManager) -> Endpoint:
     """DELETE /api/jobs/ID: ends the job and removes its files."""
 
     async def cancel(request: Request) -> Response:
@@ -249,7 +251,7 @@ def canceller(desk: Desk) -> Endpoint:
     return cancel
 
 
-def picture_of(desk: Desk) -> Endpoint:
+def picture_of(desk: JobManager) -> Endpoint:
     """GET /api/jobs/ID/pictures/NAME: what the page shows."""
 
     async def picture(request: Request) -> Response:
@@ -262,7 +264,7 @@ def picture_of(desk: Desk) -> Endpoint:
     return picture
 
 
-def map_of(desk: Desk) -> Endpoint:
+def map_of(desk: JobManager) -> Endpoint:
     """GET /api/jobs/ID/map.png: the tints to lay over the result."""
 
     async def picture(request: Request) -> Response:
@@ -272,7 +274,7 @@ def map_of(desk: Desk) -> Endpoint:
     return picture
 
 
-def finished(desk: Desk, request: Request) -> Job:
+def finished(desk: JobManager, request: Request) -> Job:
     """The job that a request names, which must be done: HTTPException (409) otherwise."""
     job = found(desk, request)
     if job.state != "done":
@@ -280,7 +282,7 @@ def finished(desk: Desk, request: Request) -> Job:
     return job
 
 
-def download_of(desk: Desk) -> Endpoint:
+def download_of(desk: JobManager) -> Endpoint:
     """GET /api/jobs/ID/result.FORMAT?strength=0..1&metadata=yes|no, and plain.FORMAT."""
 
     async def download(request: Request) -> Response:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from refsr.web.lane import Lane, Message, TaskError
+from refsr.web.lane import Message, TaskError, WorkerProcess
 from refsr.web.limits import Limits
 
 State = Literal["checking", "checked", "waiting", "working", "done", "failed", "cancelled"]
@@ -57,13 +57,15 @@ class Job:
         return self.share, left
 
 
-class Desk:
+class JobManager:
     """Takes jobs, has them worked on in two lanes, and forgets them in time.
 
     The one lane looks (the verdict) and writes downloads, which takes seconds; the other enlarges.
     """
 
-    def __init__(self, folder: Path, looking: Lane, working: Lane, limits: Limits) -> None:
+    def __init__(
+        self, folder: Path, looking: WorkerProcess, working: WorkerProcess, limits: Limits
+    ) -> None:
         """``folder``: of the jobs, the server's own."""
         self.folder, self.looking, self.working, self.limits = folder, looking, working, limits
         self.jobs: dict[str, Job] = {}
@@ -105,14 +107,14 @@ class Desk:
             old.unlink()
         return self.begin(job, self.working, {"task": "enlarge", "scale": scale})
 
-    def begin(self, job: Job, lane: Lane, message: Message) -> asyncio.Task[None]:
+    def begin(self, job: Job, lane: WorkerProcess, message: Message) -> asyncio.Task[None]:
         """Give a lane a job's task and note how it ends."""
         job.failure = None
         job.message = message | {"folder": str(job.folder), "names": job.names}
         job.task = asyncio.create_task(self.follow(job, lane, job.message))
         return job.task
 
-    async def follow(self, job: Job, lane: Lane, message: Message) -> None:
+    async def follow(self, job: Job, lane: WorkerProcess, message: Message) -> None:
         """Wait for a job's task."""
         try:
             answer = await lane.run(message, job.client, job.hear)

@@ -81,13 +81,13 @@ def draw() -> Image:
     width, height = FINER * SIZE[0], FINER * SIZE[1]
     street = np.empty((height, width, 3), np.float32)
     house = width // len(SHOPS)
-    for index, (sign, colour) in enumerate(SHOPS):
+    for index, (sign, color) in enumerate(SHOPS):
         part = street[:, index * house : (index + 1) * house]
         part[:] = bricks(rng, part.shape[:2], WALLS[index])
         for row in range(2):
             for column in range(3):
-                window(part, rng, 70 + column * 235, 90 + row * 470, colour)
-        shop(part, rng, 1080, sign, colour)
+                window(part, rng, 70 + column * 235, 90 + row * 470, color)
+        shop(part, rng, 1080, sign, color)
     street[1690:] = (120, 118, 114)  # the pavement
     for x in range(0, width, 96):
         cv2.line(street, (x, 1690), (x - 60, height), (96, 94, 92), 4, cv2.LINE_AA)
@@ -116,26 +116,24 @@ def meadow() -> Image:
     return np.clip(small + 0.5, 0, 255).astype(np.uint8)
 
 
-def bricks(
-    rng: np.random.Generator, shape: tuple[int, int], colour: tuple[int, int, int]
-) -> Canvas:
+def bricks(rng: np.random.Generator, shape: tuple[int, int], color: tuple[int, int, int]) -> Canvas:
     """A brick wall."""
     wall = np.full((*shape, 3), 198, np.float32)
     for row, y in enumerate(range(0, shape[0], 20)):
         for x in range(-30 * (row % 2), shape[1], 60):
-            tone = np.array(colour, np.float32) + rng.normal(0, 13) + rng.normal(0, 4, 3)
+            tone = np.array(color, np.float32) + rng.normal(0, 13) + rng.normal(0, 4, 3)
             wall[y : y + 17, max(0, x) : x + 56] = tone
     return wall
 
 
 def window(
-    wall: Canvas, rng: np.random.Generator, x: int, y: int, colour: tuple[int, int, int]
+    wall: Canvas, rng: np.random.Generator, x: int, y: int, color: tuple[int, int, int]
 ) -> None:
     """A window with shutters, curtains and a box of flowers, its corner at x, y."""
     for left in (x - 52, x + 150):
-        cv2.rectangle(wall, (left, y), (left + 46, y + 270), colour, -1)
+        cv2.rectangle(wall, (left, y), (left + 46, y + 270), color, -1)
         for slat in range(y + 12, y + 262, 14):
-            cv2.line(wall, (left + 6, slat), (left + 40, slat), tuple(c * 0.6 for c in colour), 3)
+            cv2.line(wall, (left + 6, slat), (left + 40, slat), tuple(c * 0.6 for c in color), 3)
     cv2.rectangle(wall, (x - 2, y - 6), (x + 146, y + 276), (236, 232, 224), -1)
     cv2.rectangle(wall, (x + 8, y + 4), (x + 136, y + 266), (52, 62, 78), -1)
     for side, fold in ((x + 8, 1), (x + 136, -1)):  # curtains, each folded its own way
@@ -162,12 +160,12 @@ def shop(
     rng: np.random.Generator,
     y: int,
     sign: str,
-    colour: tuple[int, int, int],
+    color: tuple[int, int, int],
 ) -> None:
     """The ground floor: a sign, a window with a board of small letters, a door."""
     width = wall.shape[1]
     cv2.rectangle(wall, (20, y), (width - 20, 1690), (226, 220, 206), -1)
-    cv2.rectangle(wall, (20, y), (width - 20, y + 120), colour, -1)
+    cv2.rectangle(wall, (20, y), (width - 20, y + 120), color, -1)
     text(wall, sign, (width // 2, y + 84), 2.6, (244, 232, 200), 6)
     cv2.rectangle(wall, (60, y + 150), (500, y + 520), (60, 68, 74), -1)
     for shelf in range(3):
@@ -180,7 +178,7 @@ def shop(
             cv2.rectangle(wall, (x, bottom - high), (x + wide, bottom), thing, -1)
             cv2.line(wall, (x, bottom - high // 2), (x + wide, bottom - high // 2), (30, 30, 34), 3)
             x += wide + int(rng.integers(6, 18))
-    cv2.rectangle(wall, (540, y + 150), (760, 1690), colour, -1)
+    cv2.rectangle(wall, (540, y + 150), (760, 1690), color, -1)
     cv2.rectangle(wall, (562, y + 172), (738, y + 400), (74, 84, 92), -1)
     cv2.circle(wall, (574, y + 450), 10, (220, 190, 90), -1, cv2.LINE_AA)
     board = wall[y + 200 : y + 380, 580:720]
@@ -196,7 +194,7 @@ def text(
     words: str,
     centre: tuple[int, int],
     size: float,
-    colour: tuple[int, int, int],
+    color: tuple[int, int, int],
     thick: int,
 ) -> None:
     """Letters around a centre."""
@@ -205,4 +203,4 @@ def text(
     place = centre[0] - width // 2, centre[1]
     ink = np.zeros(image.shape[:2], np.uint8)  # OpenCV writes on bytes only
     cv2.putText(ink, words, place, font, size, (255,), thick, cv2.LINE_AA)
-    image += (np.array(colour, np.float32) - image) * (ink[..., None] / np.float32(255))
+    image += (np.array(color, np.float32) - image) * (ink[..., None] / np.float32(255))

@@ -45,7 +45,7 @@ class Entry:
     answer: asyncio.Future[Any]
 
 
-class Lane:
+class WorkerProcess:
     """Runs tasks (see ``refsr.web.tasks``), one at a time."""
 
     def __init__(self, settings: Message) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from refsr.memory import in_words
+from refsr.inference.memory import in_words
 
 FORMATS = ("png", "jpg", "webp", "tif", "avif")  # of a download
 LOOKING = 0.3  # share of the memory that belongs to looking and writing; the rest works

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from refsr.composite import Composite
-from refsr.registration import CONSISTENT
+from refsr.registration.fusion import Composite
+from refsr.registration.register import CONSISTENT
 
 SMOOTH = 0.03  # of the photo's long side: gaps of that width are closed, islands dropped
 LEAST_AREA = 0.004  # of the photo: what is smaller is not drawn

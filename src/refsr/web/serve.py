@@ -11,9 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from refsr.atomic import reason
 from refsr.errors import DataError
-from refsr.memory import parse_memory
+from refsr.image.atomic import reason
+from refsr.inference.memory import parse_memory
 from refsr.web.limits import LOOKING, Limits
 
 FOLDER = "refsr-web-"  # start of the names of the servers' temporary folders
@@ -38,8 +38,8 @@ def serve(
         import uvicorn
 
         from refsr.web.app import make_app
-        from refsr.web.desk import Desk
-        from refsr.web.lane import Lane
+        from refsr.web.desk import JobManager
+        from refsr.web.lane import WorkerProcess
     except ImportError as error:
         raise DataError(
             f"{error.name} is missing; install it with: pip install 'refsr[web]'"
@@ -56,7 +56,9 @@ def serve(
             }
             looking = {**shared, "model": "detail-transfer", "max_memory": int(LOOKING * memory)}
             working = {**shared, "model": "auto", "max_memory": int((1 - LOOKING) * memory)}
-            app = make_app(Desk(folder, Lane(looking), Lane(working), limits))
+            app = make_app(
+                JobManager(folder, WorkerProcess(looking), WorkerProcess(working), limits)
+            )
             config = uvicorn.Config(
                 app,
                 log_level="error",

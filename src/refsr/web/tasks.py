@@ -16,18 +16,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from refsr.blocks import look_over
-from refsr.budget import Estimate
-from refsr.composite import Composite, shares_of
-from refsr.condition import condition_of, is_damaged
-from refsr.forecast import USUAL_COST
-from refsr.matching import NO_FEATURES
-from refsr.memory import give_back
-from refsr.photo import Photo, load_photo, save_photo, to_8_bits
-from refsr.provenance import tints
-from refsr.reference import Reference
-from refsr.report import describe, expected_together
-from refsr.runtime import Network
+from refsr.image.photo import Photo, load_photo, save_photo, to_8_bits
+from refsr.inference.budget import Estimate
+from refsr.inference.degradation import estimate_degradation, is_damaged
+from refsr.inference.estimate import USUAL_COST
+from refsr.inference.memory import trim_heap
+from refsr.inference.network import Network
+from refsr.registration.fusion import Composite, shares_of
+from refsr.registration.large_image import register_coarse
+from refsr.registration.matching import NO_FEATURES
+from refsr.registration.reference import Reference
+from refsr.report.provenance import tints
+from refsr.report.report import describe, expected_together
 from refsr.upscaler import Result, Upscaler
 from refsr.web.outline import outlines
 
@@ -69,7 +69,7 @@ class Bench:
         return load_photo(folder / "photo", max_pixels=self.photo_pixels)
 
 
-class Clock:
+class EtaEstimator:
     """Tells how long a job will still take.
 
     A job with references is a registration and two runs of the network: with them, and without for
@@ -159,13 +159,13 @@ def look(bench: Bench, task: Answer, tell: Tell) -> Answer:
         row = describe(names[part], composite, index)
         references.append({**row, "part": part, "outlines": outlines(composite, index)})
     gain = expected_together(composite)
-    give_back()
+    trim_heap()
     return {
         "photo": {
             "name": names["photo"],
             "width": photo.width,
             "height": photo.height,
-            "damaged": is_damaged(condition_of(photo)),
+            "damaged": is_damaged(estimate_degradation(photo)),
             "notes": list(photo.notes),
         },
         "references": references,
@@ -184,8 +184,8 @@ def registered(
     def one(part: str) -> Composite:
         reference = upscaler.load_reference(folder / part)
         thumbnail(reference.photo, folder / f"{part}.jpg")
-        prepared = upscaler.in_colours_of(photo, (reference,))
-        found = look_over(photo.as_uint8(), prepared, LOOKED_AT).composite
+        prepared = upscaler.in_colors_of(photo, (reference,))
+        found = register_coarse(photo.as_uint8(), prepared, LOOKED_AT).composite
         shape = reference.photo.pixels.shape
         none = np.broadcast_to(np.uint8(0), shape)
         empty = Reference(none, NO_FEATURES, [], [], shown=reference.prepared.shown[-1:])
@@ -194,7 +194,7 @@ def registered(
     alone: list[Composite] = []
     for part in parts:
         alone.append(one(part))
-        give_back()
+        trim_heap()
     if not alone:
         return None
     registrations = tuple(one.registrations[0] for one in alone)
@@ -218,7 +218,7 @@ def enlarge(bench: Bench, task: Answer, tell: Tell) -> Answer:
     parts = [part for part in names if part != "photo"]
     photo = bench.photo(folder)
     preview(photo, folder / "before.png")
-    clock = Clock(tell, 2 if parts else 1, bench.paces, None if bench.shown else bench.pace)
+    clock = EtaEstimator(tell, 2 if parts else 1, bench.paces, None if bench.shown else bench.pace)
     upscaler = bench.upscaler
     for part in ["plain", "full", "alpha"]:
         (folder / f"{part}.npy").unlink(missing_ok=True)  # of a run at another scale
@@ -248,7 +248,7 @@ def enlarge(bench: Bench, task: Answer, tell: Tell) -> Answer:
         preview(run([], "plain").photo, folder / "plain.png")
     bench.paces, bench.shown = clock.finished(), True
     upscaler.set_reference(None)
-    give_back()
+    trim_heap()
     return report
 
 
@@ -264,7 +264,7 @@ def render(bench: Bench, task: Answer, tell: Tell) -> Answer:
     alpha = np.load(folder / "alpha.npy") if photo.alpha is not None else None
     result = photo.replaced(blended(folder, task["strength"]), alpha)
     save_photo(result, folder / task["out"], strip_metadata=task["strip"])
-    give_back()
+    trim_heap()
     return {}
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from refsr.cli import OUT_OF_MEMORY, quiet_libraries
 from refsr.errors import RefsrError
-from refsr.memory import is_out_of_memory
+from refsr.inference.memory import is_out_of_memory
 from refsr.web.tasks import TASKS, Bench
 
 BUG = "Something in refsr went wrong with this photo; the terminal of the server says what."

@@ -1,0 +1,148 @@
+"""Render the pictures of docs/gallery.md, from photos that scikit-image carries and a drawn facade.
+
+    PYTHONPATH=src:tests python research/render_gallery.py [--only NAME]
+
+Each picture is shown at 100 %: a pixel of the file is a pixel of the result.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import skimage.data
+from numpy.typing import NDArray
+from PIL import Image
+
+from refsr import Upscaler
+from refsr.evaluate.metrics import psnr
+from refsr.resize import imresize
+from scenes import facade, seen_through
+
+OUT = Path(__file__).resolve().parents[1] / "docs" / "gallery"
+STRIP = 26  # pixels of a caption
+TURN = np.array([[1.08, 0.12, -10.0], [-0.1, 1.1, 32.0], [6e-5, -4e-5, 1.0]])
+
+Levels = NDArray[np.uint8]
+
+
+def captioned(image: Levels, words: str) -> Levels:
+    """The picture under a line of words."""
+    strip = np.full((STRIP, image.shape[1], 3), 24, np.uint8)
+    white = (255, 255, 255)
+    cv2.putText(strip, words, (6, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.45, white, 1, cv2.LINE_AA)
+    return np.vstack([strip, image])
+
+
+def side_by_side(panels: list[tuple[str, Levels]], columns: int = 4) -> Levels:
+    """Panels of one size, each under its caption, in rows."""
+    tiles = [captioned(image, words) for words, image in panels]
+    tiles += [np.full_like(tiles[0], 24)] * (-len(tiles) % columns)
+    gap = np.full((tiles[0].shape[0], 4, 3), 24, np.uint8)
+    rows: list[Levels] = []
+    for start in range(0, len(tiles), columns):
+        row = [part for tile in tiles[start : start + columns] for part in (tile, gap)][:-1]
+        rows.append(np.hstack(row))
+    return np.vstack(rows)
+
+
+def at(image: Levels, window: tuple[slice, slice]) -> Levels:
+    """A window of a picture, at 100 %."""
+    return np.ascontiguousarray(image[window])
+
+
+class Gallery:
+    """One upscaler and what every picture needs of it."""
+
+    def __init__(self) -> None:
+        self.upscaler = Upscaler.load()
+
+    def result(self, lr: Levels, references: list[Any], **options: Any) -> Any:
+        """The result of ``lr`` with these references."""
+        self.upscaler.set_reference(references)
+        return self.upscaler.upscale(lr, **options)
+
+    def compare(self, hr: Levels, references: list[Any], window: tuple[slice, slice]) -> Levels:
+        """Bicubic, without and with references, and the truth, in one window."""
+        lr = imresize(hr, scale=0.25)
+        images = {
+            "bicubic": imresize(lr, scale=4.0),
+            "no reference": np.asarray(self.result(lr, []).image),
+            "with reference": np.asarray(self.result(lr, references).image),
+        }
+        panels = [(f"{w}: {psnr(i, hr):.1f} dB", at(i, window)) for w, i in images.items()]
+        return side_by_side([*panels, ("truth", at(hr, window))])
+
+
+def portrait() -> Levels:
+    """A photo of a face, (384, 480, 3)."""
+    return np.ascontiguousarray(skimage.data.astronaut()[:384, :480])
+
+
+def another_view(gallery: Gallery) -> Levels:
+    """Another photo of the same thing: turned, nearer, tilted."""
+    view = seen_through(portrait(), TURN, (560, 470))
+    return gallery.compare(portrait(), [view], (slice(40, 232), slice(130, 322)))
+
+
+def black_and_white(gallery: Gallery) -> Levels:
+    """The reference is black and white and two stops darker: the colors stay the photo's."""
+    view = seen_through(portrait(), TURN, (560, 470)).astype(np.float64)
+    gray = 255 * ((view @ [0.299, 0.587, 0.114] / 255) ** 2.2 / 4) ** (1 / 2.2)
+    graded = np.repeat((gray + 0.5).astype(np.uint8)[..., None], 3, axis=2)
+    return gallery.compare(portrait(), [graded], (slice(40, 232), slice(130, 322)))
+
+
+def other_windows(gallery: Gallery) -> Levels:
+    """The reference shows other windows of the same facade: nothing is copied."""
+    wall = facade(3, 16, 12)
+    hr, other = np.ascontiguousarray(wall[:256, :320]), np.ascontiguousarray(wall[384:, 512:])
+    return gallery.compare(hr, [other], (slice(32, 224), slice(96, 288)))
+
+
+def map_of_two_parts(gallery: Gallery) -> Levels:
+    """Two references, each of a part: what is borrowed, guessed and the photo's own."""
+    hr = portrait()
+    parts = [np.ascontiguousarray(hr[:, :250]), np.ascontiguousarray(hr[150:, 200:400])]
+    return gallery.result(imresize(hr, scale=0.25), parts).map()
+
+
+def strengths(gallery: Gallery) -> Levels:
+    """The same reference at four strengths."""
+    hr = portrait()
+    lr, view = imresize(hr, scale=0.25), seen_through(hr, TURN, (560, 470))
+    panels: list[tuple[str, Levels]] = []
+    for strength in (0.0, 0.33, 0.67, 1.0):
+        image = np.asarray(gallery.result(lr, [view], strength=strength).image)
+        words = f"strength {strength:g}: {psnr(image, hr):.1f} dB"
+        panels.append((words, at(image, (slice(150, 342), slice(20, 212)))))
+    return side_by_side(panels)
+
+
+PICTURES = {
+    "another_view": another_view,
+    "black_and_white": black_and_white,
+    "other_windows": other_windows,
+    "map_of_two_parts": map_of_two_parts,
+    "strengths": strengths,
+}
+
+
+def main() -> None:
+    """Write the pictures, or the one that is asked for."""
+    parser = argparse.ArgumentParser(description="Render the pictures of docs/gallery.md.")
+    parser.add_argument("--only", choices=tuple(PICTURES))
+    options = parser.parse_args()
+    OUT.mkdir(exist_ok=True)
+    gallery = Gallery()
+    for name, draw in PICTURES.items():
+        if options.only in (None, name):
+            Image.fromarray(draw(gallery)).save(OUT / f"{name}.png", optimize=True)
+            print(OUT / f"{name}.png")
+
+
+if __name__ == "__main__":
+    main()

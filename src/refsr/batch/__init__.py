@@ -1,0 +1,1 @@
+"""Many photos: jobs, worker processes, a cluster."""

@@ -1,0 +1,117 @@
+"""Table 3: what a reference is worth by how similar it is, in five levels."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise
+from typing import Any
+
+from refsr.errors import DataError
+from refsr.evaluate.compare import MODES, compare_references, comparison_rows
+from refsr.evaluate.pairs import Job, csv_jobs, load_jobs
+from refsr.evaluate.paper import published
+from refsr.evaluate.paper.sections import Report, Request, Section, find_folder, protocol_lines
+
+COST = 0.05  # dB that a poor reference may cost against none
+# Our own pairs in the paper's five levels, from the labels that geometry gave them.
+OWN_LEVELS = {
+    "near-identical": "XH",
+    "moderate": "H",
+    "small-overlap": "M",
+    "strong": "L",
+    "hopeless": "XL",
+}
+
+
+def table3(request: Request) -> Report:
+    """Similarity levels: CUFED5's five, and our own pairs in five levels of viewpoint change."""
+    cufed5 = find_folder(request.root, "cufed5")
+    photos = find_folder(request.root, "pairs") or request.root
+    listed = request.pairs.is_file()
+    own = first_of_kind(csv_jobs(request.pairs, photos), request.limit) if listed else []
+    if cufed5 is None and not own:
+        raise DataError(
+            f"There is neither a folder 'cufed5' in {request.root} (CUFED5's groups, 001_0.png to "
+            f"001_5.png) nor the list of pairs {request.pairs}; --pairs names another."
+        )
+    sections = [Section("The paper", [], [], list(published.LEVEL_STATEMENTS))]
+    measured: dict[str, Any] = {}
+    if cufed5 is not None:
+        jobs = load_jobs("cufed5", cufed5)[: request.limit and 5 * request.limit]
+        measured["cufed5"] = compared(request, jobs, 0.0, 0.2 if own else 1.0)
+        notes = level_check(measured["cufed5"])
+        groups = f"Ours on {len(jobs) // 5} of CUFED5's 126 groups"
+        sections.append(level_section(groups, measured["cufed5"], published.LEVELS, notes))
+    if own:
+        start = 0.2 if cufed5 is not None else 0.0
+        measured["pairs"] = compared(request, own, start, 1.0 - start)
+        notes = ["Levels by the geometry between the two views, not by gain."]
+        sections.append(level_section("Ours on own pairs", measured["pairs"], OWN_LEVELS, notes))
+    return Report("Table 3: how similar the reference is", sections, measured)
+
+
+def first_of_kind(jobs: list[Job], limit: int | None) -> list[Job]:
+    """The first ``limit`` jobs of each kind, in their order; all where there is no limit."""
+    seen: Counter[str] = Counter()
+    out: list[Job] = []
+    for job in jobs:
+        seen[job.kind] += 1
+        if limit is None or seen[job.kind] <= limit:
+            out.append(job)
+    return out
+
+
+def compared(request: Request, jobs: list[Job], start: float, share: float) -> dict[str, Any]:
+    """The five kinds of reference, reporting progress from ``start`` over ``share``."""
+
+    def report(done: float) -> None:
+        if request.progress:
+            request.progress(start + share * done)
+
+    return compare_references(jobs, model=request.model, modes=MODES, progress=report)
+
+
+def level_section(
+    title: str, comparison: dict[str, Any], levels: dict[str, str], notes: list[str]
+) -> Section:
+    """A row for each level: PSNR by kind of reference, and the gain over bicubic."""
+    modes = list(comparison["results"])
+    rows = comparison_rows(comparison)
+    order = [*levels, *(row["kind"] for row in rows if row["kind"] not in levels)]
+    rows.sort(key=lambda row: order.index(row["kind"]))
+    cells = [
+        [
+            " ".join(filter(None, (levels.get(row["kind"], ""), row["kind"]))),
+            f"{row['pairs']}",
+            *(f"{row[name]:.2f}" for name in ("bicubic", *modes)),
+            f"{row['given'] - row['bicubic']:+.2f}",
+        ]
+        for row in rows
+    ]
+    left_out = [f"{mode} is left out: {why}" for mode, why in comparison["left_out"].items()]
+    means = [f"{mode}: {sentence}." for mode, sentence in comparison["modes"].items()]
+    return Section(
+        title,
+        ["level", "pairs", "bicubic", *modes, "given over bicubic"],
+        cells,
+        [*notes, *left_out, *means, *protocol_lines()],
+    )
+
+
+def level_check(comparison: dict[str, Any]) -> list[str]:
+    """Whether the gain falls with the level, and what a poor reference costs: two sentences."""
+    rows = {row["kind"]: row for row in comparison_rows(comparison)}
+    gains = {level: rows[level]["given"] - rows[level]["bicubic"] for level in published.LEVELS}
+    names = list(published.LEVELS)
+    rising = [
+        f"{after} gains {gains[after] - gains[before]:.2f} dB more than {before}"
+        for before, after in pairwise(names)
+        if gains[after] > gains[before]
+    ]
+    falls = f"No: {', '.join(rising)}." if rising else "Yes."
+    least = min(rows[level]["given"] - rows[level]["none"] for level in names)
+    verdict = "Never" if least >= -COST else "Yes"
+    return [
+        f"Does the gain fall from level to level? {falls}",
+        f"Is any level more than {COST} dB below no reference? {verdict} (least: {least:+.2f} dB).",
+    ]

@@ -1,0 +1,191 @@
+"""The paper's tables, made again: its numbers beside ours, each with its protocol.
+
+Every table is a ``Report``: sections of rows for the Markdown, everything measured for the JSON.
+What a table needs is looked for below one root; where it is absent, one sentence names the folder.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from refsr.data import layouts
+from refsr.errors import DataError
+from refsr.evaluate.pairs import Job, load_jobs
+from refsr.evaluate.paper import published
+from refsr.evaluate.paper.ablation import ablation_sections, read_runs
+from refsr.evaluate.paper.levels import table3
+from refsr.evaluate.paper.sections import Report, Request, Section, find_folder, protocol_lines
+from refsr.evaluate.paper.time import time_sections
+from refsr.evaluate.run import ReferenceMode, evaluate
+from refsr.image.atomic import atomic_write, make_folder
+
+
+def table1(request: Request) -> Report:
+    """CUFED5: ours with no reference, with the most similar one, and with all five."""
+    first = load_jobs("cufed5-l1", request.root)[: request.limit]
+    every = load_jobs("cufed5-all", request.root)[: request.limit]
+    steps: list[tuple[str, str, ReferenceMode, list[Job]]] = [
+        ("bicubic", "bicubic", "none", first),
+        ("detail-transfer (no network), L1", "detail-transfer", "given", first),
+        (f"{request.model}, no reference", request.model, "none", first),
+        (f"{request.model}, reference L1", request.model, "given", first),
+        (f"{request.model}, all five references", request.model, "given", every),
+    ]
+    measured: dict[str, Any] = {}
+    for index, (name, model, mode, some) in enumerate(steps):
+        measured[name] = evaluate(some, model=model, reference=mode)
+        if request.progress:
+            request.progress((index + 1) / len(steps))
+    ours = [
+        [name, f"{len(first)}", f"{mean['psnr']:.2f}", f"{mean['ssim']:.4f}"]
+        for name, mean in ((name, result["mean"]["all"]) for name, result in measured.items())
+    ]
+    groups = f"{len(first)} of CUFED5's 126 groups"
+    sections = [
+        Section(
+            "The paper and what came after it (126 groups)",
+            ["method", "PSNR", "SSIM"],
+            [
+                [name, f"{psnr:.2f}", f"{ssim:.3f}"]
+                for name, (psnr, ssim) in published.CUFED5.items()
+            ],
+            ["-rec: trained for PSNR alone."],
+        ),
+        Section(
+            f"Ours ({groups})",
+            ["method", "groups", "PSNR", "SSIM"],
+            ours,
+            ["Means of different groups cannot be compared with each other; bicubic tells how far.",
+             *protocol_lines()],
+        ),
+    ]  # fmt: skip
+    return Report("Table 1: CUFED5", sections, measured)
+
+
+def table2(request: Request) -> Report:
+    """Self-similarity: benchmarks without references, the photo serving itself."""
+    found = {name: find_folder(request.root, name) for name in layouts.SINGLE_IMAGE}
+    present = {name: folder for name, folder in found.items() if folder is not None}
+    if not present:
+        raise DataError(
+            f"There is no folder {', '.join(map(repr, layouts.SINGLE_IMAGE))} in {request.root}: "
+            "each must hold its benchmark's photos."
+        )
+    columns: list[tuple[str, str, ReferenceMode]] = [
+        ("Lanczos", "lanczos", "none"),
+        (f"{request.model}, no reference", request.model, "none"),
+        (f"{request.model}, itself", request.model, "self"),
+    ]
+    measured: dict[str, Any] = {}
+    rows: list[list[str]] = []
+    for index, (name, folder) in enumerate(present.items()):
+        jobs = load_jobs(name, folder)[: request.limit]
+        results = {title: evaluate(jobs, model=m, reference=r) for title, m, r in columns}
+        means = [result["mean"]["all"] for result in results.values()]
+        cells = [f"{mean['psnr']:.2f} / {mean['ssim']:.4f}" for mean in means]
+        bicubic = f"{means[0]['bicubic_psnr']:.2f} / {means[0]['bicubic_ssim']:.4f}"
+        rcan = "{:.2f} / {:.4f}".format(*published.RCAN[name])
+        rows.append([name, f"{len(jobs)}", bicubic, *cells, rcan])
+        measured[name] = results
+        if request.progress:
+            request.progress((index + 1) / len(present))
+    absent = [name for name, folder in found.items() if folder is None]
+    notes = [f"Not here, so not measured: {', '.join(absent)}."] if absent else []
+    sections = [
+        Section("The paper", [], [], list(published.SELF_SIMILARITY)),
+        Section(
+            "Ours, PSNR / SSIM",
+            ["photos", "n", "bicubic", *(title for title, _, _ in columns), "RCAN, published"],
+            rows,
+            [
+                *notes,
+                "Itself: the small photo is given as its own reference. A reference no finer than "
+                "the photo is not used, and without one the network is shown the enlarged photo "
+                "in its place: so the two are the same.",
+                *protocol_lines(),
+            ],
+        ),
+    ]
+    return Report("Table 2: self-similarity", sections, measured)
+
+
+def table4(request: Request) -> Report:
+    """The ablation, from the runs that research/ablate.py kept."""
+    path = next((p for p in (request.root, *request.root.glob("*")) if is_runs(p)), None)
+    path = request.root / "ablation.jsonl" if path is None else path
+    runs = read_runs(path)
+    if not runs:
+        raise DataError(
+            f"There is no ablation.jsonl in {request.root}; research/ablate.py writes it "
+            "(docs/training holds ours)."
+        )
+    statements = Section("The paper", [], [], list(published.ABLATION_STATEMENTS))
+    return Report("Table 4: ablation", [statements, *ablation_sections(runs)], {"runs": runs})
+
+
+def is_runs(path: Path) -> bool:
+    """Whether this is the file of the ablation's runs."""
+    return path.name == "ablation.jsonl" and path.is_file()
+
+
+def fig7(request: Request) -> Report:
+    """Where the samples fall: with CUFED5's most similar reference, and on the photo itself."""
+    from refsr.evaluate.paper.fig7 import Case, fig7_sections
+
+    job = load_jobs("cufed5-l1", request.root)[0]
+    cases = [
+        Case("reference", f"{job.input.name} with {job.references[0].name}", job, True),
+        Case("self", f"{job.input.name}, its own reference", job, False),
+    ]
+    sections, measured = fig7_sections(cases, request.model, request.out)
+    said = Section("The paper", [], [], list(published.FIGURE_STATEMENTS))
+    return Report("Figure 7: where the samples fall", [said, *sections], measured)
+
+
+def time(request: Request) -> Report:
+    """Forward time and memory by size, the paper's seconds beside them."""
+    sections, measured = time_sections(request.model, request.progress)
+    said = Section(
+        "The paper",
+        ["method", "seconds"],
+        [[name, seconds] for name, seconds in published.SECONDS.items()],
+        ["Its machine and sizes are not known here: compare the ratios, not the seconds."],
+    )
+    return Report("Time and memory", [said, *sections], measured)
+
+
+TABLES: dict[str, Callable[[Request], Report]] = {
+    "table1": table1,
+    "table2": table2,
+    "table3": table3,
+    "table4": table4,
+    "fig7": fig7,
+    "time": time,
+}
+
+
+def reproduce(name: str, request: Request) -> list[Path]:
+    """Make one table and write ``name``.md and ``name``.json into ``request.out``.
+
+    Returns the files written. Raises DataError where the data is absent or the table unknown, and
+    what ``evaluate`` raises.
+    """
+    if name not in TABLES:
+        raise DataError(f"There is no {name!r}; there are: {', '.join(TABLES)}.")
+    if not request.root.is_dir():
+        raise DataError(f"The folder {request.root} does not exist; name the data with --root.")
+    make_folder(request.out)
+    report = TABLES[name](request)
+    record = {
+        "title": report.title,
+        "model": request.model,
+        "sections": [vars(section) for section in report.sections],
+        "measured": report.measured,
+    }
+    texts = {".md": report.markdown(), ".json": json.dumps(record, indent=1) + "\n"}
+    for suffix, text in texts.items():
+        atomic_write(request.out / f"{name}{suffix}", text.encode())
+    return [request.out / f"{name}{suffix}" for suffix in texts]

@@ -1,0 +1,137 @@
+"""Forward time and memory of a model by size, each size in a fresh process."""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from refsr.evaluate.paper.sections import Section
+from refsr.registration.warp import SCALE
+from refsr.resize import imresize
+
+# LR width and height: CUFED5's, and what cameras' small copies are; results of 0.2 to 3 megapixels.
+SIZES = ((125, 83), (160, 120), (300, 225), (512, 384))
+REPEATS = 3  # the least time counts: what else the machine does only adds
+
+
+def textured(width: int, height: int) -> NDArray[np.uint8]:
+    """A photo-like picture (height, width, 3): noise at every scale, always the same."""
+    rng = np.random.default_rng(width * 10_000 + height)
+    image = np.zeros((height, width, 3), np.float32)
+    cells = 4
+    while cells < max(width, height):
+        knots = rng.standard_normal((cells, cells, 3)).astype(np.float32)
+        image += cv2.resize(knots, (width, height), interpolation=cv2.INTER_CUBIC) * 60 / cells**0.4
+        cells *= 2
+    return np.clip(128 + image, 0, 255).astype(np.uint8)
+
+
+def peak_memory() -> int:
+    """Bytes that this process has held at most."""
+    with suppress(OSError):  # Linux's ru_maxrss begins with what the parent process held
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def measure_forward(model: str, width: int, height: int) -> dict[str, float]:
+    """Seconds and bytes of the network alone, on a whole LR photo of this size. Raises ModelError.
+
+    The first run does not count; bytes are those beyond the loaded model.
+    """
+    from refsr.inference.network import Network
+    from refsr.weights.models import find_model
+
+    hr = textured(width * SCALE, height * SCALE)
+    lr = imresize(hr, scale=1 / SCALE).astype(np.float32) / np.float32(255)
+    ref, validity = hr.astype(np.float32) / np.float32(255), np.ones(hr.shape[:2], np.float32)
+    network = Network(find_model(model), "cpu")
+    loaded = peak_memory()
+    network.run(lr, ref, validity)
+    wall, cpu = min(timed(lambda: network.run(lr, ref, validity)) for _ in range(REPEATS))
+    return {"seconds": wall, "cpu_seconds": cpu, "bytes": peak_memory() - loaded}
+
+
+def measure_road(model: str, width: int, height: int) -> dict[str, float]:
+    """Seconds and bytes of registration, network and all else, with one reference of HR size.
+
+    Bytes are the whole process's, which keeps to the default of ``max_memory``. Raises ModelError.
+    """
+    from refsr.upscaler import Upscaler
+
+    hr = textured(width * SCALE, height * SCALE)
+    lr = imresize(hr, scale=1 / SCALE)
+    upscaler = Upscaler.load(model, device="cpu")
+
+    def road() -> None:
+        upscaler.set_reference(hr)
+        upscaler.upscale(lr)
+
+    wall, cpu = timed(road)
+    return {"seconds": wall, "cpu_seconds": cpu, "bytes": peak_memory()}
+
+
+def timed(job: Callable[[], Any]) -> tuple[float, float]:
+    """Seconds on the clock and on the processor."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    job()
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def cells(part: dict[str, float]) -> list[str]:
+    """Seconds, CPU seconds and megabytes as they are shown."""
+    return [
+        f"{part['seconds']:.2f}",
+        f"{part['cpu_seconds']:.2f}",
+        f"{part['bytes'] / 1e6:.0f}",
+    ]
+
+
+def time_sections(
+    model: str,
+    progress: Callable[[float], None] | None = None,
+    sizes: tuple[tuple[int, int], ...] = SIZES,
+) -> tuple[list[Section], dict[str, Any]]:
+    """A row for each size, and everything measured. Raises ModelError."""
+    import os
+    import platform
+
+    measured: dict[str, Any] = {}
+    # A fresh process each: the most memory a process ever held says nothing of a later, smaller job
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        for index, size in enumerate(sizes):
+            measured[f"{size[0]} x {size[1]}"] = {
+                "forward": pool.apply(measure_forward, (model, *size)),
+                "road": pool.apply(measure_road, (model, *size)),
+            }
+            if progress:
+                progress((index + 1) / len(sizes))
+    rows = [
+        [size, *(cell for part in parts.values() for cell in cells(part))]
+        for size, parts in measured.items()
+    ]
+    columns = ("s", "CPU s", "MB")
+    head = ["LR photo", *(f"{part} {column}" for part in ("forward", "road") for column in columns)]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    notes = [
+        f"{model} by ONNX Runtime on the processor: {cores} cores of {platform.machine()}, "
+        f"{platform.system()}; other work on the machine slows it, so the CPU seconds say more.",
+        f"Forward: the network alone, the whole photo at once, least of {REPEATS} after one run "
+        "that does not count; MB beyond the loaded model.",
+        "Road: the features of one reference as large as the result, registration, network in "
+        "tiles, back-projection, once; MB of the whole program. The photo is a made-up texture, "
+        "whose every part matches.",
+    ]
+    return [Section(f"Ours: {model}", head, rows, notes)], measured

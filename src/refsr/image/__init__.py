@@ -1,0 +1,1 @@
+"""Photos as files and as pixels: decoding, encoding, color, metadata, tiles."""

@@ -1,0 +1,1 @@
+"""Running networks: runtimes, memory, degradation, what surrounds a call."""

@@ -1,0 +1,87 @@
+"""Memory: amounts as people write them, what is free, and what this program holds."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from refsr.errors import DataError
+
+MOST = 1_500_000_000  # bytes; what a job takes unless it is allowed more
+OPENCV_NO_MEMORY = -4  # code of cv2.error
+UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+CGROUP = Path("/sys/fs/cgroup")  # a container's own limit: (limit, used), version 2 and 1
+CGROUP_FILES = (
+    ("memory.max", "memory.current"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+)
+
+
+def parse_memory(amount: int | str) -> int:
+    """Bytes of "2GB", "800MB", a plain number, or "auto": see ``default_memory``.
+
+    Raises DataError.
+    """
+    text = str(amount)
+    if text.strip().lower() == "auto":
+        return default_memory()
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?B?)\s*", text, re.IGNORECASE)
+    unit = match.group(2).upper() if match else ""
+    unit = unit if unit in UNITS else unit + "B"
+    if not match or unit not in UNITS:
+        raise DataError(f"{text!r} is not an amount of memory; write for example 2GB or 800MB.")
+    return int(float(match.group(1)) * UNITS[unit])
+
+
+def in_words(amount: float) -> str:
+    """An amount of bytes for a reader: "1.4 GB", "850 MB"."""
+    return f"{amount / 1e9:.1f} GB" if amount >= 0.9995e9 else f"{round(amount / 1e6)} MB"
+
+
+def default_memory() -> int:
+    """Half of the free memory, at most 1.5 GB: more makes no job quicker."""
+    free = free_memory()
+    return MOST if free is None else min(MOST, free // 2)
+
+
+def free_memory() -> int | None:
+    """Bytes that programs could still have, a container's limit respected; None where unknown."""
+    found: list[int] = []
+    with suppress(OSError, ValueError, IndexError):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        found += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
+    for limit, used in CGROUP_FILES:
+        with suppress(OSError, ValueError):  # no limit is the word "max"
+            found.append(int((CGROUP / limit).read_text()) - int((CGROUP / used).read_text()))
+    if not found:
+        with suppress(AttributeError, OSError, ValueError):  # half of all there is may be free
+            found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2)
+    return max(0, min(found)) if found else None
+
+
+def resident() -> int:
+    """Bytes that this process holds now; where only its peak is known, that; 0 where nothing is."""
+    with suppress(OSError, ValueError, IndexError):
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    with suppress(ImportError):  # Windows has no such module
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+    return 0
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the system gave no more memory; OpenCV has a code for it."""
+    return isinstance(error, MemoryError) or getattr(error, "code", None) == OPENCV_NO_MEMORY
+
+
+def trim_heap() -> None:
+    """Return to the system what was freed: glibc keeps blocks of up to 32 MB for later."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)

@@ -1,0 +1,238 @@
+"""Running the network: one tile in, one tile out, whatever executes it.
+
+What executes it is a ``Session``, one of ``runtime_onnx``, ``runtime_openvino``, ``runtime_torch``:
+each is fetched when it is chosen, and only then is its library imported.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Any, Literal, Protocol, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refsr.errors import ModelError
+from refsr.inference.memory import resident, trim_heap
+from refsr.resize import SCALE
+from refsr.weights.models import Model
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Runtime = Literal["auto", "onnx", "openvino", "torch"]
+PROBE = 64  # LR pixels a side of the tile that memory and speed are measured with
+BF16_FLAGS = {"avx512_bf16", "amx_bf16"}  # what Linux calls a processor's bfloat16 units
+PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "torch"}
+
+Image = NDArray[np.float32]
+
+
+class Session(Protocol):
+    """A loaded model in a runtime."""
+
+    provider: str  # what runs it, in words for the report
+    least_bytes: int  # of memory per LR pixel, counted on whatever a small tile took
+    program_bytes: int  # of memory beside the tiles, more than ONNX Runtime takes
+
+    def run(self, lr: Image, ref: Image, validity: Image, release: bool) -> tuple[Image, Image]:
+        """sr (1, 3, 4H, 4W) and gate (1, 1, 4H, 4W) of one tile, float32.
+
+        ``lr`` (1, 3, H, W), ``ref`` (1, 3, 4H, 4W), ``validity`` (1, 1, 4H, 4W), float32 0..1, H
+        and W multiples of the model's grid. ``release``: give the memory back afterwards. Raises
+        whatever the runtime raises.
+        """
+        ...
+
+
+class Network:
+    """A loaded model. ``run`` may be called from several threads."""
+
+    passes = 1  # over a tile; see ``refsr.inference.ensemble.TileNetwork``
+
+    def __init__(
+        self,
+        model: Model,
+        device: Device = "auto",
+        threads: int = 0,
+        runtime: Runtime = "auto",
+        concurrency: int = 1,
+    ) -> None:
+        """``threads``: of the processor for each call, 0 for all. ``concurrency``: how many threads
+        call ``run`` at the same time; further ones wait, with some runtimes.
+
+        Where ``runtime`` is "auto" and the one picked does not load, ONNX Runtime on the processor
+        takes its place, and ``notes`` says so. Raises ModelError where loading fails.
+        """
+        if threads < 0:
+            raise ModelError(f"{threads} threads do not exist; give 0 for all cores.")
+        check_known(runtime, device)
+        self.model, self.notes = model, list[str]()
+        picked = pick_runtime(device) if runtime == "auto" else runtime
+        threads = threads or len(os.sched_getaffinity(0))
+        try:
+            self.session = open_session(picked, model, device, threads, concurrency)
+        except ModelError as error:
+            if runtime != "auto" or device != "auto":
+                raise
+            self.session = open_session("onnx", model, "cpu", threads, concurrency)
+            self.notes.append(f"run by ONNX Runtime on the processor: {error}")
+        self.cost: tuple[float, float] | None = None
+
+    @property
+    def provider(self) -> str:
+        """What runs the model, in words for the report."""
+        return self.session.provider
+
+    @property
+    def program_bytes(self) -> int:
+        """Memory that the runtime takes beside the tiles, more than ONNX Runtime does."""
+        return self.session.program_bytes
+
+    def probe(self) -> tuple[float, float]:
+        """Bytes of memory and seconds that one LR pixel takes here, by running one small tile."""
+        if self.cost is None:
+            # What is taken once is no part of a pixel's memory.
+            self.run(*blank(self.model.multiple), release=True)
+            trim_heap()  # or the tile would find its memory among what is held already
+            before = resident()
+            self.pace()  # its memory stays until it is given back
+            taken = max(resident() - before, self.session.least_bytes * PROBE**2)
+            each = round(taken / PROBE**2 / 1000) * 1000  # rounded: the same tiles every time
+            self.cost = float(each), self.pace()
+        return self.cost
+
+    def pace(self) -> float:
+        """Seconds that one LR pixel of a small tile takes at this moment."""
+        tile = blank(PROBE)
+        started = time.perf_counter()
+        self.run(*tile)
+        return (time.perf_counter() - started) / PROBE**2
+
+    def run(
+        self,
+        lr: Image,  # (h, w, 3) RGB 0..1
+        ref: Image,  # (4h, 4w, 3) RGB 0..1, aligned
+        validity: Image,  # (4h, 4w) 0..1
+        release: bool = False,
+    ) -> tuple[Image, Image]:
+        """SR (4h, 4w, 3), about 0..1, and the gate of the reference's HR detail (4h, 4w), 0..1.
+
+        Sizes are padded to the network's grid by repeating the border. The memory that a run took
+        is kept for the next one, unless it is to be given back: ``release``. Raises MemoryError.
+        """
+        height, width = lr.shape[:2]
+        down, right = -height % self.model.multiple, -width % self.model.multiple
+
+        def nchw(image: Image, scale: int) -> Image:
+            image = image if image.ndim == 3 else image[..., None]
+            image = image.transpose(2, 0, 1)[None]
+            if down or right:
+                image = np.pad(
+                    image, ((0, 0), (0, 0), (0, down * scale), (0, right * scale)), "edge"
+                )
+            return np.ascontiguousarray(image, np.float32)
+
+        tile = nchw(lr, 1), nchw(ref, SCALE), nchw(validity, SCALE)
+        try:
+            sr, gate = self.session.run(*tile, release)
+        except Exception as error:
+            if any(word in str(error).lower() for word in ("alloc", "out of memory")):
+                raise MemoryError(str(error)) from error
+            words = " ".join(str(error).split()).rstrip(".")
+            raise ModelError(f"The model {self.model.name} failed: {words}.") from error
+        rows, columns = slice(0, height * SCALE), slice(0, width * SCALE)
+        return sr[0, :, rows, columns].transpose(1, 2, 0), gate[0, 0, rows, columns]
+
+
+def blank(side: int) -> tuple[Image, Image, Image]:
+    """LR, reference and validity of a black tile of ``side`` x ``side`` LR pixels."""
+    hr = side * SCALE
+    shapes = (side, side, 3), (hr, hr, 3), (hr, hr)
+    lr, ref, validity = (np.zeros(shape, np.float32) for shape in shapes)
+    return lr, ref, validity
+
+
+def check_known(runtime: str, device: str) -> None:
+    """Raises ModelError for a runtime or device that does not exist."""
+    for kind, name, names in (
+        ("runtime", runtime, get_args(Runtime)),
+        ("device", device, get_args(Device)),
+    ):
+        if name not in names:
+            raise ModelError(f"There is no {kind} {name!r}; there are: {', '.join(names)}.")
+
+
+def pick_runtime(device: Device) -> Runtime:
+    """What runs the network where nobody says; measured in docs/BENCHMARKS.md.
+
+    ONNX Runtime, but for three cases: a processor with bfloat16, where OpenVINO takes half the
+    time; an NVIDIA card that ONNX Runtime was not built for and torch was; and Apple's ``mps``.
+    On other processors OpenVINO is a tenth quicker and takes a second longer to load.
+    """
+    from refsr.inference.onnx import provider_of
+
+    if device == "mps":
+        return "torch" if installed("torch") else "onnx"
+    on_card = provider_of(device) is not None and provider_of(device) != provider_of("cpu")
+    if device != "cpu" and not on_card and torch_has_cuda():
+        return "torch"
+    if device in ("auto", "cpu") and not on_card and has_bf16() and installed("openvino"):
+        return "openvino"
+    return "onnx"
+
+
+def describe_runtimes() -> dict[str, Any]:
+    """For `refsr info`: the runtimes that are installed, the one that "auto" picks, and bf16."""
+    return {
+        "runtimes": [name for name in PACKAGES if installed(name)],
+        "auto": pick_runtime("auto"),
+        "bfloat16": "yes" if has_bf16() else "no",
+    }
+
+
+def open_session(
+    runtime: Runtime, model: Model, device: Device, threads: int, concurrency: int
+) -> Session:
+    """Load a model in a runtime. Raises ModelError, one sentence."""
+    if not installed(runtime):
+        extra = {"torch": "train", "openvino": "openvino"}.get(runtime)
+        what = f"'refsr[{extra}]'" if extra else "onnxruntime"
+        raise ModelError(f"{runtime} is not installed; install it with: pip install {what}")
+    if runtime == "openvino":
+        from refsr.inference.openvino import OpenVinoSession
+
+        return OpenVinoSession(model, device, threads, concurrency)
+    if runtime == "torch":
+        from refsr.inference.torch import TorchSession
+
+        return TorchSession(model, device, threads)
+    from refsr.inference.onnx import OnnxSession
+
+    return OnnxSession(model, device, threads)
+
+
+def installed(runtime: str) -> bool:
+    """Whether a runtime's package is there; it is not imported."""
+    return importlib.util.find_spec(PACKAGES[runtime]) is not None
+
+
+def has_bf16() -> bool:
+    """Whether this processor computes in bfloat16; where the system does not say, no."""
+    try:
+        words = set(Path("/proc/cpuinfo").read_text().split())
+    except OSError:
+        return False
+    return bool(BF16_FLAGS & words)
+
+
+def torch_has_cuda() -> bool:
+    """Whether torch can use an NVIDIA card; torch is imported only where there may be one."""
+    there = Path("/dev/nvidiactl").exists() or platform.system() == "Windows"
+    if not (there and installed("torch")):
+        return False
+    import torch
+
+    return torch.cuda.is_available()

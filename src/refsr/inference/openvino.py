@@ -1,0 +1,163 @@
+"""OpenVINO on the processor: in float32, or in bfloat16 where the processor has it.
+
+In bfloat16 the network's residual and gate are taken out of the graph, and what they are added to
+is computed here in float32: bfloat16 holds eight bits, a photo's gray levels need them all.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import threading
+from typing import Any, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from refsr.errors import ModelError
+from refsr.resize import SCALE, imresize
+from refsr.weights.models import Model
+
+Image = NDArray[np.float32]
+
+
+class OpenVinoSession:
+    """A model in OpenVINO; see ``refsr.inference.network.Session``."""
+
+    least_bytes = 8_000
+    program_bytes = 120_000_000
+
+    def __init__(
+        self,
+        model: Model,
+        device: str,
+        threads: int,
+        concurrency: int = 1,
+        precision: str | None = None,
+    ) -> None:
+        """``threads``: of each of ``concurrency`` callers, who would wait for each other.
+        ``precision``: "f32" or "bf16"; the second where the processor has it, unless given.
+
+        Raises ModelError where the model does not load.
+        """
+        openvino = silent_openvino()
+        make_graph: Any = openvino.Model  # its two stubs do not agree on what it is
+        if device not in ("auto", "cpu"):
+            raise ModelError(f"refsr uses OpenVINO on the processor only; not with {device}.")
+        try:
+            core: Any = openvino.Core()
+            core.add_extension(deform_conv_extension())
+            if precision is None:
+                abilities = cast("list[str]", core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+                precision = "bf16" if "BF16" in abilities else "f32"
+            read: Any = core.read_model(str(model.path))
+            self.parts = precision == "bf16"
+            outputs = parts_of(read) if self.parts else [read.output("sr"), read.output("gate")]
+            graph: Any = make_graph(outputs, read.get_parameters(), model.name)
+            self.compiled: Any = core.compile_model(
+                graph,
+                "CPU",
+                {
+                    "INFERENCE_PRECISION_HINT": precision,  # its own choice may be bfloat16
+                    "INFERENCE_NUM_THREADS": concurrency * threads,
+                    "NUM_STREAMS": concurrency,
+                    "ENABLE_CPU_PINNING": False,  # or programs beside each other share a core
+                    "PERFORMANCE_HINT": "LATENCY",
+                },
+            )
+        except ModelError:
+            raise
+        except Exception as error:  # OpenVINO raises plain RuntimeErrors
+            raise ModelError(
+                f"{model.path} is no model that OpenVINO can load; export it again, or use "
+                "--runtime onnx."
+            ) from error
+        self.provider = f"openvino, CPU {precision}"
+        self.lock, self.running = threading.Lock(), 0  # runs of all threads
+
+    def run(self, lr: Image, ref: Image, validity: Image, release: bool) -> tuple[Image, Image]:
+        """See ``network.Session.run``. Each call has a request of its own: threads may call it."""
+        with self.lock:
+            self.running += 1
+        try:
+            request: Any = self.compiled.create_infer_request()
+            request.infer({"lr": lr, "ref": ref, "validity": validity}, share_inputs=True)
+            first, gate = (request.get_output_tensor(index).data.copy() for index in (0, 1))
+            del request
+        finally:
+            with self.lock:  # nobody begins meanwhile: in use, the memory cannot be given back
+                self.running -= 1
+                if release and not self.running:
+                    self.compiled.release_memory()
+        return (added_up(first, gate, lr, ref, validity) if self.parts else first), gate
+
+
+def silent_openvino() -> Any:
+    """The package openvino, which then reports to nobody.
+
+    Its import sends an event to Intel by way of openvino_telemetry, which it can do without.
+    """
+    modules = cast("dict[str, Any]", sys.modules)
+    if "openvino" not in modules and "openvino_telemetry" not in modules:
+        modules["openvino_telemetry"] = None  # its import fails: there is no such package
+        try:
+            return importlib.import_module("openvino")
+        finally:
+            del modules["openvino_telemetry"]
+    return importlib.import_module("openvino")
+
+
+def deform_conv_extension() -> Any:
+    """ONNX's DeformConv as OpenVINO's DeformableConvolution-8, which its reader does not know."""
+    import openvino.opset8 as ops
+    from openvino.frontend.onnx import ConversionExtension
+
+    def convert(node: Any) -> Any:
+        """The outputs of one node, translated."""
+        x, weight, offset, bias, modulation = (node.get_input(index) for index in range(5))
+        top, left, bottom, right = node.get_attribute("pads")
+        sampled: Any = ops.deformable_convolution(
+            x,
+            offset,
+            weight,
+            [1, 1],
+            [top, left],
+            [bottom, right],
+            [1, 1],
+            modulation,
+            deformable_group=int(node.get_attribute("offset_group", 1)),
+            bilinear_interpolation_pad=True,  # zeros outside of the map, as ONNX has it
+        )
+        axes = ops.constant(np.array([0, 2, 3], np.int64))
+        return ops.add(sampled, ops.unsqueeze(bias, axes)).outputs()
+
+    return ConversionExtension("DeformConv", "", convert)
+
+
+def parts_of(graph: Any) -> list[Any]:
+    """The graph's residual and gate: its last sums are base + residual [+ gate * detail].
+
+    Raises ModelError where the graph ends in another way.
+    """
+    node = graph.output("sr").get_node().input_value(0).get_node()
+    while node.get_type_name() == "Add":
+        sides = [node.input_value(index).get_node() for index in (0, 1)]
+        split = [side for side in sides if "Split" in side.get_type_name()]
+        if split:
+            position = sides.index(split[0])
+            return [node.input_value(position), graph.output("gate")]
+        sums = [side for side in sides if side.get_type_name() == "Add"]
+        node = sums[0] if sums else sides[0]
+    raise ModelError("This model's graph does not end as refsr's do; use --runtime onnx.")
+
+
+def added_up(residual: Image, gate: Image, lr: Image, ref: Image, validity: Image) -> Image:
+    """base + residual + gate * (ref - base) * validity in float32: (1, 3, 4H, 4W).
+
+    The network's gate carries the validity once already, and its detail carries it again.
+    """
+    base = imresize(np.ascontiguousarray(lr[0].transpose(1, 2, 0)), scale=float(SCALE))
+    sr = np.ascontiguousarray(base.transpose(2, 0, 1))[None]
+    share = cv2.multiply(gate[0, 0], validity[0, 0])
+    return sr + residual + share * (ref - sr)

@@ -1,0 +1,118 @@
+"""The numbers and the verdict: what each reference shows, what it gave, what it is worth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refsr.registration.fusion import Composite
+from refsr.registration.gain import expected_gain, gain_class, worth_of
+from refsr.registration.reference import SMALLEST, Reference
+from refsr.registration.register import Registration
+from refsr.report.provenance import borrowed_share, overall_shares
+
+PROMISE = {  # of the gain classes, in the reader's words
+    "none": "it does no harm, but do not expect to see a gain",
+    "small": "use it if you have no better: expect a small gain, about {gain:.1f} dB",
+    "clear": "use it: expect a clear gain, about {gain:.1f} dB",
+}
+
+
+def describe(name: str, composite: Composite, index: int) -> dict[str, Any]:
+    """One reference's registration as plain numbers, and what it is worth alone."""
+    registration, used = composite.registrations[index], composite.useful[index]
+    gain = 0.0
+    if used:
+        gain = expected_gain([worth_of(composite.lr, registration)])
+    matched = registration.matched
+    return {
+        "reference": name,
+        "matched": matched,
+        "used": used,
+        "coverage": round(registration.coverage, 4),
+        "matches": registration.matches,
+        "inliers": registration.inliers,
+        "median_error_lr_px": round(registration.median_error, 4) if matched else None,
+        "zoom": round(registration.zoom, 3) if matched else None,
+        "expected_gain_db": round(gain, 2),
+        "expected_gain": gain_class(gain),
+        "verdict": verdict(registration, used, gain, composite.references[index]),
+    }
+
+
+def verdict(registration: Registration, used: bool, gain: float, reference: Reference) -> str:
+    """One plain sentence: does the reference match, how much of the photo, is it worth it?
+
+    ``gain``: what is expected of it, in dB.
+    """
+    percent = max(1, round(100 * registration.coverage))
+    height, width = reference.pixels.shape[:2]
+    if min(height, width) < SMALLEST:
+        return (
+            f"This reference of {width} x {height} pixels is too small to show "
+            "anything: it will not be used."
+        )
+    if reference.blank:
+        return "This reference is transparent all over and shows nothing: it will not be used."
+    if not registration.matched:
+        return "This reference shows something else: it will not be used."
+    if not used:
+        return (
+            f"It matches {percent} % of your photo, but shows too little of it, or shows it no "
+            "finer than the photo itself: it has nothing to give and will not be used."
+        )
+    promise = PROMISE[gain_class(gain)].format(gain=gain)
+    return f"It matches {percent} % of your photo; {promise}."
+
+
+def expected_together(composite: Composite | None) -> float:
+    """The expected gain of all references together, in dB over none."""
+    if composite is None or not composite.matched:
+        return 0.0
+    parts = zip(composite.registrations, composite.shares, composite.useful, strict=True)
+    return expected_gain(
+        [worth_of(composite.lr, found, share) for found, share, used in parts if used]
+    )
+
+
+def build_report(
+    *,
+    composite: Composite | None,
+    album: dict[str, Any] | None,
+    names: list[str],
+    amounts: NDArray[np.float32],
+    seconds: dict[str, float],
+    lr_error: float,
+    facts: dict[str, Any],
+) -> dict[str, Any]:
+    """Everything a caller may want to know of a job, as JSON-ready values.
+
+    ``amounts``: (h, w, 3), see ``provenance``. ``lr_error``: mean absolute difference, in
+    8-bit levels, of the result shrunk again to the LR photo. ``album``: of many references, which
+    were registered and why the others not. ``facts``: sizes, model, notes.
+    """
+    references: list[dict[str, Any]] = []
+    if composite is not None:
+        source = composite.source()
+        borrowed = amounts[..., 1]
+        for index, name in enumerate(names):
+            mine = source == index
+            reference = describe(name, composite, index)
+            reference["share_of_photo"] = round(float(mine.mean()), 4)
+            given = float(borrowed[mine].sum()) / max(float(borrowed.sum()), 1e-9)
+            reference["share_of_borrowed"] = round(given, 4)
+            references.append(reference)
+    gain = expected_together(composite)
+    return {
+        **facts,
+        "references": references,
+        "album": album,
+        "borrowed_detail": round(float(borrowed_share(amounts).mean()), 4),
+        "detail": overall_shares(amounts),
+        "expected_gain_db": round(gain, 2),
+        "expected_gain": gain_class(gain),
+        "lr_error_levels": round(lr_error, 4),
+        "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
+    }

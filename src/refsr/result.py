@@ -1,0 +1,121 @@
+"""A result: while it is being made, tile by tile, and when it is finished."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+
+from refsr.image.photo import Photo, Source, save_photo, to_8_bits
+from refsr.image.tiling import Tile
+from refsr.report.provenance import borrowed_share, provenance_map
+from refsr.resize import imresize
+
+Image = NDArray[np.float32]
+
+
+@dataclass
+class Canvas:
+    """A result while it is being made."""
+
+    pixels: NDArray[Any]  # (scale * h, scale * w, 3), the photo's own type
+    alpha: NDArray[Any] | None  # (scale * h, scale * w), likewise
+    amounts: Image  # (h, w, 3), see refsr.report.provenance
+    scale: int
+    error: float = 0.0  # when shrunk again, in 8-bit levels: the sum over the photo
+    done: int = 0  # LR pixels
+
+    @staticmethod
+    def of(photo: Photo, scale: int) -> Canvas:
+        """An empty one for a photo."""
+        size = photo.height * scale, photo.width * scale
+        alpha = None if photo.alpha is None else np.empty(size, photo.alpha.dtype)
+        pixels = np.empty((*size, 3), photo.pixels.dtype)
+        return Canvas(pixels, alpha, np.empty((photo.height, photo.width, 3), np.float32), scale)
+
+    def put(self, photo: Photo, tile: Tile, sr: Image, amounts: Image) -> None:
+        """Keep the core of a finished tile: ``sr`` is scale times its size, 0..1."""
+        core, core_lr = tile.core(self.scale), tile.core(1)
+        place = tile.core_rows, tile.core_cols
+        rows, cols = (slice(s.start * self.scale, s.stop * self.scale) for s in place)
+        levels = np.float32(np.iinfo(self.pixels.dtype).max)
+        self.pixels[rows, cols] = np.rint(sr[core] * levels)
+        self.amounts[place] = amounts[core_lr]
+        if self.alpha is not None:
+            assert photo.alpha is not None
+            self.alpha[rows, cols] = enlarge(photo.alpha[tile.rows, tile.cols], self.scale)[core]
+        lr = photo.pixels[tile.rows, tile.cols] / levels
+        again = imresize(sr, size=lr.shape[:2])
+        self.error += float(np.abs(again - lr)[core_lr].sum()) * 255 / 3
+        self.done += lr[core_lr].shape[0] * lr[core_lr].shape[1]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished job."""
+
+    photo: Photo  # the result with the input's metadata
+    image: NDArray[Any] | PIL.Image.Image  # the same: an array (HWC RGB), PIL if the input was
+    similarity: Image  # (h, w) 0..1: how well the references explain each LR pixel
+    amounts: Image  # (h, w, 3) 0..1: own, borrowed and guessed detail; see refsr.report.provenance
+    report: dict[str, Any]
+
+    @property
+    def provenance(self) -> Image:
+        """Of the detail that the photo cannot hold, the share that was borrowed: (h, w) 0..1."""
+        return borrowed_share(self.amounts)
+
+    def save(self, path: str | Path, **options: Any) -> None:
+        """Write the result with its metadata; options as in ``save_photo``. Raises PhotoError."""
+        save_photo(self.photo, path, **options)
+
+    def map(self) -> NDArray[np.uint8]:
+        """A picture of where each detail came from, uint8 of the result's size."""
+        return provenance_map(self.photo.as_uint8(), self.amounts)
+
+
+def save_map(result: Result, path: Path) -> None:
+    """Write the picture of where each detail came from. Raises PhotoError."""
+    save_photo(Photo(result.map()), path)
+
+
+def finished(
+    source: Source,
+    photo: Photo,
+    canvas: Canvas,
+    similarity: Image | None,  # of any size; None where there were no references
+    report: dict[str, Any],
+) -> Result:
+    """The full canvas of a photo as a Result, its image in the form in which ``source`` came."""
+    done = photo.replaced(canvas.pixels, canvas.alpha)
+    if similarity is None:
+        similarity = np.zeros((photo.height, photo.width), np.float32)
+    image = as_pil(done) if isinstance(source, PIL.Image.Image) else done.pixels
+    return Result(done, image, fitted(similarity, photo.pixels.shape), canvas.amounts, report)
+
+
+def fitted(image: Image, shape: tuple[int, ...]) -> Image:
+    """An image (h, w[, C]) at the height and width of ``shape``; itself where it has them."""
+    if image.shape[:2] == shape[:2]:
+        return image
+    smaller = shape[0] < image.shape[0]
+    how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (shape[1], shape[0]), interpolation=how), np.float32)
+
+
+def enlarge(plane: NDArray[Any], scale: int) -> NDArray[Any]:
+    """A plane (h, w), ``scale`` times larger, of the same type."""
+    return imresize(plane, scale=float(scale))
+
+
+def as_pil(photo: Photo) -> PIL.Image.Image:
+    """8-bit PIL image of a result, with its alpha."""
+    image = PIL.Image.fromarray(photo.as_uint8())
+    if photo.alpha is not None:
+        image.putalpha(PIL.Image.fromarray(to_8_bits(photo.alpha)))
+    return image.convert("L") if photo.gray and photo.alpha is None else image

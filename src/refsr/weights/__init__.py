@@ -1,0 +1,1 @@
+"""Model files: which there are, their cards, and whether they are harmless."""

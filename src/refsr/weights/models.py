@@ -1,0 +1,90 @@
+"""The models in the package: ONNX files, each with a card (JSON): what a caller must know."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from refsr.errors import ModelError
+from refsr.image.atomic import is_file, reason
+from refsr.resize import SCALE
+from refsr.weights.onnx_check import LARGEST_FILE, check_onnx
+
+FOLDER = Path(__file__).parent / "shipped"
+AUTO = "auto"  # CLEAN or DAMAGED, whichever suits a photo
+CLEAN, DAMAGED = "ssen", "ssen-robust"
+CRISP = "ssen-crisp"  # beside CLEAN: what it draws counts where a reference supports it
+LONGEST_NAME = 300  # letters of a name that an error quotes
+LARGEST_CARD = 1 << 20  # bytes
+LARGEST_GRID = 1024  # LR pixels; the shipped networks' is 32
+DETAIL_TRANSFER = "detail-transfer"  # the model that is no network, and no file
+
+
+@dataclass(frozen=True)
+class Model:
+    """An ONNX model file and its card."""
+
+    name: str
+    path: Path
+    multiple: int  # LR height and width must be a multiple of this
+    card: dict[str, Any]
+
+    @property
+    def faithful(self) -> bool:
+        """Whether its result, shrunk again, should be the small photo: where that is clean."""
+        return bool(self.card.get("faithful", True))
+
+
+def shipped() -> list[str]:
+    """Names of the models in the package."""
+    return sorted(path.stem for path in FOLDER.glob("*.onnx"))
+
+
+def find_model(name: str | os.PathLike[str]) -> Model:
+    """The shipped model of that name, or an ONNX file with its card beside it.
+
+    Raises ModelError where there is none, or where file and card do not belong together.
+    """
+    if not isinstance(cast(object, name), str | os.PathLike):
+        raise ModelError(f"A {type(name).__name__} names no model; give a name or a path.")
+    name = os.fspath(name)
+    path = Path(name) if name.endswith(".onnx") else FOLDER / f"{name}.onnx"
+    if not is_file(path):
+        names = [AUTO, *shipped(), DETAIL_TRANSFER]
+        near = difflib.get_close_matches(name, names, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names)}."
+        raise ModelError(f"There is no model {name[:LONGEST_NAME]!r}; {hint}")
+    card = read_card(path.with_suffix(".json"))
+    try:
+        size = path.stat().st_size
+        if size > LARGEST_FILE:
+            raise ModelError(
+                f"{path} has {size >> 20} MB, more than the {LARGEST_FILE >> 20} MB of a network."
+            )
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {reason(error)}.") from error
+    if hashlib.sha256(data).hexdigest() != card["sha256"]:
+        raise ModelError(f"{path} is not the file its card describes; install or export it again.")
+    check_onnx(data, str(path))
+    return Model(path.stem, path, int(card["multiple"]), card)
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """What a card says, its grid and checksum checked to be there. Raises ModelError."""
+    try:
+        with path.open("rb") as file:
+            card = json.loads(file.read(LARGEST_CARD + 1))
+        fits = 1 <= int(card["multiple"]) <= LARGEST_GRID and card.get("scale", SCALE) == SCALE
+        if not fits or not isinstance(card["sha256"], str):
+            raise ValueError("a card of another kind of model")
+    except (OSError, ValueError, LookupError, TypeError, ArithmeticError, RecursionError) as error:
+        raise ModelError(
+            f"The model card {path} is missing or broken; export the model again."
+        ) from error
+    return cast("dict[str, Any]", card)

@@ -1,0 +1,295 @@
+"""Where the samples fall: against autograd, against a known warp, and as pictures."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import PIL.Image
+import pytest
+import skimage.data
+import torch
+from torch import Tensor
+
+from refsr.cli import main
+from refsr.errors import DataError, ModelError
+from refsr.image.photo import Photo
+from refsr.model.deform import deform_conv2d
+from refsr.report import explain as module
+from refsr.report.explain import Explanation, Layer, Layers, explain, modulation_map, registered
+from refsr.report.figure import BORROWED, View, draw_figure, draw_heat, stamp
+from refsr.resize import imresize
+from refsr.weights.models import FOLDER, find_model
+
+SHIFT = np.array([8, -12])  # HR pixels: the reference's first pixel in the photo's frame
+HR = np.asarray(skimage.data.astronaut(), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def layers() -> Layers:
+    return Layers("ssen")
+
+
+@pytest.fixture(scope="module")
+def photo() -> Photo:
+    return Photo.of(imresize(HR[32:288, 100:356], scale=0.25))
+
+
+@pytest.fixture(scope="module")
+def reference() -> Photo:
+    return Photo.of(HR[32 + SHIFT[1] : 288 + SHIFT[1], 100 + SHIFT[0] : 356 + SHIFT[0]].copy())
+
+
+@pytest.fixture(scope="module")
+def found(photo: Photo, reference: Photo, layers: Layers) -> Explanation:
+    return explain(photo, registered(photo, reference), layers, (121, 102))
+
+
+def what_autograd_says(stack: list[Layer], x: int, y: int) -> np.ndarray:
+    """How pixel (x, y) of stacked deformable convolutions of all ones depends on the input."""
+    height, width = stack[0].modulation.shape[1:]
+    groups = stack[0].modulation.shape[0] // 9
+    first = torch.zeros(1, groups, height, width, dtype=torch.float32, requires_grad=True)
+    feat: Tensor = first
+    for layer in stack:
+        offset, modulation = (torch.from_numpy(v)[None] for v in (layer.offset, layer.modulation))
+        ones = torch.ones(groups, groups, 3, 3)
+        feat = deform_conv2d(feat, offset, modulation, ones, torch.zeros(groups))
+    feat[0, 0, y, x].backward()
+    assert first.grad is not None
+    return first.grad[0].sum(0).numpy()
+
+
+def splat(xy: np.ndarray, strength: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """The samples' strengths, each shared out bilinearly among the pixels around it."""
+    out = np.zeros((shape[0] + 1, shape[1] + 1))
+    low = np.floor(xy).astype(int)
+    part = xy - low
+    for dx in (0, 1):
+        for dy in (0, 1):
+            weight = np.abs(1 - dx - part[:, 0]) * np.abs(1 - dy - part[:, 1])
+            np.add.at(out, (low[:, 1] + dy, low[:, 0] + dx), weight * strength)
+    return out[:-1, :-1]
+
+
+@pytest.mark.parametrize(("groups", "depth"), [(1, 3), (2, 2), (1, 1)])
+@pytest.mark.parametrize("place", [(7, 6), (0, 11)])
+def test_the_samples_are_what_the_layers_read(
+    groups: int, depth: int, place: tuple[int, int]
+) -> None:
+    """Whole offsets, different in every pixel and tap: the gradient is a sum over the samples."""
+    rng = np.random.default_rng(groups + 10 * depth)
+    stack = [
+        Layer(
+            rng.integers(-2, 3, (18 * groups, 12, 15)).astype(np.float32),
+            rng.random((9 * groups, 12, 15), np.float32),
+        )
+        for _ in range(depth)
+    ]
+    xy, strength = module.sampling_points(stack, *place)
+    assert xy.shape == ((9 * groups) ** depth, 2)
+    expected = what_autograd_says(stack, *place)
+    assert np.abs(splat(xy, strength, (12, 15)) - expected).max() < 1e-5
+
+
+def test_samples_between_pixels() -> None:
+    """One offset a tap everywhere, between pixels: strengths and centre of gravity are exact.
+
+    Each layer's bilinear reading spreads a sample further, evenly to all sides.
+    """
+    rng = np.random.default_rng(4)
+    stack = [
+        Layer(
+            np.broadcast_to(rng.uniform(-1, 1, (18, 1, 1)), (18, 12, 15)).astype(np.float32),
+            np.broadcast_to(rng.random((9, 1, 1)), (9, 12, 15)).astype(np.float32),
+        )
+        for _ in range(2)
+    ]
+    xy, strength = module.sampling_points(stack, 7, 6)
+    expected = what_autograd_says(stack, 7, 6)
+    assert strength.sum() == pytest.approx(expected.sum(), rel=1e-5)
+    ys, xs = np.mgrid[:12, :15]
+    for ours, theirs in ((xy[:, 0], xs), (xy[:, 1], ys)):
+        assert (ours * strength).sum() == pytest.approx((theirs * expected).sum(), rel=1e-5)
+
+
+def test_the_samples_lie_on_the_reference_where_it_shows_the_pixel(
+    found: Explanation, layers: Layers, reference: Photo
+) -> None:
+    """The reference is the same photo, cut elsewhere: its pixel is the shift away."""
+    assert found.source is not None
+    assert np.array_equal(found.source, reference.pixels)
+    middle = np.array([121 // 4, 102 // 4]) * 4 + 1.5  # of the LR pixel's block
+    assert np.abs(found.xy_identity - (middle - SHIFT)).max() < 0.2
+    assert found.strength.shape == (9**layers.count,)
+    assert found.strength.min() >= 0
+    assert found.strength.max() <= 1
+    assert found.borrowed.all()
+    spread = np.abs(found.xy - found.xy_identity).max()
+    assert 4 < spread < 64  # taps alone reach 12 HR pixels
+
+
+def test_a_refused_reference_and_none_are_the_same(photo: Photo, layers: Layers) -> None:
+    foreign = Photo.of(skimage.data.coffee()[:256, :256])
+    none = explain(photo, None, layers, (40, 50))
+    refused = explain(photo, registered(photo, foreign), layers, (40, 50))
+    assert none.source is None
+    assert refused.source is None
+    assert np.array_equal(none.xy, refused.xy)
+    assert np.array_equal(none.sr, refused.sr)
+    assert tuple(none.xy_identity) == (10, 12)
+
+
+def test_the_network_opens_more_for_a_matching_reference(
+    found: Explanation, photo: Photo, layers: Layers
+) -> None:
+    alone = explain(photo, None, layers, (121, 102))
+    assert found.strength.sum() > 1.5 * alone.strength.sum()
+
+
+def test_a_tiled_map_is_the_whole_one(layers: Layers, monkeypatch: pytest.MonkeyPatch) -> None:
+    photo = Photo.of(HR[:32, :352].copy())
+    heard: list[float] = []
+    whole, _ = modulation_map(photo, None, layers, heard.append)
+    assert heard == [1.0]
+    monkeypatch.setattr(module, "BUDGET", 32 * 256)
+    tiled, validity = modulation_map(photo, None, layers, heard.append)
+    assert len(heard) > 2
+    assert np.abs(whole - tiled).max() < 1e-3
+    assert not validity.any()
+
+
+@pytest.mark.parametrize("place", [(256, 0), (0, 256), (5000, 5000)])
+def test_a_pixel_outside_is_refused(photo: Photo, layers: Layers, place: tuple[int, int]) -> None:
+    with pytest.raises(DataError, match="the result, which is 256 x 256 pixels"):
+        explain(photo, None, layers, place)
+
+
+@pytest.fixture
+def silent(tmp_path: Path) -> Path:
+    """The shipped model as it was exported before it told its samples."""
+    model = onnx.load(FOLDER / "ssen.onnx")
+    del model.graph.output[2:]
+    path = tmp_path / "old.onnx"
+    onnx.save(model, path)
+    seal(path, {})
+    return path
+
+
+def seal(path: Path, facts: dict[str, object]) -> None:
+    """Write the card that belongs to a model file."""
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    path.with_suffix(".json").write_text(json.dumps({"multiple": 32, "sha256": digest} | facts))
+
+
+def test_models_that_cannot_tell_say_why(silent: Path) -> None:
+    with pytest.raises(ModelError, match="export it again"):
+        Layers(str(silent))
+    seal(silent, {"deform_layers": 0})
+    with pytest.raises(ModelError, match="no deformable layers"):
+        Layers(str(silent))
+    with pytest.raises(ModelError, match="no network"):
+        Layers("detail-transfer")
+
+
+def test_a_view_draws_each_pixel_where_it_says() -> None:
+    image = np.zeros((30, 40, 3), np.uint8)
+    image[11, 23] = 255
+    for view in (View.square(image, np.array([20.0, 14.0]), 20), View.whole(image)):
+        drawn = view.show(image, smooth=True).sum(axis=2).astype(float)
+        ys, xs = np.mgrid[: drawn.shape[0], : drawn.shape[1]]
+        centre = np.array([(xs * drawn).sum(), (ys * drawn).sum()]) / drawn.sum()
+        assert np.abs(view.place(np.array([23.0, 11.0])) - centre).max() < 0.5
+
+
+def test_discs_are_as_opaque_as_they_should_be() -> None:
+    panel = np.full((40, 40, 3), 100, np.uint8)
+    places = np.array([[10.0, 10.0], [30.0, 10.0], [10.0, 30.0], [-50.0, 5.0]], np.float32)
+    opacity = np.array([1.0, 0.5, 0.0, 1.0], np.float32)
+    stamp(panel, places, 3.0, np.tile(np.array(BORROWED, np.uint8), (4, 1)), opacity)
+    assert tuple(panel[10, 10]) == BORROWED
+    assert np.allclose(panel[10, 30], (np.array(BORROWED) + 100) / 2, atol=1)
+    assert (panel[25:] == 100).all()
+
+
+def test_the_figure_shows_every_part(found: Explanation) -> None:
+    trusted = np.ones_like(found.borrowed)
+    seen = replace(found, strength=np.ones_like(found.strength), borrowed=trusted)
+    figure = draw_figure(seen)
+    assert figure.dtype == np.uint8
+    red = (figure.astype(int) @ [1, -1, -1] > 60).sum()
+    hidden = draw_figure(replace(seen, strength=np.zeros_like(found.strength)))
+    assert hidden.shape == figure.shape
+    assert red > 1.5 * (hidden.astype(int) @ [1, -1, -1] > 60).sum()
+
+
+def test_the_caption_fits_beside_the_narrowest_reference(found: Explanation) -> None:
+    narrow = np.full((900, 9, 3), 80, np.uint8)
+    blue = np.zeros_like(found.borrowed)
+    figure = draw_figure(replace(found, source=narrow, borrowed=blue))
+    assert (figure[-100:, -20:] == 255).all()
+    assert (figure[-100:-50, 20:400] < 100).any()
+    assert (figure[-50:, 20:400] < 100).any()
+
+
+@pytest.mark.parametrize("place", [(0, 0), (255, 255), (0, 130)])
+def test_figures_at_the_border(photo: Photo, layers: Layers, place: tuple[int, int]) -> None:
+    assert draw_figure(explain(photo, None, layers, place)).shape[2] == 3
+
+
+def test_a_photo_of_one_pixel(layers: Layers) -> None:
+    dot = Photo.of(np.full((1, 1, 3), 90, np.uint8))
+    assert draw_figure(explain(dot, None, layers, (3, 3))).shape[2] == 3
+    heat, _ = modulation_map(dot, None, layers, lambda done: None)
+    assert draw_heat(dot.as_uint8(), heat, None).shape[1] == 4
+
+
+def test_the_heat_map_is_gray_where_the_reference_is_not_valid() -> None:
+    photo = np.full((20, 30, 3), (200, 90, 30), np.uint8)
+    heat = np.tile(np.linspace(0, 1, 30, dtype=np.float32), (20, 1))
+    validity = np.ones((20, 30), np.float32)
+    validity[:10] = 0
+    picture = draw_heat(photo, heat, validity).astype(int)
+    upper, lower = picture[:32], picture[48:80]
+    assert (np.ptp(upper, axis=2) == 0).all()
+    assert np.ptp(lower, axis=2).max() > 60
+    assert lower[:, 100].sum() > lower[:, 10].sum()
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small, sharp = tmp_path / "small.png", tmp_path / "sharp.png"
+    hr = HR[:128, 100:228]
+    PIL.Image.fromarray(imresize(hr, scale=0.25)).save(small)
+    PIL.Image.fromarray(hr).save(sharp)
+    out, heat = tmp_path / "fig.png", tmp_path / "heat.png"
+    words = ["explain", str(small), "--ref", str(sharp), "-o", str(out), "--heat", str(heat)]
+    assert main([*words, "--at", "60,70"]) == 0
+    assert f"fig.png: {9 ** Layers('ssen').count} samples" in capsys.readouterr().err
+    assert PIL.Image.open(heat).size[0] == 128
+    assert PIL.Image.open(out).size[0] > 2000
+    out.unlink()
+    for place, sentence in (("900,1", "128 x 128 pixels"), ("here", "is no place in a photo")):
+        assert main([*words, "--at", place]) == 1
+        err = capsys.readouterr().err
+        assert sentence in err
+        assert err.count("\n") == 1
+    assert not out.exists()
+
+
+def test_asking_for_samples_changes_no_result(layers: Layers) -> None:
+    model = find_model("ssen")
+    names = {output.name for output in layers.session.get_outputs()}
+    assert {"sr", "gate", "offset_1", "modulation_1"} <= names
+    rng = np.random.default_rng(0)
+    feed = {
+        "lr": rng.random((1, 3, model.multiple, model.multiple), np.float32),
+        "ref": rng.random((1, 3, 4 * model.multiple, 4 * model.multiple), np.float32),
+        "validity": np.ones((1, 1, 4 * model.multiple, 4 * model.multiple), np.float32),
+    }
+    few = layers.session.run(["sr"], feed)[0]
+    every = layers.session.run(None, feed)[0]
+    assert np.array_equal(few, every)

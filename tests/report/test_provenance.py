@@ -1,0 +1,128 @@
+"""Where each detail came from, and what a reference is foreseen to be worth."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+from numpy.typing import NDArray
+
+from refsr.registration.gain import CLEAR, SMALL, Worth, expected_gain, explained_share, gain_class
+from refsr.report.provenance import (
+    BORROWED,
+    GUESSED,
+    OWN,
+    borrowed_share,
+    detail_amounts,
+    detail_shares,
+    overall_shares,
+    provenance_map,
+)
+from refsr.resize import imresize
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+Image = NDArray[np.float32]
+
+
+@pytest.fixture(scope="module")
+def hr() -> Image:
+    photo = np.ascontiguousarray(skimage.data.astronaut()[:160, 80:320])
+    return photo.astype(np.float32) / np.float32(255)
+
+
+def amounts(hr: Image, sr: Image, gate: float) -> Image:
+    lr = imresize(hr, scale=0.25)
+    return detail_amounts(sr, np.full(hr.shape[:2], gate, np.float32), hr, lr)
+
+
+def test_the_bicubic_photo_is_all_its_own(hr: Image) -> None:
+    bicubic = imresize(imresize(hr, scale=0.25), scale=4.0)
+    shares = overall_shares(amounts(hr, bicubic, 0.0))
+    assert shares["borrowed"] == 0
+    assert shares["own"] > 0.99
+
+
+def test_what_the_gate_hands_over_is_borrowed_and_the_rest_is_guessed(hr: Image) -> None:
+    """The result is the truth: all of its fine detail is handed over, or drawn, or half of each."""
+    given, drawn, half = (amounts(hr, hr, gate) for gate in (1.0, 0.0, 0.5))
+    assert np.median(borrowed_share(given)) > 0.85
+    assert not borrowed_share(drawn).any()
+    np.testing.assert_allclose(half[..., BORROWED], given[..., BORROWED] / 2, atol=1e-5)
+    np.testing.assert_allclose(half[..., GUESSED], half[..., BORROWED], rtol=0.5, atol=0.01)
+    assert overall_shares(drawn)["guessed"] == pytest.approx(
+        overall_shares(given)["borrowed"], abs=0.05
+    )
+
+
+def test_shares_are_shares_and_a_flat_photo_is_its_own(hr: Image) -> None:
+    shares = detail_shares(amounts(hr, hr, 0.7))
+    assert shares.min() >= -1e-6
+    np.testing.assert_allclose(shares.sum(axis=2), 1, atol=1e-5)
+    flat = np.full_like(hr, 0.5)
+    nothing = amounts(flat, flat, 1.0)
+    assert detail_shares(nothing)[..., OWN].min() > 0.99
+    assert overall_shares(nothing) == {"own": 1.0, "borrowed": 0.0, "guessed": 0.0}
+
+
+def test_the_map_is_green_where_borrowed_orange_where_guessed_gray_else() -> None:
+    kinds = np.zeros((60, 90, 3), np.float32)
+    for plane in range(3):
+        kinds[:, 30 * plane : 30 * plane + 30, plane] = 0.2
+    picture = provenance_map(np.full((240, 360, 3), 150, np.uint8), kinds).astype(int)
+    own, borrowed, guessed = (picture[40, x] for x in (60, 180, 300))
+    assert np.ptp(own) <= 2
+    assert borrowed[1] > borrowed[0] + 60  # green above red
+    assert guessed[0] > guessed[2] + 60  # red above blue
+    legend = picture[-50:, :60].reshape(-1, 3)
+    for tint in ((128, 128, 128), (0, 158, 115), (213, 94, 0)):
+        assert (np.abs(legend - tint).max(axis=1) == 0).sum() > 20
+    mixed = np.zeros((60, 90, 3), np.float32)
+    mixed[..., BORROWED] = mixed[..., GUESSED] = 0.1
+    red, green, blue = provenance_map(np.full((240, 360, 3), 150, np.uint8), mixed)[40, 180]
+    assert min(red, green) > blue + 60  # yellow
+    faint = provenance_map(np.full((240, 360, 3), 150, np.uint8), kinds * 0.002)
+    assert np.ptp(faint[40].astype(int), axis=1).max() < 40  # what nobody sees is hardly tinted
+    small = provenance_map(np.full((40, 40, 3), 150, np.uint8), kinds[:10, :10])
+    assert np.ptp(small) <= 2  # no room for a legend
+
+
+def test_the_expected_gain_grows_with_what_is_explained_and_fades_with_its_error() -> None:
+    shares = [0.0, 0.05, 0.3, 0.6, 1.0]
+    gains = [expected_gain([Worth(share, 0.05, 1.0)]) for share in shares]
+    assert gains[0] == 0
+    assert gains == sorted(set(gains))
+    assert gain_class(gains[0]) == "none"
+    assert gain_class(gains[-1]) == "clear"
+    assert expected_gain([Worth(0.5, 0.6, 1.0)]) < 0.6 * expected_gain([Worth(0.5, 0.05, 1.0)])
+    assert expected_gain([Worth(0.5, 0.05, 0.4)]) < expected_gain([Worth(0.5, 0.05, 1.0)])
+    assert expected_gain([Worth(0.5, 0.05, 4.0)]) == expected_gain([Worth(0.5, 0.05, 1.0)])
+    halves = expected_gain([Worth(0.3, 0.05, 1.0), Worth(0.3, 0.05, 1.0)])
+    assert halves == pytest.approx(expected_gain([Worth(0.6, 0.05, 1.0)]))
+    assert [gain_class(g) for g in (-1, SMALL - 1e-6, SMALL, CLEAR)] == [
+        "none",
+        "none",
+        "small",
+        "clear",
+    ]
+
+
+def test_a_flat_photo_has_no_detail_to_explain() -> None:
+    flat = np.full((20, 30, 3), 90, np.uint8)
+    assert explained_share(flat, np.ones((40, 60), np.float32)) == 0.0
+
+
+@pytest.mark.parametrize("split", ["training", "validation"])
+def test_the_class_of_gain_is_foreseen_in_85_percent_of_the_pairs(split: str) -> None:
+    """The tables hold what research/calibrate_gain.py measured with the shipped model."""
+    with (BENCHMARKS / f"gain_{split}.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    right = 0
+    for row in rows:
+        worth = Worth(*(float(row[name]) for name in ("share", "error", "zoom")))
+        real = float(row["given"]) - float(row["none"])
+        right += gain_class(expected_gain([worth])) == gain_class(real)
+    assert len(rows) >= 50
+    assert right >= 0.85 * len(rows)

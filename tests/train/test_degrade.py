@@ -1,0 +1,96 @@
+"""Degraded small photos for training: what is done to them, and what stays as it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from refsr.resize import imresize
+from refsr.train.config import DataConfig, RunConfig
+from refsr.train.data import Patches
+from refsr.train.degrade import GRID, degraded_lr, jpeg, noise, shrink
+from refsr.train.validation import Validation
+
+Pixels = NDArray[np.uint8]
+
+
+def blockiness(image: Pixels) -> float:
+    """Steps across the JPEG grid over steps beside it."""
+    steps = np.abs(np.diff(image.astype(float).mean(axis=2), axis=1)).mean(axis=0)
+    edge = np.arange(steps.size) % GRID == GRID - 1
+    return float(steps[edge].mean() / steps[~edge].mean())
+
+
+def test_a_degraded_photo_is_the_same_photo(natural: Pixels) -> None:
+    clean = imresize(natural, scale=1 / 4).astype(float)
+    seen: list[float] = []
+    for seed in range(40):
+        lr = degraded_lr(np.random.default_rng(seed), natural)
+        again = degraded_lr(np.random.default_rng(seed), natural)
+        assert lr.dtype == np.uint8
+        assert lr.shape == clean.shape
+        assert np.array_equal(lr, again)
+        assert np.abs(lr.mean(axis=(0, 1)) - clean.mean(axis=(0, 1))).max() < 3.0  # colors stay
+        seen.append(float(np.abs(lr - clean).mean()))
+    assert 0.5 < np.median(seen) < 12  # damaged, not destroyed
+    assert max(seen) > 3 * min(seen)
+
+
+def test_no_way_of_shrinking_moves_the_photo(natural: Pixels) -> None:
+    """The centre of mass of the difference to a shifted photo is least at no shift."""
+    clean = imresize(natural, scale=1 / 4).astype(float)
+    for seed in range(30):
+        lr = shrink(np.random.default_rng(seed), natural).astype(float)
+        errors = {
+            (dy, dx): np.abs(np.roll(lr, (dy, dx), (0, 1)) - clean)[2:-2, 2:-2].mean()
+            for dy in (-1, 0, 1)
+            for dx in (-1, 0, 1)
+        }
+        assert min(errors, key=errors.__getitem__) == (0, 0)
+        sides = [errors[-1, 0] - errors[1, 0], errors[0, -1] - errors[0, 1]]
+        assert max(map(abs, sides)) < 0.5 * (errors[1, 0] - errors[0, 0])  # no half pixel either
+
+
+def test_jpeg_leaves_its_grid_and_noise_its_grain(
+    rng: np.random.Generator, natural: Pixels
+) -> None:
+    grids = [blockiness(jpeg(np.random.default_rng(seed), natural, 30)) for seed in range(12)]
+    assert np.median(grids) > 1.1 * blockiness(natural)
+    flat = np.full((64, 64, 3), 128, np.uint8)
+    deviations = [float(noise(rng, flat).std()) for _ in range(20)]
+    assert 1.0 < np.median(deviations) < 20.0
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_a_share_of_the_patches_is_degraded(tmp_path: Path, natural: Pixels, share: float) -> None:
+    Image.fromarray(natural).save(tmp_path / "a.png")
+    shares: dict[str, Any] = {"real": 0.0, "simulated": 0.5, "patch": 64}
+    clean = Patches(DataConfig(photos=(str(tmp_path),), **shares), 1)
+    worse = Patches(DataConfig(photos=(str(tmp_path),), **shares, degraded=share), 1)
+    changed = 0
+    for index in range(40):
+        a, b = clean.sample(0, index), worse.sample(0, index)
+        assert np.array_equal(a.hr, b.hr)
+        assert np.array_equal(a.ref, b.ref)
+        changed += not np.array_equal(a.lr, b.lr)
+    assert changed == 0 if share == 0.0 else 8 < changed < 32
+
+
+def test_what_is_trained_on_damaged_photos_is_validated_on_them(
+    tmp_path: Path, natural: Pixels
+) -> None:
+    Image.fromarray(natural).save(tmp_path / "a.png")
+    sets = [
+        Validation(RunConfig(data=DataConfig(benchmark=str(tmp_path), real=0.0, degraded=share)))
+        for share in (0.0, 0.9, 0.9)
+    ]
+    clean, worse, again = (validation.sets["simulated"][0] for validation in sets)
+    assert not np.array_equal(clean.lr, worse.lr)
+    assert np.array_equal(worse.lr, again.lr)
+    assert np.array_equal(clean.hr, worse.hr)
+    assert np.array_equal(clean.ref, worse.ref)
