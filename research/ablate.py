@@ -22,14 +22,13 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from refsr.arrays import Pixels
 from refsr.evaluate.metrics import psnr
 from refsr.evaluate.paper.ablation import ablation_sections, read_runs
 from refsr.evaluate.paper.sections import markdown
 from refsr.image.photo import load_photo
-from refsr.model.ssen import SCALE
-from refsr.resize import imresize
+from refsr.resize import SCALE, imresize
 from refsr.train.config import RunConfig, load_config
 from refsr.train.data import Patches, Sample, cached_pairs, image_files, load_hr, scenes
 from refsr.train.simulate import displaced_reference
@@ -48,7 +47,6 @@ DISTANCES = (0, 0.5, 1, 2, 4, 8, 16)  # LR px, measured
 SIDE = 192  # HR px of a measured crop: two attention windows
 REACH = round(4 * max(DISTANCES)) + 6  # HR px around a crop that a displaced reference may need
 PAIRS = 24  # registered pairs that are measured
-Image = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -100,14 +98,14 @@ class DisplacedPatches(Patches):
         return believed(patch.lr, patch.hr, reference)
 
 
-def surroundings(hr: Image, top: int, left: int, size: int, margin: int) -> Image:
+def surroundings(hr: Pixels, top: int, left: int, size: int, margin: int) -> Pixels:
     """The (size + 2 * margin)^2 HR pixels around a patch, the photo's border repeated."""
     rows = np.clip(np.arange(top - margin, top + size + margin), 0, hr.shape[0] - 1)
     columns = np.clip(np.arange(left - margin, left + size + margin), 0, hr.shape[1] - 1)
     return np.ascontiguousarray(hr[rows][:, columns])
 
 
-def believed(lr: Image, hr: Image, ref: Image) -> Sample:
+def believed(lr: Pixels, hr: Pixels, ref: Pixels) -> Sample:
     """A sample whose reference is believed everywhere; cut or padded (not believed) to the HR."""
     height, width = hr.shape[:2]
     missing = ((0, max(0, height - ref.shape[0])), (0, max(0, width - ref.shape[1])))

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from refsr.arrays import Pixels
 from refsr.evaluate.metrics import psnr
 from refsr.evaluate.run import as_jpeg
 from refsr.image.photo import Photo, load_photo
@@ -25,7 +26,6 @@ from refsr.inference.degradation import estimate_degradation, is_damaged
 from refsr.resize import imresize
 from refsr.upscaler import Upscaler
 
-Pixels = NDArray[np.uint8]
 SIDE = 96  # LR pixels a side at most: enough to see the damage, and quick
 QUALITIES = (30, 50, 60, 70, 75, 80, 85, 90, 93, 95, 97, 99)
 LIMITS: dict[str, tuple[float, ...]] = {

@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from refsr.resize import imresize
+from refsr.resize import SCALE, imresize
 from refsr.train.config import DataConfig, load_config
-from refsr.train.data import SCALE, cache_file, image_files, load_hr
+from refsr.train.data import cache_file, image_files, load_hr
 
 QUALITY = 95
 BLOCK = 512  # of a tar; a member is a header block and its bytes in whole blocks

@@ -14,10 +14,10 @@ from typing import Any
 import cv2
 import numpy as np
 import skimage.data
-from numpy.typing import NDArray
 from PIL import Image
 
 from refsr import Upscaler
+from refsr.arrays import Pixels
 from refsr.evaluate.metrics import psnr
 from refsr.resize import imresize
 from scenes import facade, seen_through
@@ -26,10 +26,8 @@ OUT = Path(__file__).resolve().parents[1] / "docs" / "gallery"
 STRIP = 26  # pixels of a caption
 TURN = np.array([[1.08, 0.12, -10.0], [-0.1, 1.1, 32.0], [6e-5, -4e-5, 1.0]])
 
-Levels = NDArray[np.uint8]
 
-
-def captioned(image: Levels, words: str) -> Levels:
+def captioned(image: Pixels, words: str) -> Pixels:
     """The picture under a line of words."""
     strip = np.full((STRIP, image.shape[1], 3), 24, np.uint8)
     white = (255, 255, 255)
@@ -37,19 +35,19 @@ def captioned(image: Levels, words: str) -> Levels:
     return np.vstack([strip, image])
 
 
-def side_by_side(panels: list[tuple[str, Levels]], columns: int = 4) -> Levels:
+def side_by_side(panels: list[tuple[str, Pixels]], columns: int = 4) -> Pixels:
     """Panels of one size, each under its caption, in rows."""
     tiles = [captioned(image, words) for words, image in panels]
     tiles += [np.full_like(tiles[0], 24)] * (-len(tiles) % columns)
     gap = np.full((tiles[0].shape[0], 4, 3), 24, np.uint8)
-    rows: list[Levels] = []
+    rows: list[Pixels] = []
     for start in range(0, len(tiles), columns):
         row = [part for tile in tiles[start : start + columns] for part in (tile, gap)][:-1]
         rows.append(np.hstack(row))
     return np.vstack(rows)
 
 
-def at(image: Levels, window: tuple[slice, slice]) -> Levels:
+def at(image: Pixels, window: tuple[slice, slice]) -> Pixels:
     """A window of a picture, at 100 %."""
     return np.ascontiguousarray(image[window])
 
@@ -60,12 +58,12 @@ class Gallery:
     def __init__(self) -> None:
         self.upscaler = Upscaler.load()
 
-    def result(self, lr: Levels, references: list[Any], **options: Any) -> Any:
+    def result(self, lr: Pixels, references: list[Any], **options: Any) -> Any:
         """The result of ``lr`` with these references."""
         self.upscaler.set_reference(references)
         return self.upscaler.upscale(lr, **options)
 
-    def compare(self, hr: Levels, references: list[Any], window: tuple[slice, slice]) -> Levels:
+    def compare(self, hr: Pixels, references: list[Any], window: tuple[slice, slice]) -> Pixels:
         """Bicubic, without and with references, and the truth, in one window."""
         lr = imresize(hr, scale=0.25)
         images = {
@@ -77,18 +75,18 @@ class Gallery:
         return side_by_side([*panels, ("truth", at(hr, window))])
 
 
-def portrait() -> Levels:
+def portrait() -> Pixels:
     """A photo of a face, (384, 480, 3)."""
     return np.ascontiguousarray(skimage.data.astronaut()[:384, :480])
 
 
-def another_view(gallery: Gallery) -> Levels:
+def another_view(gallery: Gallery) -> Pixels:
     """Another photo of the same thing: turned, nearer, tilted."""
     view = seen_through(portrait(), TURN, (560, 470))
     return gallery.compare(portrait(), [view], (slice(40, 232), slice(130, 322)))
 
 
-def black_and_white(gallery: Gallery) -> Levels:
+def black_and_white(gallery: Gallery) -> Pixels:
     """The reference is black and white and two stops darker: the colors stay the photo's."""
     view = seen_through(portrait(), TURN, (560, 470)).astype(np.float64)
     gray = 255 * ((view @ [0.299, 0.587, 0.114] / 255) ** 2.2 / 4) ** (1 / 2.2)
@@ -96,25 +94,25 @@ def black_and_white(gallery: Gallery) -> Levels:
     return gallery.compare(portrait(), [graded], (slice(40, 232), slice(130, 322)))
 
 
-def other_windows(gallery: Gallery) -> Levels:
+def other_windows(gallery: Gallery) -> Pixels:
     """The reference shows other windows of the same facade: nothing is copied."""
     wall = facade(3, 16, 12)
     hr, other = np.ascontiguousarray(wall[:256, :320]), np.ascontiguousarray(wall[384:, 512:])
     return gallery.compare(hr, [other], (slice(32, 224), slice(96, 288)))
 
 
-def map_of_two_parts(gallery: Gallery) -> Levels:
+def map_of_two_parts(gallery: Gallery) -> Pixels:
     """Two references, each of a part: what is borrowed, guessed and the photo's own."""
     hr = portrait()
     parts = [np.ascontiguousarray(hr[:, :250]), np.ascontiguousarray(hr[150:, 200:400])]
     return gallery.result(imresize(hr, scale=0.25), parts).map()
 
 
-def strengths(gallery: Gallery) -> Levels:
+def strengths(gallery: Gallery) -> Pixels:
     """The same reference at four strengths."""
     hr = portrait()
     lr, view = imresize(hr, scale=0.25), seen_through(hr, TURN, (560, 470))
-    panels: list[tuple[str, Levels]] = []
+    panels: list[tuple[str, Pixels]] = []
     for strength in (0.0, 0.33, 0.67, 1.0):
         image = np.asarray(gallery.result(lr, [view], strength=strength).image)
         words = f"strength {strength:g}: {psnr(image, hr):.1f} dB"

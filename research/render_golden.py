@@ -14,17 +14,15 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from refsr.arrays import Pixels
 from refsr.image.photo import Photo, save_photo
 from refsr.resize import imresize
 
 WIDTH, HEIGHT, FINER = 192, 160, 4  # of the truth, and how much finer the scene is drawn
 
-Image = NDArray[np.uint8]
 
-
-def leaves(rng: np.random.Generator) -> Image:
+def leaves(rng: np.random.Generator) -> Pixels:
     """Overlapping discs of all sizes: the statistics of natural photos."""
     scene = np.full((HEIGHT * FINER, WIDTH * FINER, 3), 128, np.uint8)
     for _ in range(2600):
@@ -35,7 +33,7 @@ def leaves(rng: np.random.Generator) -> Image:
     return scene
 
 
-def page(rng: np.random.Generator) -> Image:
+def page(rng: np.random.Generator) -> Pixels:
     """Lines of print on paper, with a colored picture."""
     scene = np.full((HEIGHT * FINER, WIDTH * FINER, 3), (236, 230, 214), np.uint8)
     letters = np.array(list("abcdefghijklmnopqrstuvwxyz  ABCDEFGHIJKLMNOPQRSTUVWXYZ 0123456789"))
@@ -47,7 +45,7 @@ def page(rng: np.random.Generator) -> Image:
     return scene
 
 
-def bricks(rng: np.random.Generator) -> Image:
+def bricks(rng: np.random.Generator) -> Pixels:
     """A wall: no two bricks have the same color or the same edge."""
     scene = np.full((HEIGHT * FINER, WIDTH * FINER, 3), (150, 146, 138), np.uint8)
     for row in range(13):
@@ -64,7 +62,7 @@ def bricks(rng: np.random.Generator) -> Image:
     return np.clip(scene + grain, 0, 255).astype(np.uint8)
 
 
-def second_photo(scene: Image, rng: np.random.Generator) -> Image:
+def second_photo(scene: Pixels, rng: np.random.Generator) -> Pixels:
     """The scene by another camera, about as fine as the truth: (200, 240, 3)."""
     size = (240, 200)
     width, height = WIDTH * FINER, HEIGHT * FINER

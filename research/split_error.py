@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refsr import Upscaler
+from refsr.arrays import Pixels
 from refsr.evaluate.metrics import psnr
 from refsr.evaluate.run import as_jpeg, load_truth
 from refsr.image.photo import load_photo
@@ -34,7 +35,6 @@ ROOT = HERE.parent / "shared" / "data" / "pairs"
 SIDE = 800  # HR pixels
 ZOOM, EXPOSURE, NOISE, QUALITY = 1.15, 0.85, 1.5, 95
 
-Pixels = NDArray[np.uint8]
 COLUMNS = ("bicubic", "none", "registered", "truly aligned", "the truth")
 REAL_COLUMNS = ("bicubic", "none", "registered", "moved on to the truth", "believed everywhere")
 SMOOTH = 4.0  # HR pixels: sigma of the flow to the truth, which else follows its noise

@@ -8,12 +8,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Levels = NDArray[np.uint8]
+from refsr.arrays import Pixels
+
 WINDOW = 64  # HR pixels from one window to the next
 
 
 @lru_cache
-def facade(seed: int, columns: int = 8, rows: int = 6) -> Levels:
+def facade(seed: int, columns: int = 8, rows: int = 6) -> Pixels:
     """A brick wall with a grid of equal windows, each with its own curtains and flowers.
 
     RGB uint8 (rows * WINDOW, columns * WINDOW, 3). Drawn at twice the size and shrunk.
@@ -51,8 +52,8 @@ def draw_window(wall: NDArray[np.float32], rng: np.random.Generator) -> None:
 
 
 def seen_through(
-    hr: Levels, matrix: NDArray[np.float64], size: tuple[int, int], finer: int = 2
-) -> Levels:
+    hr: Pixels, matrix: NDArray[np.float64], size: tuple[int, int], finer: int = 2
+) -> Pixels:
     """``hr`` through a homography (HR px to the view's) as a view of ``size`` (width, height)."""
     up = np.array([[finer, 0, (finer - 1) / 2], [0, finer, (finer - 1) / 2], [0, 0, 1]])
     big = cv2.warpPerspective(

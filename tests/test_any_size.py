@@ -20,7 +20,7 @@ from refsr.inference.budget import (
     LEAST_TILE,
     MOST_FLOW,
     Estimate,
-    Job,
+    JobSize,
     budget_of,
     bytes_of,
 )
@@ -33,8 +33,8 @@ from refsr.resize import imresize
 COST = 8_000.0  # bytes per LR pixel
 
 
-def job(height: int, width: int) -> Job:
-    return Job(height, width, 3, 4, ())
+def job(height: int, width: int) -> JobSize:
+    return JobSize(height, width, 3, 4, ())
 
 
 @lru_cache

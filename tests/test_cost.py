@@ -20,7 +20,7 @@ import refsr.upscaler as road
 from refsr import Upscaler
 from refsr.evaluate.paper.time import textured
 from refsr.image.tiling import cut
-from refsr.inference.budget import Job, budget_of
+from refsr.inference.budget import JobSize, budget_of
 from refsr.inference.network import Network
 from refsr.inference.onnx import OnnxSession
 from refsr.registration import flow, matching
@@ -66,7 +66,7 @@ def test_counting_is_right_for_one_convolution(tmp_path: Path) -> None:
 )
 def test_halos_waste_little(width: int, height: int, waste: float) -> None:
     """With 1.5 GB of memory, of which a reference of 12 megapixels holds 90 MB."""
-    job = Job(height, width, 3, 4, (), others=90_000_000)
+    job = JobSize(height, width, 3, 4, (), others=90_000_000)
     tile = budget_of(job, 1_500_000_000, OnnxSession.least_bytes).tile_pixels
     tiles = cut(height, width, road.HALO, 32, tile)
     assert sum(one.pixels for one in tiles) / (width * height) < 1 + waste

@@ -7,15 +7,14 @@ from functools import lru_cache
 import numpy as np
 import pytest
 import skimage.data
-from numpy.typing import NDArray
 
 from refsr import RefsrError, Upscaler
+from refsr.arrays import Pixels
 from refsr.evaluate.metrics import psnr
 from refsr.resize import imresize
 from refsr.upscaler import Result
 from scenes import facade, seen_through
 
-Levels = NDArray[np.uint8]
 BOUND = 0.5  # levels: mean absolute difference of the result, shrunk again, to the photo
 
 
@@ -25,28 +24,28 @@ def loaded() -> Upscaler:
 
 
 @lru_cache
-def truth() -> Levels:
+def truth() -> Pixels:
     return np.ascontiguousarray(skimage.data.astronaut()[:256, 80:336])
 
 
 @lru_cache
-def view() -> Levels:
+def view() -> Pixels:
     """``truth`` from a little further left, turned by two degrees: 300 x 290."""
     matrix = np.array([[1.1, 0.05, 5.0], [-0.04, 1.08, 12.0], [0.0, 0.0, 1.0]])
     return seen_through(truth(), matrix, (300, 290))
 
 
-def small() -> Levels:
+def small() -> Pixels:
     return imresize(truth(), scale=0.25)
 
 
-def upscaled(photo: Levels, *references: Levels, strength: float = 1.0) -> Result:
+def upscaled(photo: Pixels, *references: Pixels, strength: float = 1.0) -> Result:
     upscaler = loaded()
     upscaler.set_reference(list(references))
     return upscaler.upscale(photo, strength=strength)
 
 
-def pixels(result: Result) -> Levels:
+def pixels(result: Result) -> Pixels:
     assert isinstance(result.image, np.ndarray)
     return result.image
 
@@ -91,7 +90,7 @@ def test_a_strength_outside_0_and_1_is_refused(strength: float) -> None:
 def test_shrunk_again_it_is_the_photo(photo: str) -> None:
     if photo == "gradient":
         lr = np.linspace(0, 255, 48 * 40 * 3).reshape(48, 40, 3).round().astype(np.uint8)
-        references: list[Levels] = []
+        references: list[Pixels] = []
     else:
         hr = truth() if photo == "portrait" else np.ascontiguousarray(facade(1)[:256, :256])
         lr = imresize(hr, scale=0.25)
@@ -106,7 +105,7 @@ def test_shrunk_again_it_is_the_photo(photo: str) -> None:
 # Colors
 
 
-def grade(photo: Levels, how: str) -> Levels:
+def grade(photo: Pixels, how: str) -> Pixels:
     """The photo as another camera or hand would have graded it."""
     level = photo.astype(np.float64)
     graded = {

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from refsr.arrays import Pixels
 from refsr.resize import imresize
 from refsr.upscaler import Result, Upscaler
 from scenes import facade, seen_through
 
-Levels = NDArray[np.uint8]
-Change = Callable[[Levels], Levels]
+Change = Callable[[Pixels], Pixels]
 MODELS = {"detail-transfer": 0.5, "ssen": 2.0}  # the most that a result may differ, in the mean
 VIEW = np.array([[1.02, 0.03, -4], [-0.02, 0.99, 5], [2e-5, 0, 1]])
 
@@ -33,7 +33,7 @@ TURNS: dict[str, tuple[Change, Change]] = {
 
 
 @lru_cache
-def pair() -> tuple[Levels, Levels]:
+def pair() -> tuple[Pixels, Pixels]:
     """A small photo (64, 72) and its reference (256, 288), another view."""
     hr = np.ascontiguousarray(facade(3, 16, 12)[40:296, 60:348])
     return imresize(hr, scale=0.25), seen_through(hr, VIEW, (288, 256))
@@ -44,7 +44,7 @@ def road(model: str) -> Upscaler:
     return Upscaler.load(model, threads=1)
 
 
-def result(model: str, photo: Levels, *references: Levels) -> Result:
+def result(model: str, photo: Pixels, *references: Pixels) -> Result:
     upscaler = road(model)
     upscaler.set_reference([np.ascontiguousarray(one) for one in references])
     return upscaler.upscale(np.ascontiguousarray(photo))

@@ -20,6 +20,7 @@ import skimage.data
 from numpy.typing import NDArray
 
 from refsr import RefsrError, Upscaler
+from refsr.arrays import Pixels
 from refsr.errors import PhotoError
 from refsr.evaluate.metrics import psnr
 from refsr.image.photo import Photo, load_photo, save_photo
@@ -30,22 +31,20 @@ from refsr.weights.models import CLEAN, DAMAGED
 
 GOLDEN = Path(__file__).parent / "golden"
 
-Levels = NDArray[np.uint8]
-
 
 @lru_cache
-def truth() -> Levels:
+def truth() -> Pixels:
     """A photo of a face before a flag and a shuttle: (288, 320, 3)."""
     return np.ascontiguousarray(skimage.data.astronaut()[:288, 80:400])
 
 
 @lru_cache
-def small() -> Levels:
+def small() -> Pixels:
     return imresize(truth(), scale=0.25)
 
 
 @lru_cache
-def other_view() -> Levels:
+def other_view() -> Pixels:
     """``truth`` through a known homography, a little finer, in other light: (380, 420, 3)."""
     matrix = np.array([[1.14, 0.06, 14.0], [-0.05, 1.17, 22.0], [1e-5, -2e-5, 1.0]])
     seen = cv2.warpPerspective(truth(), matrix, (420, 380), flags=cv2.INTER_LANCZOS4)
@@ -53,7 +52,7 @@ def other_view() -> Levels:
 
 
 @lru_cache
-def foreign() -> Levels:
+def foreign() -> Pixels:
     return np.ascontiguousarray(skimage.data.coffee()[:260, :300])
 
 
@@ -246,7 +245,7 @@ def test_colors_stay_and_nothing_moves(referenced: bool) -> None:
     assert np.abs(shift_of(truth(), result.image)).max() < 0.02
 
 
-def shift_of(first: Levels, second: NDArray[Any]) -> NDArray[np.floating[Any]]:
+def shift_of(first: Pixels, second: NDArray[Any]) -> NDArray[np.floating[Any]]:
     """How far (x, y), in pixels, the second image lies from the first, by least squares.
 
     Not by phase correlation, which gives every frequency the same weight: bicubic has nothing but
@@ -532,7 +531,7 @@ def test_wrong_use_is_an_error_of_ours(tmp_path: Path) -> None:
 # The model is chosen by the photo's condition.
 
 
-def as_jpeg(pixels: Levels, quality: int) -> bytes:
+def as_jpeg(pixels: Pixels, quality: int) -> bytes:
     file = io.BytesIO()
     PIL.Image.fromarray(pixels).save(file, "JPEG", quality=quality)
     return file.getvalue()

@@ -10,13 +10,20 @@ from typing import Literal, get_args
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from refsr.arrays import Image
 from refsr.errors import DataError, ModelError, PhotoError
 from refsr.image.photo import Photo, Source, load_photo
 from refsr.image.tiling import Tile, cut, whole
 from refsr.inference.back_projection import back_project, reduced
-from refsr.inference.budget import Budget, Estimate, Job, budget_of, bytes_of, registration_seconds
+from refsr.inference.budget import (
+    Budget,
+    Estimate,
+    JobSize,
+    budget_of,
+    bytes_of,
+    registration_seconds,
+)
 from refsr.inference.degradation import (
     JPEG_ALONE,
     JPEG_WITH_REFERENCE,
@@ -59,7 +66,6 @@ NO_SMALLER = (
 ONLY_TRUE_NOTE = "the crisp look is for clean photos with a reference: this is the true look"
 NOTHING_TAKEN_NOTE = "a strength of 0: nothing was taken from the references"
 
-Image = NDArray[np.float32]
 Announce = Callable[[Estimate], None]
 Scale = Literal[2, 3, 4]
 
@@ -210,7 +216,7 @@ class Upscaler:
         scale: int,
         references: tuple[LoadedReference, ...],
         prepared: tuple[Reference, ...],
-    ) -> Job:
+    ) -> JobSize:
         """The sizes of a job."""
         channels = 3 if photo.alpha is None else 4
         others = [
@@ -221,7 +227,7 @@ class Upscaler:
         others += [one.photo.pixels.nbytes for one in references if one.photo.bits == 16]
         others += [self.network.program_bytes] if self.network else []
         pixel_bytes = channels * photo.pixels.itemsize
-        return Job(photo.height, photo.width, pixel_bytes, scale, prepared, sum(others))
+        return JobSize(photo.height, photo.width, pixel_bytes, scale, prepared, sum(others))
 
     def network_for(self, photo: Photo, referenced: bool = False) -> TileNetwork | None:
         """What upscales a photo: by its condition, where the choice is automatic.
@@ -233,11 +239,11 @@ class Upscaler:
             return self.for_damaged()
         return self.network
 
-    def budget(self, job: Job, network: TileNetwork | None) -> Budget:
+    def budget(self, job: JobSize, network: TileNetwork | None) -> Budget:
         """How a job is cut up."""
         return budget_of(job, self.max_memory, cost(network, job.pixels)[0])
 
-    def estimate(self, job: Job, budget: Budget, network: TileNetwork | None) -> Estimate:
+    def estimate(self, job: JobSize, budget: Budget, network: TileNetwork | None) -> Estimate:
         """What a job will take. Raises PhotoError where the system has not so much memory."""
         tile = min(budget.tile_pixels, self.tile_pixels)
         tiles = cut(job.height, job.width, HALO, GRID, tile)

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import skimage.data
-from numpy.typing import NDArray
 from PIL import Image
 
 from refsr.cli import main
@@ -23,7 +22,6 @@ from refsr.data.grouping import components, name_of, share_inside
 from refsr.errors import DataError
 from refsr.evaluate.pairs import load_jobs
 
-Pixels = NDArray[np.uint8]
 Read = pytest.CaptureFixture[str]
 
 

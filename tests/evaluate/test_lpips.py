@@ -10,16 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import skimage.data
-from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from refsr.arrays import Pixels
 from refsr.cli import main
 from refsr.evaluate import lpips as learned
 from refsr.evaluate.lpips import SMALLEST, Distance, load_lpips
 from refsr.evaluate.run import lanczos
 from refsr.resize import imresize
-
-Pixels = NDArray[np.uint8]
 
 
 @pytest.fixture

@@ -6,12 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
+from refsr.arrays import Pixels
 from refsr.evaluate.perceptual import detail_share, haarpsi
 from refsr.resize import imresize
-
-Pixels = NDArray[np.uint8]
 
 
 def noisy(photo: Pixels) -> Pixels:

@@ -16,7 +16,7 @@ from PIL import Image
 from refsr.errors import DataError, RefsrError
 from refsr.evaluate import run
 from refsr.evaluate.metrics import luma, psnr, ssim
-from refsr.evaluate.pairs import Job, load_jobs
+from refsr.evaluate.pairs import EvaluationJob, load_jobs
 from refsr.evaluate.perceptual import detail_share, haarpsi
 from refsr.evaluate.run import evaluate, render_table
 from refsr.evaluate.sheets import ERROR_GAIN, GAP, LINE
@@ -43,7 +43,7 @@ def root(tmp_path: Path, natural: NDArray[np.uint8], rng: np.random.Generator) -
 
 
 @pytest.fixture
-def jobs(root: Path) -> list[Job]:
+def jobs(root: Path) -> list[EvaluationJob]:
     return load_jobs(str(root / "pairs.csv"), root)
 
 
@@ -70,7 +70,7 @@ def pixels(path: Path) -> NDArray[np.uint8]:
     return np.asarray(Image.open(path).convert("RGB"))
 
 
-def test_a_csv_of_pairs(root: Path, jobs: list[Job]) -> None:
+def test_a_csv_of_pairs(root: Path, jobs: list[EvaluationJob]) -> None:
     assert [job.kind for job in jobs] == ["moderate", "moderate", "zoomed", "irrelevant"]
     assert jobs[0].input == root / "church/a.png"
     assert jobs[0].references == (root / "church/b.png",)
@@ -144,7 +144,7 @@ def test_cufed5_has_five_kinds(root: Path) -> None:
         load_jobs("cufed5", root)
 
 
-def test_numbers_are_those_of_the_protocol(root: Path, jobs: list[Job]) -> None:
+def test_numbers_are_those_of_the_protocol(root: Path, jobs: list[EvaluationJob]) -> None:
     shares: list[float] = []
     result = evaluate(jobs, model="lanczos", progress=shares.append)
     hr = pixels(root / "church/a.png")[:60, :80]  # 61x82 cropped at the bottom and right
@@ -165,14 +165,14 @@ def test_numbers_are_those_of_the_protocol(root: Path, jobs: list[Job]) -> None:
     assert shares == [0.25, 0.5, 0.75, 1.0]
 
 
-def test_bicubic_gains_nothing_over_itself(jobs: list[Job]) -> None:
+def test_bicubic_gains_nothing_over_itself(jobs: list[EvaluationJob]) -> None:
     result = evaluate(jobs, model="bicubic", reference="none")
     assert result["mean"]["all"]["gain_psnr"] == 0.0
     assert result["mean"]["all"]["gain_ssim"] == 0.0
     assert all(row["reference"] == "" for row in result["rows"])
 
 
-def test_means_by_kind(jobs: list[Job]) -> None:
+def test_means_by_kind(jobs: list[EvaluationJob]) -> None:
     result = evaluate(jobs, model="lanczos")
     rows, mean = result["rows"], result["mean"]
     assert list(mean) == ["moderate", "zoomed", "irrelevant", "matching", "all"]
@@ -183,7 +183,7 @@ def test_means_by_kind(jobs: list[Job]) -> None:
     assert mean["zoomed"]["gain_psnr"] == pytest.approx(gain)
 
 
-def test_the_result_is_json_and_a_table(jobs: list[Job]) -> None:
+def test_the_result_is_json_and_a_table(jobs: list[EvaluationJob]) -> None:
     result = evaluate(jobs, model="lanczos", reference="blank")
     assert json.loads(json.dumps(result, allow_nan=False)) == result
     assert {"protocol", "model", "look", "ensemble", "reference", "rows", "mean"} == set(result)
@@ -197,12 +197,12 @@ def test_the_result_is_json_and_a_table(jobs: list[Job]) -> None:
 
 def test_an_exact_copy_keeps_the_mean_finite(root: Path) -> None:
     Image.new("RGB", (40, 40), (9, 99, 199)).save(root / "flat.png")
-    result = evaluate([Job(root / "flat.png", (), "flat")], model="bicubic")
+    result = evaluate([EvaluationJob(root / "flat.png", (), "flat")], model="bicubic")
     assert result["mean"]["all"]["psnr"] == 100.0
     assert result["rows"][0]["input"] == str(root / "flat.png")  # no root: shown as it is
 
 
-def test_given_and_none(root: Path, jobs: list[Job], seen: Seen) -> None:
+def test_given_and_none(root: Path, jobs: list[EvaluationJob], seen: Seen) -> None:
     evaluate(jobs, reference="given")
     lr, references = seen[0]
     assert lr.shape == (15, 20, 3)
@@ -213,7 +213,7 @@ def test_given_and_none(root: Path, jobs: list[Job], seen: Seen) -> None:
     assert all(references == [] for _, references in seen)
 
 
-def test_blank_self_upscaled(root: Path, jobs: list[Job], seen: Seen) -> None:
+def test_blank_self_upscaled(root: Path, jobs: list[EvaluationJob], seen: Seen) -> None:
     evaluate(jobs, reference="blank")
     assert seen[0][1][0].shape == pixels(root / "church/b.png").shape
     assert np.unique(seen[0][1][0]).tolist() == [128]
@@ -226,7 +226,7 @@ def test_blank_self_upscaled(root: Path, jobs: list[Job], seen: Seen) -> None:
     np.testing.assert_array_equal(seen[0][1][0], imresize(seen[0][0], scale=4.0))
 
 
-def test_a_sheet_shows_what_was_measured(root: Path, jobs: list[Job], seen: Seen) -> None:
+def test_a_sheet_shows_what_was_measured(root: Path, jobs: list[EvaluationJob], seen: Seen) -> None:
     folder = root / "new" / "sheets"
     result = evaluate(jobs[2:], reference="given", sheets=folder)
     sheets = sorted(path.name for path in folder.iterdir())
@@ -247,7 +247,7 @@ def test_a_sheet_shows_what_was_measured(root: Path, jobs: list[Job], seen: Seen
     assert result["rows"][0]["input"] == "harbour/a.png"
 
 
-def test_shuffled_shows_another_scene(jobs: list[Job], seen: Seen) -> None:
+def test_shuffled_shows_another_scene(jobs: list[EvaluationJob], seen: Seen) -> None:
     result = evaluate(jobs, reference="shuffled")
     for row in result["rows"]:
         assert row["input"].split("/")[0] != row["reference"].split("/")[0]
@@ -257,19 +257,24 @@ def test_shuffled_shows_another_scene(jobs: list[Job], seen: Seen) -> None:
     ]
     # An irrelevant row's reference may show the scene of the input that it would be given to.
     root = jobs[0].input.parents[1]
-    crossed = [*jobs, Job(root / "harbour/a.png", (root / "church/a.png",), "irrelevant", root)]
+    crossed = [
+        *jobs,
+        EvaluationJob(root / "harbour/a.png", (root / "church/a.png",), "irrelevant", root),
+    ]
     for job, references in zip(crossed, run.shuffled(crossed), strict=True):
         assert references[0].parent != job.input.parent
 
 
-def test_shuffling_what_cannot_be_shuffled(root: Path, jobs: list[Job]) -> None:
+def test_shuffling_what_cannot_be_shuffled(root: Path, jobs: list[EvaluationJob]) -> None:
     with pytest.raises(DataError, match="two scenes"):
         evaluate(jobs[:2], model="bicubic", reference="shuffled")
     with pytest.raises(DataError, match="no references to shuffle"):
         evaluate(load_jobs("set5", root / "church"), model="bicubic", reference="shuffled")
 
 
-def test_max_side_shrinks_truth_and_reference(root: Path, jobs: list[Job], seen: Seen) -> None:
+def test_max_side_shrinks_truth_and_reference(
+    root: Path, jobs: list[EvaluationJob], seen: Seen
+) -> None:
     result = evaluate(jobs[:1], max_side=48)
     lr, references = seen[0]
     assert lr.shape == (9, 12, 3)  # 61x82 -> 36x48
@@ -278,7 +283,7 @@ def test_max_side_shrinks_truth_and_reference(root: Path, jobs: list[Job], seen:
     assert result["protocol"]["max_side"] == 48
 
 
-def test_the_small_photo_may_be_a_jpeg_file(jobs: list[Job]) -> None:
+def test_the_small_photo_may_be_a_jpeg_file(jobs: list[EvaluationJob]) -> None:
     clean = evaluate(jobs[:1], model="bicubic")
     packed = evaluate(jobs[:1], model="bicubic", jpeg=30)
     assert packed["mean"]["all"]["gain_psnr"] == pytest.approx(0.0)  # of the same damaged photo
@@ -289,7 +294,7 @@ def test_the_small_photo_may_be_a_jpeg_file(jobs: list[Job]) -> None:
         evaluate(jobs, jpeg=0)
 
 
-def test_a_model_gets_the_jpeg_file_itself(jobs: list[Job], monkeypatch: Any) -> None:
+def test_a_model_gets_the_jpeg_file_itself(jobs: list[EvaluationJob], monkeypatch: Any) -> None:
     files: list[object] = []
 
     def load_method(model: str, *_: object) -> Callable[..., NDArray[np.uint8]]:
@@ -307,7 +312,7 @@ def test_a_model_gets_the_jpeg_file_itself(jobs: list[Job], monkeypatch: Any) ->
     assert (photo.height, photo.width) == (15, 20)
 
 
-def test_what_cannot_be_evaluated(root: Path, jobs: list[Job]) -> None:
+def test_what_cannot_be_evaluated(root: Path, jobs: list[EvaluationJob]) -> None:
     with pytest.raises(DataError, match="no pairs"):
         evaluate([])
     with pytest.raises(DataError, match="reference mode 'mine'"):
@@ -316,17 +321,22 @@ def test_what_cannot_be_evaluated(root: Path, jobs: list[Job]) -> None:
         evaluate(jobs, model="bicubic", max_side=8)
     Image.new("RGB", (60, 18)).save(root / "thin.png")
     with pytest.raises(DataError, match=r"thin\.png is too small to measure \(60 x 18 pixels\)"):
-        evaluate([Job(root / "thin.png", (), "x")], model="bicubic")
+        evaluate([EvaluationJob(root / "thin.png", (), "x")], model="bicubic")
     Image.new("RGB", (run.SMALLEST, run.SMALLEST)).save(root / "least.png")
-    assert evaluate([Job(root / "least.png", (), "x")], model="bicubic")["rows"][0]["haarpsi"] == 1
+    assert (
+        evaluate([EvaluationJob(root / "least.png", (), "x")], model="bicubic")["rows"][0][
+            "haarpsi"
+        ]
+        == 1
+    )
     (root / "text.png").write_text("no photo", encoding="utf-8")
     with pytest.raises(RefsrError, match=r"text\.png"):
-        evaluate([Job(root / "text.png", (), "x")], model="bicubic")
+        evaluate([EvaluationJob(root / "text.png", (), "x")], model="bicubic")
     with pytest.raises(RefsrError, match="no model"):
         evaluate(jobs, model="no-such-model")
 
 
-def test_detail_transfer_goes_through_the_upscaler(root: Path, jobs: list[Job]) -> None:
+def test_detail_transfer_goes_through_the_upscaler(root: Path, jobs: list[EvaluationJob]) -> None:
     result = evaluate(jobs[:1], model="detail-transfer", reference="none")
     hr = pixels(root / "church/a.png")[:60, :80]
     # The upscaler rounds once; MATLAB's bicubic rounds, and clips, after each axis.

@@ -10,10 +10,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from refsr.arrays import Pixels
 from refsr.image.photo import Photo, load_photo
 from refsr.inference.degradation import blocks, estimate_degradation, noise, sharpness
-
-Pixels = NDArray[np.uint8]
 
 
 def as_jpeg(pixels: Pixels, quality: int) -> bytes:

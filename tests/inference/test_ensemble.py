@@ -7,14 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from refsr import RefsrError, Upscaler
+from refsr.arrays import Image
 from refsr.inference.ensemble import REACH, VIEWS, Crisp, Ensemble, turned
 from refsr.resize import imresize
 from refsr.weights.models import Model
 
-Image = NDArray[np.float32]
 MODEL = Model("known", Path("known.onnx"), 8, {})
 
 

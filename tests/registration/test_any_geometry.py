@@ -10,6 +10,7 @@ import pytest
 import skimage.data
 from numpy.typing import NDArray
 
+from refsr.arrays import Pixels
 from refsr.registration.fusion import fuse_references
 from refsr.registration.register import Registration, prepare_reference, register
 from refsr.registration.warp import FIELD, grid
@@ -17,20 +18,18 @@ from refsr.resize import imresize
 from refsr.upscaler import Upscaler
 from scenes import WINDOW, facade, seen_through
 
-Levels = NDArray[np.uint8]
-
 
 @lru_cache
-def wall() -> Levels:
+def wall() -> Pixels:
     """A facade of 8 x 6 windows: (384, 512, 3)."""
     return np.ascontiguousarray(facade(3, 16, 12)[:384, :512])
 
 
-def found_in(hr: Levels, reference: Levels) -> Registration:
+def found_in(hr: Pixels, reference: Pixels) -> Registration:
     return register(imresize(hr, scale=0.25), prepare_reference(np.ascontiguousarray(reference)))
 
 
-def misplaced(found: Registration, matrix: NDArray[np.float64], hr: Levels) -> NDArray[np.floating]:
+def misplaced(found: Registration, matrix: NDArray[np.float64], hr: Pixels) -> NDArray[np.floating]:
     """How far, in LR px, each place that is vouched for lies from the truth."""
     height, width = hr.shape[0] // 4, hr.shape[1] // 4
     here = grid(slice(0, FIELD * height), slice(0, FIELD * width), 2.0).astype(np.float64)

@@ -10,32 +10,31 @@ import numpy as np
 import PIL.Image
 import pytest
 import skimage.data
-from numpy.typing import NDArray
 
 from refsr import RefsrError, Upscaler
+from refsr.arrays import Pixels
 from refsr.registration import pool
 from refsr.registration.pool import build_pool, thumbnail
 from refsr.resize import imresize
 
-Levels = NDArray[np.uint8]
 LIMIT = 10**8
 
 
 @lru_cache
-def truth() -> Levels:
+def truth() -> Pixels:
     return np.ascontiguousarray(skimage.data.astronaut()[:384, :512])
 
 
 @lru_cache
-def small() -> Levels:
+def small() -> Pixels:
     return imresize(truth(), scale=0.25)
 
 
-def strangers(count: int) -> list[Levels]:
+def strangers(count: int) -> list[Pixels]:
     """Cut-outs of photos of other things."""
     photos = [np.asarray(p) for p in (skimage.data.coffee(), skimage.data.chelsea())]
     rng = np.random.default_rng(4)
-    out: list[Levels] = []
+    out: list[Pixels] = []
     for index in range(count):
         photo = photos[index % 2]
         y, x = (int(rng.integers(0, side - 200)) for side in photo.shape[:2])
@@ -99,7 +98,7 @@ def test_a_jpeg_is_decoded_small_and_upright(tmp_path: Path) -> None:
     assert np.abs(seen.astype(int) - upright).mean() < 6
 
 
-def folder_of(tmp_path: Path, photos: list[Levels]) -> Path:
+def folder_of(tmp_path: Path, photos: list[Pixels]) -> Path:
     for index, photo in enumerate(photos):
         PIL.Image.fromarray(photo).save(tmp_path / f"{index:02}.png")
     return tmp_path

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import skimage.data
-from numpy.typing import NDArray
 
+from refsr.arrays import Image
 from refsr.registration.gain import CLEAR, SMALL, Worth, expected_gain, explained_share, gain_class
 from refsr.report.provenance import (
     BORROWED,
@@ -24,7 +24,6 @@ from refsr.report.provenance import (
 from refsr.resize import imresize
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-Image = NDArray[np.float32]
 
 
 @pytest.fixture(scope="module")

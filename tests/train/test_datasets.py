@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 
 from networks import TINY
+from refsr.arrays import Pixels
 from refsr.data.layouts import Pair
 from refsr.errors import DataError
 from refsr.model.checkpoint import load_weights
@@ -22,7 +22,6 @@ from refsr.train.datasets import load_patch_pair, patch_pairs
 from refsr.train.loop import train
 from refsr.train.validation import Validation
 
-Pixels = NDArray[np.uint8]
 # A patch of the paper's, 160, is one window.
 PAPERS = dataclasses.replace(TINY, attention_window=40)
 

@@ -7,16 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 
+from refsr.arrays import Pixels
 from refsr.resize import imresize
 from refsr.train.config import DataConfig, RunConfig
 from refsr.train.data import Patches
 from refsr.train.degrade import GRID, degraded_lr, jpeg, noise, shrink
 from refsr.train.validation import Validation
-
-Pixels = NDArray[np.uint8]
 
 
 def blockiness(image: Pixels) -> float:

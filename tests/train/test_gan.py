@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from networks import TINY
+from refsr.arrays import Pixels
 from refsr.errors import DataError, ModelError
 from refsr.model.checkpoint import load_weights
 from refsr.model.discriminator import PatchDiscriminator
@@ -28,7 +28,6 @@ from refsr.train.trainer import Trainer
 
 SMALL = AdversarialConfig(weight=3e-3, warmup=1, channels=4)
 OBJECTIVES = pytest.mark.parametrize("objective", ["wgan-gp", "vanilla"])
-Pixels = NDArray[np.uint8]
 
 
 @pytest.fixture

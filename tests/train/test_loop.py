@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from networks import TINY
+from refsr.arrays import Pixels
 from refsr.cli import main
 from refsr.errors import DataError, ModelError
 from refsr.model.checkpoint import load_weights, save_weights
@@ -36,8 +37,6 @@ from refsr.train.schedule import learning_rate
 from refsr.train.simulate import simulate_reference
 from refsr.train.trainer import Trainer
 from refsr.train.validation import Validation
-
-Pixels = NDArray[np.uint8]
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from networks import TINY
+from refsr.arrays import Pixels
 from refsr.errors import DataError, ModelError
 from refsr.evaluate.metrics import psnr
 from refsr.inference.network import Network
@@ -28,8 +29,6 @@ from refsr.train.loop import train
 from refsr.train.teacher import Teacher
 from refsr.train.trainer import Trainer
 from refsr.weights.models import find_model
-
-Pixels = NDArray[np.uint8]
 
 
 @pytest.fixture

@@ -13,20 +13,17 @@ from typing import cast
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from refsr.arrays import Pixels
 from refsr.errors import DataError
 from refsr.evaluate.metrics import psnr, ssim
 from refsr.image.atomic import atomic_write, make_folder
 from refsr.image.photo import Photo, save_photo
-from refsr.registration.warp import SCALE
-from refsr.resize import imresize
+from refsr.resize import SCALE, imresize
 from refsr.upscaler import Upscaler
 
-Image = NDArray[np.uint8]
 
-
-def stereo_pair() -> tuple[Image, Image]:
+def stereo_pair() -> tuple[Pixels, Pixels]:
     """Two real views (H, W, 3) RGB, sides multiples of 4. DataError without scikit-image."""
     try:
         from skimage.data import stereo_motorcycle  # pyright: ignore[reportMissingImports]
@@ -34,12 +31,12 @@ def stereo_pair() -> tuple[Image, Image]:
         raise DataError(
             "The demo's photos come with scikit-image; install it with: pip install 'refsr[demo]'"
         ) from error
-    left, right, _ = cast("tuple[Image, Image, object]", stereo_motorcycle())
+    left, right, _ = cast("tuple[Pixels, Pixels, object]", stereo_motorcycle())
     height, width = (side // SCALE * SCALE for side in left.shape[:2])
     return np.ascontiguousarray(left[:height, :width]), right
 
 
-def second_photo(view: Image) -> Image:
+def second_photo(view: Pixels) -> Pixels:
     """``view`` (H, W, 3) as another camera would have taken it, at another moment."""
     height, width = view.shape[:2]
     corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
@@ -51,10 +48,10 @@ def second_photo(view: Image) -> Image:
     values += np.random.default_rng(0).normal(0, 0.008, values.shape)
     photo = np.clip(np.rint(values * 255), 0, 255).astype(np.uint8)
     _, packed = cv2.imencode(".jpg", photo[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
-    return np.ascontiguousarray(cast(Image, cv2.imdecode(packed, cv2.IMREAD_COLOR))[..., ::-1])
+    return np.ascontiguousarray(cast(Pixels, cv2.imdecode(packed, cv2.IMREAD_COLOR))[..., ::-1])
 
 
-def labelled(image: Image, text: str) -> Image:
+def labelled(image: Pixels, text: str) -> Pixels:
     """``image`` under a line of text."""
     bar = np.full((28, image.shape[1], 3), 255, np.uint8)
     cv2.putText(bar, text, (6, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
@@ -106,8 +103,8 @@ def run_demo(folder: Path) -> str:
 
 
 def side_by_side(
-    images: dict[str, Image], truth: Image, numbers: dict[str, dict[str, float]]
-) -> Image:
+    images: dict[str, Pixels], truth: Pixels, numbers: dict[str, dict[str, float]]
+) -> Pixels:
     """A telling part of each image at 100 %, labelled with its PSNR of the whole photo."""
     height, width = truth.shape[:2]
     top, left = round(height * 0.35), round(width * 0.4)

@@ -21,8 +21,8 @@ from refsr.image.photo import load_photo
 from refsr.registration import matching
 from refsr.registration.matching import Features, Points
 from refsr.registration.register import CONSISTENT, Registration, prepare_reference, register
-from refsr.registration.warp import FIELD, SCALE, grid
-from refsr.resize import imresize
+from refsr.registration.warp import FIELD, grid
+from refsr.resize import SCALE, imresize
 
 WORKING_SIDE = 1000  # photos are looked at with at most this long side, as training shrinks them
 THUMBNAIL_SIDE = 400

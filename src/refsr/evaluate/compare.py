@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from refsr.errors import DataError
-from refsr.evaluate.pairs import Job
+from refsr.evaluate.pairs import EvaluationJob
 from refsr.evaluate.run import MODE_SENTENCES, ReferenceMode, aligned, evaluate
 from refsr.inference.ensemble import Mode
 
@@ -20,7 +20,7 @@ MODES: tuple[ReferenceMode, ...] = ("given", "shuffled", "blank", "none", "self"
 
 
 def compare_references(
-    jobs: Sequence[Job],
+    jobs: Sequence[EvaluationJob],
     *,
     model: str = "auto",
     modes: Sequence[ReferenceMode] = MODES,

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from refsr.arrays import Pixels
 from refsr.errors import DataError
 from refsr.evaluate.metrics import check_images
 
-Pixels = NDArray[np.uint8]  # HWC RGB
 Distance = Callable[[Pixels, Pixels, int], float]
 
 SIZES = 4  # kept compiled; each takes 5 MB

@@ -27,7 +27,7 @@ PARTS = ("-all", *(f"-l{level}" for level in range(1, layouts.LEVELS + 1)))
 
 
 @dataclass(frozen=True)
-class Job:
+class EvaluationJob:
     """One row to evaluate: the true photo, which is shrunk for the test, and its references."""
 
     input: Path
@@ -42,7 +42,7 @@ class Job:
         return str(path)
 
 
-def load_jobs(target: str, root: Path) -> list[Job]:
+def load_jobs(target: str, root: Path) -> list[EvaluationJob]:
     """The jobs of a CSV file or a benchmark.
 
     ``target`` is a CSV with the columns input, reference, kind (paths relative to ``root``; an
@@ -66,7 +66,7 @@ def load_jobs(target: str, root: Path) -> list[Job]:
     )
 
 
-def csv_jobs(path: Path, root: Path) -> list[Job]:
+def csv_jobs(path: Path, root: Path) -> list[EvaluationJob]:
     """The jobs of a CSV file, one a row, every image checked to exist. Raises DataError."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -82,7 +82,7 @@ def csv_jobs(path: Path, root: Path) -> list[Job]:
         raise DataError(f"{path} cannot be read as a CSV file ({error}).") from error
     if not rows:
         raise DataError(f"{path} lists no pairs.")
-    jobs: list[Job] = []
+    jobs: list[EvaluationJob] = []
     for number, row in enumerate(rows, start=2):
         if not row["input"] or not row["kind"]:
             raise DataError(
@@ -94,11 +94,11 @@ def csv_jobs(path: Path, root: Path) -> list[Job]:
             if not is_file(image):
                 name = str(image)[:LONGEST_NAME]
                 raise DataError(f"Line {number} of {path} names {name}, which does not exist.")
-        jobs.append(Job(root / row["input"], references, row["kind"], root))
+        jobs.append(EvaluationJob(root / row["input"], references, row["kind"], root))
     return jobs
 
 
-def benchmark_jobs(name: str, root: Path) -> list[Job]:
+def benchmark_jobs(name: str, root: Path) -> list[EvaluationJob]:
     """The jobs of one of BENCHMARKS. Raises DataError where photos of it are missing.
 
     cufed5 gives every input five rows, one a level (L1 the most similar reference), sun80 the
@@ -110,7 +110,7 @@ def benchmark_jobs(name: str, root: Path) -> list[Job]:
         together: dict[Path, list[Path]] = {}
         for pair in pairs:
             together.setdefault(pair.input, []).extend(pair.references)
-        return [Job(path, tuple(refs), name, root) for path, refs in together.items()]
+        return [EvaluationJob(path, tuple(refs), name, root) for path, refs in together.items()]
     if part:
         pairs = [pair for pair in pairs if pair.kind == part.upper()]
-    return [Job(pair.input, pair.references[:1], pair.kind, root) for pair in pairs]
+    return [EvaluationJob(pair.input, pair.references[:1], pair.kind, root) for pair in pairs]

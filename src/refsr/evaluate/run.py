@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from refsr.arrays import Pixels
 from refsr.data.layouts import scene_of
 from refsr.errors import DataError
 from refsr.evaluate import lpips as learned
 from refsr.evaluate import perceptual
 from refsr.evaluate.metrics import SSIM_WINDOW, psnr, ssim
-from refsr.evaluate.pairs import Job
+from refsr.evaluate.pairs import EvaluationJob
 from refsr.evaluate.sheets import sheet, write_sheet
 from refsr.image.atomic import make_folder
 from refsr.inference.ensemble import Mode
@@ -45,13 +45,12 @@ METRICS = (
 )
 ON_REQUEST = ("lpips", "bicubic_lpips")  # metrics of an evaluation that was asked for them
 
-Pixels = NDArray[np.uint8]  # HWC RGB
 Small = Pixels | bytes  # the small photo: its pixels, or a JPEG file of them
 Method = Callable[[Small, list[Pixels]], Pixels]
 
 
 def evaluate(
-    jobs: Sequence[Job],
+    jobs: Sequence[EvaluationJob],
     *,
     model: str = "auto",
     reference: ReferenceMode = "given",
@@ -204,7 +203,7 @@ def load_truth(path: Path, max_side: int | None) -> Pixels:
     return np.ascontiguousarray(pixels[:height, :width])
 
 
-def shuffled(jobs: Sequence[Job]) -> list[tuple[Path, ...]]:
+def shuffled(jobs: Sequence[EvaluationJob]) -> list[tuple[Path, ...]]:
     """For every job the references of another, of which none shows the job's scene.
 
     Deterministic: the search starts half the list away, so that neighbours do not swap.

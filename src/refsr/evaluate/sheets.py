@@ -10,8 +10,8 @@ import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFont
-from numpy.typing import NDArray
 
+from refsr.arrays import Pixels
 from refsr.evaluate.metrics import luma
 from refsr.image.atomic import atomic_write
 from refsr.resize import imresize
@@ -20,8 +20,6 @@ LINE, GAP, LETTERS = 26, 8, 18  # pixels: of the titles' line, between pictures,
 ERROR_GAIN = 4.0  # an error of 64 gray levels is drawn white
 QUALITY = 95  # of the JPEG files
 PAPER, INK = 255, 30
-
-Pixels = NDArray[np.uint8]  # HWC RGB
 
 
 def sheet(references: Sequence[Pixels], bicubic: Pixels, sr: Pixels, hr: Pixels) -> Pixels:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
+from refsr.arrays import Image
 from refsr.resize import SCALE, imresize
 
 BACK_PROJECTIONS = 2  # each halves the error when shrunk again; PSNR hardly notices
-
-Image = NDArray[np.float32]
 
 
 def reduced(sr: Image, lr: Image, scale: int) -> Image:

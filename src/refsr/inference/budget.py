@@ -35,7 +35,7 @@ PROBE = 192  # pixels a side of the image that the flow's speed is measured with
 
 
 @dataclass(frozen=True)
-class Job:
+class JobSize:
     """The sizes that decide what a job takes."""
 
     height: int  # LR pixels
@@ -90,7 +90,7 @@ class Estimate:
     allowed: int  # bytes that it may take
 
 
-def budget_of(job: Job, max_memory: int, bytes_per_pixel: float) -> Budget:
+def budget_of(job: JobSize, max_memory: int, bytes_per_pixel: float) -> Budget:
     """Cut a job up so that it keeps to ``max_memory`` bytes, as far as that is possible.
 
     ``bytes_per_pixel``: what the network takes per LR pixel of a tile.
@@ -116,7 +116,7 @@ def budget_of(job: Job, max_memory: int, bytes_per_pixel: float) -> Budget:
     return Budget(flow_pixels, tile_pixels, memory)
 
 
-def registration_seconds(job: Job, budget: Budget) -> float:
+def registration_seconds(job: JobSize, budget: Budget) -> float:
     """Seconds that registering all references of a job takes here, in about."""
     if not job.references:
         return 0.0

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from refsr.arrays import Image
 from refsr.image.photo import Photo
 
 BLOCK = 8  # pixels a side of JPEG's blocks, and of the cells in which noise is measured
@@ -17,8 +17,6 @@ STEP = 12.0  # levels; a greater step is an edge of what the photo shows
 JPEG_ALONE = 91  # file quality up to which the model for damaged photos is better, by itself
 JPEG_WITH_REFERENCE = 96  # ... and where a reference is used: it is not misled by the blocks
 LEAST_SIDE = 24  # pixels; in less there is too little of a grid to see
-
-Gray = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ def estimate_degradation(photo: Photo) -> Degradation:
     return Degradation(photo.jpeg_quality, blocks(gray), noise(gray), sharpness(gray))
 
 
-def blocks(gray: Gray) -> float:
+def blocks(gray: Image) -> float:
     """How far the steps between JPEG's blocks stand out from the steps inside them."""
     total = 0.0
     for image in (gray, gray.T):
@@ -52,13 +50,13 @@ def blocks(gray: Gray) -> float:
     return total
 
 
-def noise(gray: Gray) -> float:
+def noise(gray: Image) -> float:
     """Log of the standard deviation of white noise in levels (Immerkaer 1996), in flat cells."""
     kernel = np.outer([1, -2, 1], [1, -2, 1]).astype(np.float32) / 6
     rest = np.abs(cv2.filter2D(gray, -1, kernel))
     height, width = (side // BLOCK * BLOCK for side in gray.shape)
 
-    def cells(image: Gray) -> Gray:
+    def cells(image: Image) -> Image:
         shape = height // BLOCK, BLOCK, width // BLOCK, BLOCK
         return np.asarray(image[:height, :width].reshape(shape).mean(axis=(1, 3)), np.float32)
 
@@ -68,7 +66,7 @@ def noise(gray: Gray) -> float:
     return float(np.log(np.quantile(usable, FLAT) + 0.05))
 
 
-def sharpness(gray: Gray) -> float:
+def sharpness(gray: Image) -> float:
     """Log of the energy finer than 0.7 pixels (Gaussian) over that between 0.7 and 1.4."""
     fine, coarse = (np.asarray(cv2.GaussianBlur(gray, (0, 0), s), np.float32) for s in (0.7, 1.4))
     return float(

@@ -9,11 +9,10 @@ from typing import Any, Literal, Protocol
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from refsr.arrays import Image
 from refsr.weights.models import Model
 
-Image = NDArray[np.float32]
 Mode = Literal["true", "crisp"]
 REACH = 6.0  # HR pixels: sigma over which the gate speaks for its surroundings
 SURE = 0.5  # the gate, so averaged, from which on the crisp result is taken whole

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from refsr.errors import PhotoError
-from refsr.inference.budget import Budget, Estimate, Job, registration_seconds
+from refsr.inference.budget import Budget, Estimate, JobSize, registration_seconds
 from refsr.inference.ensemble import TileNetwork
 from refsr.inference.memory import free_memory, in_words, resident
 
@@ -23,7 +23,7 @@ def cost(network: TileNetwork | None, pixels: int) -> tuple[float, float]:
 
 
 def forecast(
-    job: Job, budget: Budget, network: TileNetwork | None, computed: int, allowed: int
+    job: JobSize, budget: Budget, network: TileNetwork | None, computed: int, allowed: int
 ) -> Estimate:
     """What a job will take. Raises PhotoError where the system has not so much memory.
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
+from refsr.arrays import Image, network_input
 from refsr.errors import ModelError
 from refsr.inference.memory import resident, trim_heap
 from refsr.resize import SCALE
@@ -26,8 +26,6 @@ Runtime = Literal["auto", "onnx", "openvino", "torch"]
 PROBE = 64  # LR pixels a side of the tile that memory and speed are measured with
 BF16_FLAGS = {"avx512_bf16", "amx_bf16"}  # what Linux calls a processor's bfloat16 units
 PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "torch"}
-
-Image = NDArray[np.float32]
 
 
 class Session(Protocol):
@@ -123,19 +121,12 @@ class Network:
         Sizes are padded to the network's grid by repeating the border. The memory that a run took
         is kept for the next one, unless it is to be given back: ``release``. Raises MemoryError.
         """
-        height, width = lr.shape[:2]
-        down, right = -height % self.model.multiple, -width % self.model.multiple
-
-        def nchw(image: Image, scale: int) -> Image:
-            image = image if image.ndim == 3 else image[..., None]
-            image = image.transpose(2, 0, 1)[None]
-            if down or right:
-                image = np.pad(
-                    image, ((0, 0), (0, 0), (0, down * scale), (0, right * scale)), "edge"
-                )
-            return np.ascontiguousarray(image, np.float32)
-
-        tile = nchw(lr, 1), nchw(ref, SCALE), nchw(validity, SCALE)
+        (height, width), multiple = lr.shape[:2], self.model.multiple
+        tile = (
+            network_input(lr, multiple),
+            network_input(ref, SCALE * multiple),
+            network_input(validity, SCALE * multiple),
+        )
         try:
             sr, gate = self.session.run(*tile, release)
         except Exception as error:

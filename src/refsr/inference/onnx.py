@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-import numpy as np
-from numpy.typing import NDArray
-
+from refsr.arrays import Image
 from refsr.errors import ModelError
 from refsr.weights.models import Model
 
@@ -23,8 +21,6 @@ MISSING = {
     "cuda": "install onnxruntime-gpu or use --device cpu",
     "mps": "on a Mac install onnxruntime again; elsewhere use --device cpu",
 }
-
-Image = NDArray[np.float32]
 
 
 def provider_of(device: str) -> str | None:

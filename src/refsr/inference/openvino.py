@@ -13,13 +13,11 @@ from typing import Any, cast
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from refsr.arrays import Image
 from refsr.errors import ModelError
 from refsr.resize import SCALE, imresize
 from refsr.weights.models import Model
-
-Image = NDArray[np.float32]
 
 
 class OpenVinoSession:

@@ -8,13 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from refsr.arrays import Image
 from refsr.errors import ModelError
 from refsr.weights.models import Model
-
-Image = NDArray[np.float32]
 
 
 class TorchSession:

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from refsr.errors import ModelError
 from refsr.model.checkpoint import load_weights
 from refsr.model.deform import TAPS
-from refsr.model.ssen import SCALE, SSEN
+from refsr.model.ssen import SSEN
+from refsr.resize import SCALE
 
 OPSET = 20  # has DeformConv (19) and is read by every runtime; Attention (23) is not yet
 

@@ -32,9 +32,8 @@ from torch import Tensor, nn
 from refsr.model.config import SSENConfig
 from refsr.model.deform import TAPS, DeformConv
 from refsr.model.trunk import RCAN, ResBlock, conv3, edsr
-from refsr.resize import contributions
+from refsr.resize import SCALE, contributions
 
-SCALE = 4
 MODULATION_BIAS_INIT = (
     2.0  # the modulation's first bias: sigmoid(2) = 0.88, nearly everything passes
 )

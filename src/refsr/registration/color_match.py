@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from refsr.registration.warp import SCALE, Image
+from refsr.arrays import Image
+from refsr.resize import SCALE
 
 NODES = 16  # along the photo's long side
 LEAST_GAIN, MOST_GAIN = 0.2, 5.0  # a photo two stops darker is made four times brighter

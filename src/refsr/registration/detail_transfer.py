@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from refsr.arrays import Image
 from refsr.registration.register import Reference, Registration, aligned_reference
-from refsr.registration.warp import BAND_ROWS, FIELD, SCALE, Image, read_field, shrink4
-from refsr.resize import imresize
+from refsr.registration.warp import BAND_ROWS, FIELD, read_field, shrink4
+from refsr.resize import SCALE, imresize
 
 LOW, HIGH = 0.85, 1.0  # agreement at which detail begins to be added, and is added in full
 

@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from refsr.registration.warp import FIELD, Field, Image, area_ratio, grid, sample
+from refsr.arrays import Image
+from refsr.registration.warp import FIELD, Field, area_ratio, grid, sample
 
 NORMALISE_SIGMA = 4.0  # field pixels: the neighbourhood whose mean and contrast are taken out
 CONSISTENCY_WINDOW = 5  # LR pixels

@@ -9,11 +9,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from refsr.arrays import Image
 from refsr.registration.detail_transfer import detail_of, fine_detail
 from refsr.registration.gain import expected_gain, worth_of
 from refsr.registration.register import Reference, Registration, aligned_reference, register
-from refsr.registration.warp import FIELD, SCALE, read_field
-from refsr.resize import imresize
+from refsr.registration.warp import FIELD, read_field
+from refsr.resize import SCALE, imresize
 
 SEAM = 4.0  # field pixels over which one reference gives way to the next
 FAVOUR = 0.8  # of the widest reference's doubt: who takes a place from it must be surely better
@@ -25,8 +26,6 @@ LEAST_ZOOM = 1 / 3  # reference pixels per HR pixel; at 0.25 it is as coarse as 
 LEAST_GAIN = 0.03  # dB: what is foreseen of a reference that is used
 LEAST_FINENESS = 2.4  # sharp references: 3.3 to 6.5, half as fine 2.9 to 3.9, no finer 1.1 to 2.4
 CELL, CELLS = 32, 6  # LR pixels a side of the places where that is measured, and how many
-
-Image = NDArray[np.float32]
 
 
 def useful(lr: NDArray[np.uint8], reference: Reference, registration: Registration) -> bool:

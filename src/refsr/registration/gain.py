@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from refsr.arrays import Image
 from refsr.registration.flow import luma
 from refsr.registration.register import Registration
 from refsr.registration.warp import FIELD
@@ -27,7 +28,6 @@ FLAT = 1e-3  # square levels: what a photo has less of is rounding
 SMALL, CLEAR = 0.15, 1.0  # dB over no reference: where a gain can be seen, and where it strikes
 
 GainClass = Literal["none", "small", "clear"]
-Image = NDArray[np.float32]
 
 
 @dataclass(frozen=True)

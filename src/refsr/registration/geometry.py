@@ -8,10 +8,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from refsr.arrays import Image
 from refsr.registration import matching
 from refsr.registration.matching import Features, Points
 from refsr.registration.reference import Reference, warped_gray
-from refsr.registration.warp import BAND_ROWS, FIELD, Field, Image, grid, sample
+from refsr.registration.warp import BAND_ROWS, FIELD, Field, grid, sample
 
 WORKING_SIDE = 800  # an LR photo is not enlarged beyond this for finding features
 MAX_FEATURES = 4000

@@ -14,12 +14,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from refsr.arrays import Image
 from refsr.image.tiling import Tile, cut, whole
 from refsr.registration import flow
 from refsr.registration.fusion import Composite, fuse_references, shares_of, useful
 from refsr.registration.reference import Reference
 from refsr.registration.register import Registration, consistent, dense, valid
-from refsr.registration.warp import FIELD, Field, Image, sample
+from refsr.registration.warp import FIELD, Field, sample
 from refsr.resize import imresize
 
 FLOW_BYTES = 1_100  # memory of the flow per LR pixel, measured

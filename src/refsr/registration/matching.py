@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from refsr.registration.warp import Field, Image, sample
+from refsr.arrays import Image
+from refsr.registration.warp import Field, sample
 
 CONTRAST = 0.015  # SIFT's threshold; half the default, as an upscaled LR has little contrast
 STEPS = 2048  # of a descriptor's values: sums of their products are exact in float32, in any order

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from refsr.arrays import Image
 from refsr.errors import PhotoError
 from refsr.image.decode import check_size, open_image, plain_errors
 from refsr.image.photo import Source, load_photo
@@ -27,7 +28,7 @@ from refsr.registration.flow import luma
 from refsr.registration.geometry import Geometry, enlargement, first_geometry, input_features
 from refsr.registration.matching import Features
 from refsr.registration.reference import without_hidden
-from refsr.registration.warp import SCALE
+from refsr.resize import SCALE
 
 RANKED_FROM = 9  # references: fewer are all registered
 MOST = 6  # candidates that are registered
@@ -41,8 +42,6 @@ THRESHOLD = 1.5  # LR px: thumbnails are no finer than the photo
 CELLS = 12  # along the photo's long side: where a candidate shows it is noted in such cells
 GUESSES = 2  # without a geometry the best by mere matches are tried, too
 WORTH = 0.02  # share of the photo that a further candidate has to add, or show finer
-
-Image = NDArray[np.float32]
 
 
 @dataclass(frozen=True)

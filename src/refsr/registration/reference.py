@@ -9,10 +9,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from refsr.arrays import Image
 from refsr.registration import matching
 from refsr.registration.matching import Features
-from refsr.registration.warp import FIELD, SCALE, Field, Image, area_ratio, shrunk_warp
-from refsr.resize import cubic
+from refsr.registration.warp import FIELD, Field, area_ratio, shrunk_warp
+from refsr.resize import SCALE, cubic
 
 WORKING_SIDE = 1200  # features are found at most at this size: a larger reference costs no more
 MAX_FEATURES = 12000

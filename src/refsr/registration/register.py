@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from refsr.arrays import Image
 from refsr.registration import flow, matching
 from refsr.registration.color_match import IDENTITY, apply_color, color_match
 from refsr.registration.geometry import (
@@ -32,16 +33,7 @@ from refsr.registration.reference import (
     warped_gray,
     zoom_of,
 )
-from refsr.registration.warp import (
-    FIELD,
-    Field,
-    Image,
-    compose,
-    grid,
-    read_field,
-    render,
-    shrunk_warp,
-)
+from refsr.registration.warp import FIELD, Field, compose, grid, read_field, render, shrunk_warp
 
 __all__ = ["Reference", "Registration", "aligned_reference", "prepare_reference", "register"]
 

@@ -14,13 +14,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from refsr.arrays import Image
 from refsr.resize import SCALE, imresize
 
 FIELD = 2  # field pixels per LR pixel
 BAND_ROWS = 64  # LR rows rendered at a time: bounds memory whatever the size of the input
 REMAP_SIDE = 32000  # OpenCV's remap takes at most 32767 pixels a side
 
-Image = NDArray[np.float32]
 Field = NDArray[np.float32]
 
 

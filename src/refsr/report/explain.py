@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from refsr.arrays import Image, network_input
 from refsr.errors import DataError, ModelError
 from refsr.image.photo import Photo, to_colors_of
 from refsr.image.tiling import cut
@@ -26,15 +27,14 @@ from refsr.inference.network import Device
 from refsr.inference.onnx import pick_provider
 from refsr.registration.fusion import Composite, fuse_references
 from refsr.registration.register import prepare_reference
-from refsr.registration.warp import FIELD, SCALE, Field, sample
+from refsr.registration.warp import FIELD, Field, sample
+from refsr.resize import SCALE
 from refsr.weights.models import DETAIL_TRANSFER, Model, find_model
 
 TAPS = 9
 REACH = 96  # LR pixels computed around the chosen one; training patches have 32
 BUDGET = 256 * 256  # LR pixels of a tile of the map
 TRUSTED = 0.5  # validity from which a place counts as the reference's
-
-Image = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -96,15 +96,12 @@ class Layers:
 
         The layers' maps keep what was padded to reach the network's grid.
         """
-        height, width = lr.shape[:2]
-        down, right = -height % self.model.multiple, -width % self.model.multiple
-
-        def nchw(image: Image, scale: int) -> Image:
-            image = np.atleast_3d(image)
-            image = np.pad(image, ((0, down * scale), (0, right * scale), (0, 0)), "edge")
-            return np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32)
-
-        feed = {"lr": nchw(lr, 1), "ref": nchw(ref, SCALE), "validity": nchw(validity, SCALE)}
+        (height, width), multiple = lr.shape[:2], self.model.multiple
+        feed = {
+            "lr": network_input(lr, multiple),
+            "ref": network_input(ref, SCALE * multiple),
+            "validity": network_input(validity, SCALE * multiple),
+        }
         numbers = range(1, self.count + 1)
         names = [f"{kind}_{number}" for number in numbers for kind in ("offset", "modulation")]
         sr, *parts = (out[0] for out in self.session.run(["sr", *names], feed))

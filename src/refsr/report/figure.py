@@ -9,11 +9,11 @@ import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFont
-from numpy.typing import NDArray
 
-from refsr.registration.warp import SCALE, grid, render
+from refsr.arrays import Image, Pixels
+from refsr.registration.warp import grid, render
 from refsr.report.explain import Explanation
-from refsr.resize import imresize
+from refsr.resize import SCALE, imresize
 
 PANEL = 600  # pixels: height of every picture in the figure
 MARGIN, GAP = 30, 24
@@ -29,9 +29,6 @@ SCALE_WIDTH = 120  # of the scale of opacity
 INK, PAPER, OUTSIDE = (25, 25, 25), (255, 255, 255), (235, 235, 235)
 BORROWED, OWN = (255, 70, 30), (40, 150, 255)  # samples on the reference, and on its stand-in
 MARK = (255, 225, 0)
-
-Image = NDArray[np.float32]
-Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from refsr.arrays import Image
 from refsr.registration.detail_transfer import fine_detail
 from refsr.registration.warp import BAND_ROWS, grid, sample
 from refsr.resize import SCALE, imresize
@@ -33,8 +34,6 @@ STRENGTH = 0.75  # of the tint where all detail is of one kind
 BOOST = 1.8  # a place whose detail is new by half is tinted as if nearly all of it were
 SEEN = 2.0 / 255  # new detail of this amount has half of its tint: a plain sky stays gray
 LEGEND_WIDTH, LEGEND_HEIGHT = 240, 120  # HR pixels: smaller pictures carry no legend
-
-Image = NDArray[np.float32]
 
 
 def detail_amounts(sr: Image, gate: Image, ref: Image, lr: Image) -> Image:

@@ -18,14 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from refsr.arrays import Pixels
 from refsr.errors import DataError
 from refsr.image.atomic import atomic_file
 from refsr.image.photo import load_photo
 from refsr.registration.register import aligned_reference, prepare_reference, register
-from refsr.resize import imresize
+from refsr.resize import SCALE, imresize
 from refsr.train.config import DataConfig
 from refsr.train.datasets import (
-    SCALE,
     Sample,
     blank,
     image_files,
@@ -37,13 +37,13 @@ from refsr.train.datasets import (
 )
 from refsr.train.degrade import degraded_lr
 from refsr.train.labels import load_label
-from refsr.train.simulate import MARGIN, Image, simulate_reference
+from refsr.train.simulate import MARGIN, simulate_reference
 from refsr.train.teacher import Teacher
 
 Batch = dict[str, NDArray[np.float32]]  # see ``stack``
 
 
-def register_pair(hr: Image, reference: Image) -> Sample | None:
+def register_pair(hr: Pixels, reference: Pixels) -> Sample | None:
     """Register ``reference`` to ``hr`` shrunk by four; None where they do not match."""
     lr = imresize(hr, scale=1 / SCALE)
     prepared = prepare_reference(reference)
@@ -162,7 +162,7 @@ class Patches:
         """A random photo, without reference."""
         return self.photos[int(np.searchsorted(self.by_area, rng.random()))]
 
-    def corner(self, rng: np.random.Generator, hr: Image) -> tuple[int, int]:
+    def corner(self, rng: np.random.Generator, hr: Pixels) -> tuple[int, int]:
         """The top left LR pixel of a random patch."""
         steps = self.size // SCALE
         y = int(rng.integers(0, hr.shape[0] // SCALE - steps + 1))
@@ -171,7 +171,7 @@ class Patches:
     def crop(self, sample: Sample, y: int, x: int) -> Sample:
         """The patch of every image of a sample whose top left LR pixel is (y, x)."""
 
-        def cut(name: str, image: Image) -> Image:
+        def cut(name: str, image: Pixels) -> Pixels:
             scale = 1 if name == "lr" else SCALE
             side = self.size * scale // SCALE
             return image[y * scale :, x * scale :][:side, :side]
@@ -234,7 +234,7 @@ class Patches:
             sample = self.plain(rng)
         turns, flip = int(rng.integers(4)), bool(rng.integers(2)) and config.flips
 
-        def turn(image: Image) -> Image:
+        def turn(image: Pixels) -> Pixels:
             image = np.rot90(image, turns)
             return np.ascontiguousarray(image[:, ::-1] if flip else image)
 
@@ -268,7 +268,7 @@ def stack(samples: list[Sample]) -> Batch:
     """Batch arrays (B, C, H, W) float32 in 0..1, named as the network's inputs, ``hr`` and, where a
     teacher has seen any of the samples, ``soft``: the truth stands in for what it has not seen."""
 
-    def nchw(images: list[Image]) -> NDArray[np.float32]:
+    def nchw(images: list[Pixels]) -> NDArray[np.float32]:
         batch = np.stack([image if image.ndim == 3 else image[..., None] for image in images])
         return np.ascontiguousarray(batch.transpose(0, 3, 1, 2), np.float32) / np.float32(255.0)
 

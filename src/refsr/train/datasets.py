@@ -13,14 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
+from refsr.arrays import Pixels
 from refsr.data import layouts
 from refsr.errors import DataError, RefsrError
 from refsr.image.atomic import atomic_file
 from refsr.image.photo import load_photo
-from refsr.resize import imresize
-from refsr.train.simulate import Image
+from refsr.resize import SCALE, imresize
 
-SCALE = 4
 SUFFIXES = layouts.SUFFIXES
 RATIO = 2.0  # a reference patch whose side differs by more belongs to something else
 HELD_SHARE = 50  # one in so many patch pairs is held out for the validation,
@@ -32,13 +31,13 @@ HELD_FROM = 10  # ... and none where there are fewer
 class Sample:
     """One training example; uint8 throughout, as files hold it."""
 
-    lr: Image  # (h, w, 3) RGB
-    hr: Image  # (4h, 4w, 3) RGB
-    ref: Image  # (4h, 4w, 3) RGB, registered
-    validity: Image  # (4h, 4w) 0..255
-    soft: Image | None = None  # (4h, 4w, 3) RGB, what a teacher makes of it; see teacher.py
+    lr: Pixels  # (h, w, 3) RGB
+    hr: Pixels  # (4h, 4w, 3) RGB
+    ref: Pixels  # (4h, 4w, 3) RGB, registered
+    validity: Pixels  # (4h, 4w) 0..255
+    soft: Pixels | None = None  # (4h, 4w, 3) RGB, what a teacher makes of it; see teacher.py
 
-    def parts(self) -> dict[str, Image]:
+    def parts(self) -> dict[str, Pixels]:
         """The images that are there, by name."""
         return {name: image for name, image in vars(self).items() if image is not None}
 
@@ -51,7 +50,7 @@ def image_files(folder: Path) -> list[Path]:
     return files
 
 
-def load_hr(path: Path, max_side: int) -> Image:
+def load_hr(path: Path, max_side: int) -> Pixels:
     """A photo as RGB uint8, shrunk to ``max_side`` and cropped to a multiple of the scale."""
     pixels = load_photo(path).as_uint8()
     shrink = max_side / max(pixels.shape[:2])
@@ -61,7 +60,7 @@ def load_hr(path: Path, max_side: int) -> Image:
     return np.ascontiguousarray(pixels[:height, :width])
 
 
-def load_photo_pair(path: Path, max_side: int) -> tuple[Image, Image]:
+def load_photo_pair(path: Path, max_side: int) -> tuple[Pixels, Pixels]:
     """A training photo, LR and HR. Raises DataError."""
     try:
         hr = load_hr(path, max_side)
@@ -70,7 +69,7 @@ def load_photo_pair(path: Path, max_side: int) -> tuple[Image, Image]:
     return imresize(hr, scale=1 / SCALE), hr
 
 
-def mapped_photo_pair(path: Path, max_side: int, cache: Path) -> tuple[Image, Image]:
+def mapped_photo_pair(path: Path, max_side: int, cache: Path) -> tuple[Pixels, Pixels]:
     """``load_photo_pair``, kept decoded in ``cache`` and mapped: memory holds what is looked at.
 
     The files are named by the photo's path, size and time, so a changed photo is decoded anew.
@@ -87,7 +86,7 @@ def mapped_photo_pair(path: Path, max_side: int, cache: Path) -> tuple[Image, Im
     return lr, hr
 
 
-def blank(lr: Image, hr: Image) -> Sample:
+def blank(lr: Pixels, hr: Pixels) -> Sample:
     """A sample without reference: black, and validity is zero everywhere (one zero, in memory)."""
     zero = np.zeros((), np.uint8)
     return Sample(lr, hr, np.broadcast_to(zero, hr.shape), np.broadcast_to(zero, hr.shape[:2]))

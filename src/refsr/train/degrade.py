@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from refsr.resize import imresize
+from refsr.arrays import Pixels
+from refsr.resize import SCALE, imresize
 
-Image = NDArray[np.uint8]
-SCALE = 4
 KERNELS = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)  # of programs that shrink photos
 GRID = 8  # pixels a side of a JPEG block
 
 
-def shrink(rng: np.random.Generator, hr: Image) -> Image:
+def shrink(rng: np.random.Generator, hr: Pixels) -> Pixels:
     """``hr`` (4h, 4w, 3) to (h, w, 3): MATLAB's bicubic, area averages, or two steps of a kind."""
     height, width = hr.shape[0] // SCALE, hr.shape[1] // SCALE
     kind = rng.random()
@@ -30,7 +28,7 @@ def shrink(rng: np.random.Generator, hr: Image) -> Image:
     return np.asarray(cv2.resize(first, (width, height), interpolation=kernel), np.uint8)
 
 
-def noise(rng: np.random.Generator, image: Image) -> Image:
+def noise(rng: np.random.Generator, image: Pixels) -> Pixels:
     """Sensor noise: a part that grows with the light, a part that does not; gray or colored."""
     pixels = image.astype(np.float32)
     read, shot = rng.exponential(3.0), rng.exponential(0.25)  # levels; levels per sqrt(level)
@@ -40,7 +38,7 @@ def noise(rng: np.random.Generator, image: Image) -> Image:
     return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
 
 
-def jpeg(rng: np.random.Generator, image: Image, quality: int) -> Image:
+def jpeg(rng: np.random.Generator, image: Pixels, quality: int) -> Pixels:
     """Compressed and decompressed, the block grid anywhere, chroma mostly at half resolution."""
     top, left = (int(v) for v in rng.integers(0, GRID, 2)) if rng.random() < 0.3 else (0, 0)
     padded = np.pad(image, ((top, 0), (left, 0), (0, 0)), "edge")
@@ -54,7 +52,7 @@ def jpeg(rng: np.random.Generator, image: Image, quality: int) -> Image:
     return np.ascontiguousarray(decoded[top:, left:, ::-1])
 
 
-def degraded_lr(rng: np.random.Generator, hr: Image) -> Image:
+def degraded_lr(rng: np.random.Generator, hr: Pixels) -> Pixels:
     """The small photo (h, w, 3) that somebody has of ``hr`` (4h, 4w, 3), uint8 RGB."""
     if rng.random() < 0.3:  # out of focus, or moved
         sigma = float(rng.uniform(0.4, 3.0))

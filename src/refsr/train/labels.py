@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from refsr.arrays import Pixels
 from refsr.errors import DataError, RefsrError
 from refsr.image.photo import load_photo
-from refsr.train.simulate import Image
 
 
-def load_label(labels: Path, root: Path, photo: Path, hr: Image) -> Image | None:
+def load_label(labels: Path, root: Path, photo: Path, hr: Pixels) -> Pixels | None:
     """The label (4h, 4w, 3) RGB of ``photo``, a file below ``root`` loaded as ``hr``; None where
     there is none. Raises DataError where it cannot be read or is of another size.
     """

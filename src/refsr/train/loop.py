@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from refsr.errors import DataError, ModelError
-from refsr.model.ssen import SCALE
+from refsr.resize import SCALE
 from refsr.train.config import RunConfig
 from refsr.train.data import Patches
 from refsr.train.distributed import Ranks, joined

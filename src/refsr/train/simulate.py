@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Image = NDArray[np.uint8]
+from refsr.arrays import Pixels
+
 MARGIN = 24  # HR pixels around a patch that its simulated reference may reach into
 
 
@@ -17,7 +18,7 @@ def smooth_field(rng: np.random.Generator, size: int, cells: int) -> NDArray[np.
     return np.asarray(field, np.float32)
 
 
-def misalign(rng: np.random.Generator, image: Image, size: int) -> Image:
+def misalign(rng: np.random.Generator, image: Pixels, size: int) -> Pixels:
     """Resample the middle of ``image`` with what registration leaves over.
 
     Mostly a few tenths of an LR pixel, now and then several LR pixels, smooth in space.
@@ -36,7 +37,7 @@ def misalign(rng: np.random.Generator, image: Image, size: int) -> Image:
     return np.asarray(warped, np.uint8)
 
 
-def photograph(rng: np.random.Generator, image: Image) -> Image:
+def photograph(rng: np.random.Generator, image: Pixels) -> Pixels:
     """Another camera, another moment: resolution, exposure, white balance, noise, JPEG."""
     size = image.shape[0]
     if rng.random() < 0.4:  # taken from farther away, or out of focus
@@ -77,10 +78,10 @@ def blob(rng: np.random.Generator, size: int) -> NDArray[np.bool_]:
 
 def simulate_reference(
     rng: np.random.Generator,
-    image: Image,  # (size + 2 * MARGIN)^2 RGB around the HR patch
-    other: Image,  # at least as large as the patch: what an occluder shows
+    image: Pixels,  # (size + 2 * MARGIN)^2 RGB around the HR patch
+    other: Pixels,  # at least as large as the patch: what an occluder shows
     size: int,
-) -> tuple[Image, Image]:
+) -> tuple[Pixels, Pixels]:
     """A reference (size, size, 3) uint8 for the patch and its validity (size, size) 0 or 255."""
     ref = photograph(rng, misalign(rng, image, size))
     if rng.random() < 0.25:  # something stands before it, and nobody says so
@@ -94,10 +95,10 @@ def simulate_reference(
 
 def displaced_reference(
     rng: np.random.Generator,
-    image: Image,  # (size + 2m)^2 RGB around the HR patch, m at least 4 * distance + 6
+    image: Pixels,  # (size + 2m)^2 RGB around the HR patch, m at least 4 * distance + 6
     size: int,
     distance: float,
-) -> Image:
+) -> Pixels:
     """An unregistered reference (size, size, 3) uint8: the photo's own place seen ``distance`` off.
 
     ``distance`` is in LR px, in a random direction; beside it a smooth warp of up to 0.4 LR px and

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
+from refsr.arrays import Pixels
 from refsr.image.atomic import atomic_file
 from refsr.inference.back_projection import back_project
 from refsr.inference.ensemble import Ensemble, TileNetwork
 from refsr.inference.network import Network
 from refsr.train.datasets import Sample
-from refsr.train.simulate import Image
 from refsr.weights.models import find_model
 
 
@@ -48,7 +48,7 @@ class Teacher:
                 np.save(file, target)
         return replace(sample, soft=np.asarray(np.load(kept, mmap_mode="r")))
 
-    def target(self, sample: Sample) -> Image:
+    def target(self, sample: Sample) -> Pixels:
         """What the teacher makes of a sample (4h, 4w, 3) uint8, its colors those of the LR."""
         if self.network is None:
             self.network = Ensemble(Network(self.model))

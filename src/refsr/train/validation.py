@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from refsr.arrays import pad_to_multiple
 from refsr.evaluate.metrics import psnr
 from refsr.evaluate.perceptual import SMALLEST, detail_share, haarpsi
-from refsr.model.ssen import SCALE, SSEN
-from refsr.resize import imresize
+from refsr.model.ssen import SSEN
+from refsr.resize import SCALE, imresize
 from refsr.train.config import RunConfig
 from refsr.train.data import cached_pairs, scenes, stack
 from refsr.train.datasets import Sample, blank, image_files, load_hr, load_patch_pair, patch_pairs
@@ -121,14 +122,17 @@ def with_reference(sample: Sample, other: Sample, kind: str) -> Sample:
 
 def infer(model: SSEN, sample: Sample, reference_path: bool = True) -> np.ndarray:
     """SR of a whole sample (4h, 4w, 3) uint8, padded by repetition to the network's grid."""
-    arrays, step = stack([sample]), model.config.multiple
-    height, width = sample.lr.shape[:2]
-    down, right = -height % step, -width % step
-    inputs = []
-    for key, scale in (("lr", 1), ("ref", SCALE), ("validity", SCALE)):
-        pad = ((0, 0), (0, 0), (0, down * scale), (0, right * scale))
-        inputs.append(torch.from_numpy(np.pad(arrays[key], pad, "edge")).to(device_of(model)))
-    sr, _ = model(*inputs) if reference_path else model(inputs[0], None, None)
+    (height, width), multiple = sample.lr.shape[:2], model.config.multiple
+    padded = {
+        name: pad_to_multiple(image, multiple if name == "lr" else SCALE * multiple)
+        for name, image in sample.parts().items()
+    }
+    batch = {
+        key: torch.from_numpy(value).to(device_of(model))
+        for key, value in stack([Sample(**padded)]).items()
+        if reference_path or key not in ("ref", "validity")
+    }
+    sr, _ = model(batch["lr"], batch.get("ref"), batch.get("validity"))
     pixels = sr[0, :, : height * SCALE, : width * SCALE].permute(1, 2, 0).float().cpu().numpy()
     return np.clip(np.rint(pixels * 255.0), 0, 255).astype(np.uint8)
 

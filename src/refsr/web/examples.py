@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from refsr.arrays import Pixels
 from refsr.resize import imresize
 
 EXAMPLES = (
@@ -37,7 +38,6 @@ SHOPS = (("BAKERY", (150, 45, 40)), ("BOOKS", (35, 80, 70)), ("FLOWERS", (60, 60
 WALLS = ((168, 104, 80), (188, 160, 120), (140, 120, 118))
 WORDS = "fresh every morning since 1912 rye wheat rolls cakes open six days a week maps novels"
 
-Image = NDArray[np.uint8]
 Canvas = NDArray[np.float32]
 
 
@@ -53,7 +53,7 @@ def photo(name: str) -> bytes:
     return encoded(small, name, 35)
 
 
-def encoded(image: Image, name: str, quality: int) -> bytes:
+def encoded(image: Pixels, name: str, quality: int) -> bytes:
     """A PNG or JPEG file of an image (H, W, 3) RGB."""
     suffix = name[name.rindex(".") :]
     options = [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix == ".jpg" else []
@@ -61,7 +61,7 @@ def encoded(image: Image, name: str, quality: int) -> bytes:
     return data.tobytes()
 
 
-def second(street: Image) -> Image:
+def second(street: Pixels) -> Pixels:
     """The street from further left, a little nearer, on a warmer day: (H, W, 3) of SIZE."""
     width, height = SIZE
     corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
@@ -75,7 +75,7 @@ def second(street: Image) -> Image:
     return np.clip(255 * (warmer + noise) + 0.5, 0, 255).astype(np.uint8)
 
 
-def draw() -> Image:
+def draw() -> Pixels:
     """A street of three houses, FINER times SIZE: (H, W, 3) RGB."""
     rng = np.random.default_rng(1)
     width, height = FINER * SIZE[0], FINER * SIZE[1]
@@ -95,7 +95,7 @@ def draw() -> Image:
     return np.clip(street, 0, 255).astype(np.uint8)
 
 
-def meadow() -> Image:
+def meadow() -> Pixels:
     """Flowers in the grass, SIZE: (H, W, 3) RGB."""
     rng = np.random.default_rng(3)
     width, height = FINER * SIZE[0], FINER * SIZE[1]

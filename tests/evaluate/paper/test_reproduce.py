@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 
+from refsr.arrays import Pixels
 from refsr.cli import main
 from refsr.errors import DataError
 from refsr.evaluate import compare, run
 from refsr.evaluate.compare import compare_references, comparison_rows, render_comparison
-from refsr.evaluate.pairs import Job, load_jobs
+from refsr.evaluate.pairs import EvaluationJob, load_jobs
 from refsr.evaluate.paper import published, reproduce
 from refsr.evaluate.paper.ablation import ablation_sections, judged, read_runs, shown
 from refsr.evaluate.paper.levels import OWN_LEVELS, first_of_kind, level_check
@@ -26,8 +26,6 @@ from refsr.evaluate.paper.reproduce import reproduce as make
 from refsr.evaluate.paper.sections import Request, Section, markdown
 from refsr.evaluate.paper.time import measure_forward, textured
 from refsr.resize import imresize
-
-Pixels = NDArray[np.uint8]
 
 
 @pytest.fixture
@@ -88,7 +86,7 @@ def test_what_cannot_be_compared_is_said(cufed5: Path, tinted: None) -> None:
     compared = compare_references(one, modes=("given", "shuffled"))
     assert list(compared["results"]) == ["given"]
     assert "two scenes" in compared["left_out"]["shuffled"]
-    alone = [Job(one[0].input, (), "set5")]
+    alone = [EvaluationJob(one[0].input, (), "set5")]
     compared = compare_references(alone, modes=compare.MODES)
     assert list(compared["results"]) == ["none", "self"]
     assert set(compared["left_out"]) == {"given", "shuffled", "blank"}
@@ -165,7 +163,7 @@ def test_table3_by_level_and_by_viewpoint(cufed5: Path, tinted: None, tmp_path: 
 
 
 def test_a_limit_holds_for_each_kind() -> None:
-    jobs = [Job(Path(f"{i}"), (), kind) for i, kind in enumerate("aabba")]
+    jobs = [EvaluationJob(Path(f"{i}"), (), kind) for i, kind in enumerate("aabba")]
     assert [job.input.name for job in first_of_kind(jobs, 1)] == ["0", "2"]
     assert first_of_kind(jobs, None) == jobs
 

@@ -13,14 +13,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from refsr.evaluate.pairs import Job
+from refsr.evaluate.pairs import EvaluationJob
 from refsr.evaluate.paper.sections import Section
-from refsr.evaluate.run import SCALE, load_truth
+from refsr.evaluate.run import load_truth
 from refsr.image.photo import Photo, save_photo
 from refsr.registration.fusion import Composite
 from refsr.report.explain import Explanation, Layers, explain, modulation_map
 from refsr.report.figure import draw_figure, draw_heat
-from refsr.resize import imresize
+from refsr.resize import SCALE, imresize
 from refsr.upscaler import Upscaler
 from refsr.weights.models import DETAIL_TRANSFER
 
@@ -34,7 +34,7 @@ class Case:
 
     name: str
     title: str
-    job: Job
+    job: EvaluationJob
     with_reference: bool
 
 

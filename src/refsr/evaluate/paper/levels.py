@@ -8,7 +8,7 @@ from typing import Any
 
 from refsr.errors import DataError
 from refsr.evaluate.compare import MODES, compare_references, comparison_rows
-from refsr.evaluate.pairs import Job, csv_jobs, load_jobs
+from refsr.evaluate.pairs import EvaluationJob, csv_jobs, load_jobs
 from refsr.evaluate.paper import published
 from refsr.evaluate.paper.sections import Report, Request, Section, find_folder, protocol_lines
 
@@ -50,10 +50,10 @@ def table3(request: Request) -> Report:
     return Report("Table 3: how similar the reference is", sections, measured)
 
 
-def first_of_kind(jobs: list[Job], limit: int | None) -> list[Job]:
+def first_of_kind(jobs: list[EvaluationJob], limit: int | None) -> list[EvaluationJob]:
     """The first ``limit`` jobs of each kind, in their order; all where there is no limit."""
     seen: Counter[str] = Counter()
-    out: list[Job] = []
+    out: list[EvaluationJob] = []
     for job in jobs:
         seen[job.kind] += 1
         if limit is None or seen[job.kind] <= limit:
@@ -61,7 +61,9 @@ def first_of_kind(jobs: list[Job], limit: int | None) -> list[Job]:
     return out
 
 
-def compared(request: Request, jobs: list[Job], start: float, share: float) -> dict[str, Any]:
+def compared(
+    request: Request, jobs: list[EvaluationJob], start: float, share: float
+) -> dict[str, Any]:
     """The five kinds of reference, reporting progress from ``start`` over ``share``."""
 
     def report(done: float) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from refsr.data import layouts
 from refsr.errors import DataError
-from refsr.evaluate.pairs import Job, load_jobs
+from refsr.evaluate.pairs import EvaluationJob, load_jobs
 from refsr.evaluate.paper import published
 from refsr.evaluate.paper.ablation import ablation_sections, read_runs
 from refsr.evaluate.paper.levels import table3
@@ -27,7 +27,7 @@ def table1(request: Request) -> Report:
     """CUFED5: ours with no reference, with the most similar one, and with all five."""
     first = load_jobs("cufed5-l1", request.root)[: request.limit]
     every = load_jobs("cufed5-all", request.root)[: request.limit]
-    steps: list[tuple[str, str, ReferenceMode, list[Job]]] = [
+    steps: list[tuple[str, str, ReferenceMode, list[EvaluationJob]]] = [
         ("bicubic", "bicubic", "none", first),
         ("detail-transfer (no network), L1", "detail-transfer", "given", first),
         (f"{request.model}, no reference", request.model, "none", first),

@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refsr.evaluate.paper.sections import Section
-from refsr.registration.warp import SCALE
-from refsr.resize import imresize
+from refsr.resize import SCALE, imresize
 
 # LR width and height: CUFED5's, and what cameras' small copies are; results of 0.2 to 3 megapixels.
 SIZES = ((125, 83), (160, 120), (300, 225), (512, 384))
