@@ -25,7 +25,6 @@ import numpy as np
 from refsr import Upscaler
 from refsr.evaluate.metrics import psnr
 from refsr.evaluate.run import load_pixels, load_truth
-from refsr.image.photo import load_photo
 from refsr.registration import gain as foreseen
 from refsr.resize import imresize
 
@@ -68,7 +67,7 @@ def measure(upscaler: Upscaler, job: tuple[str, str, str], training: bool) -> di
 
     none = result([])
     given = result([reference])
-    composite = upscaler.register(load_photo(lr))
+    composite = upscaler.check(lr).composite
     assert composite is not None
     used = composite.useful[0]
     worth = foreseen.worth_of(composite.lr, composite.registrations[0])

@@ -66,7 +66,7 @@ def measure_real(upscaler: Upscaler, hr: Pixels, reference: Path) -> list[float]
     """PSNR in dB, one for each of REAL_COLUMNS; None where the reference is not used."""
     lr = imresize(hr, scale=0.25)
     upscaler.set_reference(reference)
-    composite = upscaler.register(load_photo(lr))
+    composite = upscaler.check(lr).composite
     if composite is None or not composite.matched:
         return None
     aligned, validity = composite.aligned(slice(0, lr.shape[0]), slice(0, lr.shape[1]))

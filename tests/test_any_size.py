@@ -9,22 +9,20 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import refsr.inference.budget as budget_module
-import refsr.upscaler as road
 from refsr import RefsrError, Upscaler
 from refsr.evaluate.metrics import psnr
 from refsr.image.tiling import Tile
-from refsr.inference import estimate
-from refsr.inference.budget import (
+from refsr.inference import plan
+from refsr.inference.memory import free_memory, in_words, parse_memory, resident
+from refsr.inference.plan import (
     LEAST_FLOW,
     LEAST_TILE,
     MOST_FLOW,
     Estimate,
     JobSize,
-    budget_of,
-    bytes_of,
+    compute_budget,
+    reference_bytes,
 )
-from refsr.inference.memory import free_memory, in_words, parse_memory, resident
 from refsr.registration.color_match import apply_color
 from refsr.registration.large_image import HALO, CoarseRegistration, cut_color, register_coarse
 from refsr.registration.register import prepare_reference
@@ -117,7 +115,7 @@ def test_the_colors_of_a_block_are_those_of_the_whole() -> None:
     assert np.abs(of_whole - of_block).max() < 0.01
 
 
-def test_the_road_in_blocks_is_the_road(
+def test_in_blocks_the_result_is_the_same(
     natural: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     truth = np.ascontiguousarray(imresize(natural, scale=3.0)[:480])
@@ -125,8 +123,8 @@ def test_the_road_in_blocks_is_the_road(
     upscaler = Upscaler.load("detail-transfer")
     upscaler.set_reference(truth)
     whole = upscaler.upscale(photo)
-    monkeypatch.setattr(budget_module, "MOST_FLOW", 12_000)
-    monkeypatch.setattr(budget_module, "LEAST_FLOW", 12_000)
+    monkeypatch.setattr(plan, "MOST_FLOW", 12_000)
+    monkeypatch.setattr(plan, "LEAST_FLOW", 12_000)
     blocks = upscaler.upscale(photo)
     assert blocks.similarity.shape == blocks.provenance.shape == photo.shape[:2]
     assert blocks.report["references"][0]["matched"] == whole.report["references"][0]["matched"]
@@ -142,7 +140,7 @@ def test_the_road_in_blocks_is_the_road(
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (3, 500), (750, 1000), (2000, 3000)])
 def test_a_job_keeps_to_what_it_is_allowed_or_says_so(height: int, width: int) -> None:
     for allowed in (0, 300_000_000, 1_500_000_000, 8_000_000_000):
-        budget = budget_of(job(height, width), allowed, COST)
+        budget = compute_budget(job(height, width), allowed, COST)
         least = budget.tile_pixels == LEAST_TILE
         assert budget.memory <= allowed or least
         assert budget.memory >= job(height, width).held
@@ -152,7 +150,7 @@ def test_more_references_leave_less_for_tiles() -> None:
     reference = prepare_reference(np.zeros((400, 500, 3), np.uint8))
     alone = replace(job(750, 1000), references=(reference,))
     several = replace(alone, references=(reference,) * 4)
-    budgets = [budget_of(one, 1_000_000_000, COST) for one in (job(750, 1000), alone, several)]
+    budgets = [compute_budget(one, 1_000_000_000, COST) for one in (job(750, 1000), alone, several)]
     assert budgets[0].tile_pixels >= budgets[1].tile_pixels > budgets[2].tile_pixels
     assert LEAST_FLOW <= budgets[2].flow_pixels <= budgets[1].flow_pixels <= MOST_FLOW
 
@@ -161,17 +159,17 @@ def test_finding_a_references_features_is_counted() -> None:
     """For a tiny photo that is the most that a job takes: 12 MP held 452 MB, measured."""
     reference = prepare_reference(np.zeros((3000, 4000, 3), np.uint8))
     alone = replace(job(1, 1), references=(reference,))
-    assert 452_000_000 < budget_of(alone, 1_500_000_000, COST).memory < 600_000_000
-    assert budget_of(job(1, 1), 1_500_000_000, COST).memory < 300_000_000
+    assert 452_000_000 < compute_budget(alone, 1_500_000_000, COST).memory < 600_000_000
+    assert compute_budget(job(1, 1), 1_500_000_000, COST).memory < 300_000_000
 
 
 def test_the_copies_that_the_work_makes_of_a_reference_are_counted_before() -> None:
     """Else the same job would be cut up otherwise when it is done a second time."""
     reference = prepare_reference(np.zeros((400, 500, 3), np.uint8))
-    before = bytes_of(reference)
+    before = reference_bytes(reference)
     reference.prefiltered(1.2)
     assert len(reference.filtered) == 1
-    assert bytes_of(reference) == before > 2 * reference.pixels.nbytes
+    assert reference_bytes(reference) == before > 2 * reference.pixels.nbytes
 
 
 def test_a_job_is_announced_before_it_begins(natural: NDArray[np.uint8]) -> None:
@@ -192,8 +190,8 @@ def test_a_job_is_announced_before_it_begins(natural: NDArray[np.uint8]) -> None
 def test_a_result_that_memory_cannot_hold_is_refused_in_words(
     natural: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(estimate, "free_memory", lambda: 1_000_000)
-    monkeypatch.setattr(estimate, "resident", lambda: 0)
+    monkeypatch.setattr(plan, "free_memory", lambda: 1_000_000)
+    monkeypatch.setattr(plan, "resident", lambda: 0)
     with pytest.raises(RefsrError, match=r"takes \d+ MB of memory, but only 1 MB are free"):
         Upscaler.load("detail-transfer").upscale(natural)
 
@@ -210,5 +208,5 @@ def test_amounts_in_words() -> None:
 
 
 def test_the_halo_of_blocks_holds_that_of_tiles() -> None:
-    assert HALO >= road.HALO
+    assert HALO >= plan.TILE_HALO
     assert HALO % 32 == 0

@@ -1,4 +1,4 @@
-"""A photographer's files through the public road: whatever comes in, what goes out is right.
+"""A photographer's files through the public API: whatever comes in, what goes out is right.
 
 With the training-free model and tiny photos: what travels beside the pixels is what is looked at.
 """
@@ -42,13 +42,13 @@ SMALL = 24, 32  # height and width of the photos here
 
 
 @lru_cache
-def road() -> Upscaler:
+def loaded() -> Upscaler:
     return Upscaler.load("detail-transfer")
 
 
 def upscaled(source: Any, **options: Any) -> Result:
-    road().set_reference(None)
-    return road().upscale(source, **options)
+    loaded().set_reference(None)
+    return loaded().upscale(source, **options)
 
 
 @pytest.fixture
@@ -186,7 +186,7 @@ def test_every_kind_of_file_as_reference(
     path = tmp_path / "two words,\nα.jpg"
     path.write_bytes(data)
     photo = imresize(natural, scale=0.25)
-    upscaler = road()
+    upscaler = loaded()
     upscaler.set_reference(path)
     result = upscaler.upscale(photo)
     note = [f"{path.name}: {wanted['note']}"] if "note" in wanted else []
@@ -238,7 +238,7 @@ def test_orientations_on_either_side(
         turned = np.ascontiguousarray(UPRIGHT[turn_back](image))
         return saved(turned, "PNG", exif=some_exif(orientation))
 
-    upscaler = road()
+    upscaler = loaded()
     upscaler.set_reference(natural if side == "photo" else as_stored(natural))
     result = upscaler.upscale(as_stored(photo) if side == "photo" else photo)
     upscaler.set_reference(natural)
@@ -270,7 +270,7 @@ def test_place_and_print_size(small: NDArray[np.uint8], tmp_path: Path, suffix: 
 
 def test_a_telephones_profile_and_a_plain_thumbnail(natural: NDArray[np.uint8]) -> None:
     """The reference is converted to the colors of the photo before it is used."""
-    upscaler = road()
+    upscaler = loaded()
     photo = imresize(natural, scale=0.25)
     upscaler.set_reference(saved(natural, "PNG", icc_profile=P3))
     colors = upscaler.upscale(photo)
@@ -287,7 +287,7 @@ def test_what_is_refused_is_refused_in_words(small: NDArray[np.uint8]) -> None:
         with pytest.raises(RefsrError, match=words):
             upscaled(source)
         with pytest.raises(RefsrError, match=words):
-            road().set_reference(source)
+            loaded().set_reference(source)
 
 
 def test_damaged_print_size_is_left_out(small: NDArray[np.uint8], tmp_path: Path) -> None:

@@ -15,14 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-import refsr.inference.budget as budget_module
-import refsr.upscaler as road
 from refsr import Upscaler
 from refsr.evaluate.paper.time import textured
 from refsr.image.tiling import cut
-from refsr.inference.budget import JobSize, budget_of
+from refsr.inference import plan
 from refsr.inference.network import Network
 from refsr.inference.onnx import OnnxSession
+from refsr.inference.plan import JobSize, compute_budget
 from refsr.registration import flow, matching
 from refsr.resize import imresize
 from refsr.weights.models import FOLDER, shipped
@@ -67,8 +66,8 @@ def test_counting_is_right_for_one_convolution(tmp_path: Path) -> None:
 def test_halos_waste_little(width: int, height: int, waste: float) -> None:
     """With 1.5 GB of memory, of which a reference of 12 megapixels holds 90 MB."""
     job = JobSize(height, width, 3, 4, (), others=90_000_000)
-    tile = budget_of(job, 1_500_000_000, OnnxSession.least_bytes).tile_pixels
-    tiles = cut(height, width, road.HALO, 32, tile)
+    tile = compute_budget(job, 1_500_000_000, OnnxSession.least_bytes).tile_pixels
+    tiles = cut(height, width, plan.TILE_HALO, 32, tile)
     assert sum(one.pixels for one in tiles) / (width * height) < 1 + waste
 
 
@@ -96,7 +95,7 @@ def test_registration_looks_at_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flow, "dis_flow", counted_flow)
     monkeypatch.setattr(matching, "detect", counted_features)
     monkeypatch.setattr(Network, "run", counted_run)
-    budget_module.flow_speed()  # measured once a process
+    plan.flow_speed()  # measured once a process
     seen["flow"] = 0
     upscaler.upscale(lr)
     pixels = lr.shape[0] * lr.shape[1]

@@ -19,11 +19,12 @@ import pytest
 import skimage.data
 from numpy.typing import NDArray
 
-from refsr import RefsrError, Upscaler
+from refsr import References, RefsrError, Upscaler
 from refsr.arrays import Pixels
 from refsr.errors import PhotoError
 from refsr.evaluate.metrics import psnr
 from refsr.image.photo import Photo, load_photo, save_photo
+from refsr.inference import plan
 from refsr.inference.network import Network
 from refsr.resize import imresize
 from refsr.upscaler import NOTHING_TAKEN_NOTE
@@ -61,10 +62,11 @@ def loaded() -> Upscaler:
     return Upscaler.load(threads=1)
 
 
-def in_smallest_tiles() -> Upscaler:
-    upscaler = Upscaler.load(threads=1)
-    upscaler.tile_pixels = 0
-    return upscaler
+@pytest.fixture
+def in_smallest_tiles(monkeypatch: pytest.MonkeyPatch) -> Upscaler:
+    monkeypatch.setattr(plan, "LEAST_TILE", 0)
+    monkeypatch.setattr(plan, "MOST_TILE", 0)
+    return Upscaler.load(threads=1)
 
 
 def upscaled(photo: Any, *references: Any) -> NDArray[Any]:
@@ -217,14 +219,17 @@ def tiles_of(upscaler: Upscaler) -> int:
 
 
 @pytest.mark.parametrize("referenced", [False, True])
-def test_tiled_equals_untiled(referenced: bool) -> None:
-    tiny = in_smallest_tiles()
+def test_tiled_equals_untiled(
+    in_smallest_tiles: Upscaler, monkeypatch: pytest.MonkeyPatch, referenced: bool
+) -> None:
+    tiny = in_smallest_tiles
     if not referenced:
         assert tiles_of(tiny) >= 4
     references = [other_view()] if referenced else []
     tiny.set_reference(references)
     tiled = tiny.upscale(small())
     assert isinstance(tiled.image, np.ndarray)
+    monkeypatch.undo()
     whole = upscaled(small(), *references)
     assert apart(tiled.image, whole) <= 1
 
@@ -326,9 +331,9 @@ def test_a_folder_is_the_references_in_it(tmp_path: Path) -> None:
     upscaler = loaded()
     for references in (tmp_path, str(tmp_path), [tmp_path], [tmp_path / "a.png", other_view()]):
         upscaler.set_reference(references)
-        assert len(upscaler.references) == 2
+        assert len(upscaler.references.loaded) == 2
     upscaler.set_reference([])
-    assert upscaler.references == ()
+    assert upscaler.references.loaded == ()
 
 
 def test_a_broken_file_of_a_folder_is_left_out_and_said_so(tmp_path: Path) -> None:
@@ -336,7 +341,7 @@ def test_a_broken_file_of_a_folder_is_left_out_and_said_so(tmp_path: Path) -> No
     (tmp_path / "b.png").write_bytes(b"no photo")
     upscaler = loaded()
     upscaler.set_reference(tmp_path)
-    assert [one.name for one in upscaler.references] == ["a.png"]
+    assert [one.name for one in upscaler.references.loaded] == ["a.png"]
     notes = upscaler.upscale(small()).report["notes"]
     assert sum("left out" in note and "b.png" in note for note in notes) == 1
     with pytest.raises(PhotoError, match=r"b\.png"):  # named itself, it is a mistake
@@ -345,7 +350,7 @@ def test_a_broken_file_of_a_folder_is_left_out_and_said_so(tmp_path: Path) -> No
     with pytest.raises(PhotoError, match=r"b\.png"):  # nothing is left
         upscaler.set_reference(tmp_path)
     upscaler.set_reference(None)
-    assert upscaler.left_out == ()
+    assert upscaler.references.left_out == ()
 
 
 def test_a_bad_reference_leaves_the_old_ones_in_place(tmp_path: Path) -> None:
@@ -416,8 +421,8 @@ def test_a_reference_that_is_transparent_all_over_shows_nothing() -> None:
 # Progress, threads, memory, wrong use
 
 
-def test_progress_rises_to_one_and_may_end_the_job() -> None:
-    tiny = in_smallest_tiles()
+def test_progress_rises_to_one_and_may_end_the_job(in_smallest_tiles: Upscaler) -> None:
+    tiny = in_smallest_tiles
     seen: list[float] = []
     tiny.upscale(small(), progress=seen.append)
     assert len(seen) >= 4
@@ -479,7 +484,7 @@ def test_the_tiles_shrink_when_memory_runs_out(monkeypatch: pytest.MonkeyPatch) 
     assert seen[-1] == 1
     sizes.clear()
     upscaler.upscale(wide)
-    assert max(sizes) <= 72 * 96  # what was learned is kept
+    assert sizes[0] == 72 * 160  # the next job begins with whole tiles again
 
 
 def test_no_memory_at_all_is_a_refsr_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -501,8 +506,8 @@ def test_what_the_runtime_raises_becomes_an_error_of_ours() -> None:
         def run(self, *_: object) -> None:
             raise RuntimeError(self.message)
 
-    assert upscaler.network is not None
-    upscaler.network.session = broken = Broken()
+    assert isinstance(upscaler.networks.clean, Network)
+    upscaler.networks.clean.session = broken = Broken()  # pyright: ignore
     with pytest.raises(RefsrError, match="The model ssen failed"):
         upscaler.upscale(small())
     broken.message = "bad_alloc: Failed to allocate memory"
@@ -584,3 +589,38 @@ def test_the_damage_of_a_photo_does_not_come_back() -> None:
     again = imresize(np.asarray(automatic.image), scale=0.25).astype(float)
     pixels = np.asarray(PIL.Image.open(io.BytesIO(packed))).astype(float)
     assert np.abs(again - small()).mean() < np.abs(pixels - small()).mean()
+
+
+# References as values
+
+
+def test_prepared_references_serve_many_photos_and_threads() -> None:
+    """Each call uses its own, whatever ``set_reference`` said."""
+    upscaler = Upscaler.load("detail-transfer")
+    right, wrong = upscaler.prepare(other_view()), upscaler.prepare(foreign())
+    with_right = np.asarray(upscaler.upscale(small(), references=right).image)
+    alone = np.asarray(upscaler.upscale(small()).image)
+    assert apart(with_right, alone) > 20
+    upscaler.set_reference(foreign())
+    with ThreadPoolExecutor(4) as pool:
+        jobs = [
+            pool.submit(upscaler.upscale, small(), references=given)
+            for given in (right, wrong, right, None, References())
+        ]
+    images = [np.asarray(job.result().image) for job in jobs]
+    for image, wanted in zip(images, (with_right, alone, with_right, alone, alone), strict=True):
+        np.testing.assert_array_equal(image, wanted)
+
+
+def test_check_says_what_the_report_says() -> None:
+    upscaler = Upscaler.load("detail-transfer")
+    references = upscaler.prepare([other_view(), foreign()])
+    check = upscaler.check(small(), references=references)
+    report = upscaler.upscale(small(), references=references).report
+    assert [row["used"] for row in check.references] == [True, False]
+    for row, reported in zip(check.references, report["references"], strict=True):
+        assert row == {key: reported[key] for key in row}
+    assert check.expected_gain_db == report["expected_gain_db"] > 0
+    assert check.notes == report["notes"] == []
+    none = upscaler.check(small())
+    assert (none.composite, none.references, none.expected_gain_db) == (None, [], 0.0)

@@ -11,17 +11,19 @@ PAGE = ROOT / "docs" / "API.md"
 HEAD = """# Reference
 
 Written by `make docs` out of the source; change it there. Most programs need no more than `from
-refsr import Upscaler, RefsrError, Cancelled` ([examples/](../examples)). Arrays are NumPy's; LR
+refsr import Upscaler, RefsrError` ([examples/](../examples)); `refsr` exports the errors, `Check`,
+`References`, `Report`, `Result` and `Source` as well, for annotations. Arrays are NumPy's; LR
 pixels are the small photo's, HR pixels the result's. A `Source` is a path, a file's bytes, a PIL
 image or an array (HWC or HW). The command line says what it takes with `refsr COMMAND --help`, the
 server in [API_HTTP.md](API_HTTP.md).
 """
 NAMES = {  # in the order of the page; a class with its public methods
-    "upscaler": ["Upscaler"],
+    "upscaler": ["Upscaler", "Check"],
     "result": ["Result"],
+    "report/report": ["Report", "ReferenceReport"],
     "image/photo": ["Photo", "load_photo", "save_photo"],
-    "registration/references": ["LoadedReference"],
-    "inference/budget": ["Estimate"],
+    "registration/references": ["References", "LoadedReference", "PoolReport"],
+    "inference/plan": ["Estimate"],
     "resize": ["imresize"],
     "evaluate/metrics": ["psnr", "ssim", "luma"],
     "errors": ["RefsrError", "PhotoError", "ModelError", "DataError", "Cancelled"],

@@ -35,7 +35,6 @@ import httpx
 import numpy as np
 
 from refsr import Upscaler
-from refsr.image.photo import load_photo
 from refsr.report.report import describe
 
 SIZES = (40, 30), (60, 44), (84, 64), (120, 90)  # width, height of the small photos
@@ -119,7 +118,7 @@ def prepared(upscaler: Upscaler, seed: int, size: tuple[int, int]) -> Case:
             upscaler.set_reference(references)
             upscaler.upscale(photo).save(f"{folder}/out.png")
             made.append(Path(folder, "out.png").read_bytes())
-    composite = upscaler.register(load_photo(photo))
+    composite = upscaler.check(photo).composite
     assert composite is not None
     return Case(photo, reference, made[0], made[1], describe("sharp.png", composite, 0))
 

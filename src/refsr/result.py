@@ -15,6 +15,7 @@ from refsr.arrays import Image
 from refsr.image.photo import Photo, Source, save_photo, to_8_bits
 from refsr.image.tiling import Tile
 from refsr.report.provenance import borrowed_share, provenance_map
+from refsr.report.report import Report
 from refsr.resize import imresize
 
 
@@ -62,7 +63,7 @@ class Result:
     image: NDArray[Any] | PIL.Image.Image  # the same: an array (HWC RGB), PIL if the input was
     similarity: Image  # (h, w) 0..1: how well the references explain each LR pixel
     amounts: Image  # (h, w, 3) 0..1: own, borrowed and guessed detail; see refsr.report.provenance
-    report: dict[str, Any]
+    report: Report
 
     @property
     def provenance(self) -> Image:
@@ -88,7 +89,7 @@ def finished(
     photo: Photo,
     canvas: Canvas,
     similarity: Image | None,  # of any size; None where there were no references
-    report: dict[str, Any],
+    report: Report,
 ) -> Result:
     """The full canvas of a photo as a Result, its image in the form in which ``source`` came."""
     done = photo.replaced(canvas.pixels, canvas.alpha)

@@ -13,7 +13,7 @@ from batches import outputs, photo, run
 from refsr.batch.jobs import plan
 from refsr.batch.options import Options
 from refsr.batch.runner import Record, Share, run_batch
-from refsr.inference.budget import PROGRAM
+from refsr.inference.plan import PROGRAM
 
 pytestmark = pytest.mark.cluster
 MEMORY = PROGRAM + 100_000_000

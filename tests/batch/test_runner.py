@@ -17,7 +17,7 @@ from batches import outputs, photo, records, run
 from refsr.batch.jobs import BatchJob, plan
 from refsr.batch.runner import JOURNAL, Share
 from refsr.errors import DataError
-from refsr.inference.budget import PROGRAM
+from refsr.inference.plan import PROGRAM
 from scenes import facade
 
 CHEAP = ["--model", "detail-transfer", "--workers", "2"]

@@ -81,8 +81,8 @@ def test_openvinos_callers_do_not_wait_in_line(concurrency: int) -> None:
     """Each has a stream of its own, and none is tied to a core that another program has, too."""
     pytest.importorskip("openvino")
     upscaler = Upscaler.load("ssen-tiny", runtime="openvino", threads=1, concurrency=concurrency)
-    assert isinstance(upscaler.network, Network)
-    session: Any = upscaler.network.session
+    assert isinstance(upscaler.networks.clean, Network)
+    session: Any = upscaler.networks.clean.session
     assert session.compiled.get_property("NUM_STREAMS") == concurrency
     assert not session.compiled.get_property("ENABLE_CPU_PINNING")
 

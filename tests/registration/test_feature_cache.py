@@ -90,8 +90,8 @@ def test_features_are_kept_bit_by_bit(album: Path, tmp_path: Path) -> None:
         assert same(one.features, three.features)
         assert (one.shrink, one.pixels, one.name) == (three.shrink, three.pixels, three.name)
     upscaler = Upscaler.load("detail-transfer", cache=cache.folder)
-    found = [upscaler.load_reference(files[0]).prepared.features for _ in range(2)]
-    bare = Upscaler.load("detail-transfer").load_reference(files[0]).prepared.features
+    found = [upscaler.prepare(files[0]).loaded[0].prepared.features for _ in range(2)]
+    bare = Upscaler.load("detail-transfer").prepare(files[0]).loaded[0].prepared.features
     assert same(found[0], bare)
     assert same(found[1], bare)
     assert len(list(cache.folder.iterdir())) == 11

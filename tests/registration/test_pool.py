@@ -13,7 +13,7 @@ import skimage.data
 
 from refsr import RefsrError, Upscaler
 from refsr.arrays import Pixels
-from refsr.registration import pool
+from refsr.registration import pool, references
 from refsr.registration.pool import build_pool, thumbnail
 from refsr.resize import imresize
 
@@ -111,13 +111,13 @@ def test_an_album_gives_what_its_best_photo_gives(
     (folder / "10.png").write_bytes(b"no photo")
     upscaler = Upscaler.load("detail-transfer")
     opened: list[str] = []
-    load = Upscaler.load_reference
+    load = references.load_reference
 
-    def counted(self: Upscaler, source: Any) -> Any:
+    def counted(source: Any, *options: Any) -> Any:
         opened.append(pool.name_of(source))
-        return load(self, source)
+        return load(source, *options)
 
-    monkeypatch.setattr(Upscaler, "load_reference", counted)
+    monkeypatch.setattr("refsr.upscaler.load_reference", counted)
     upscaler.set_reference(folder)
     assert opened == []
     result = upscaler.upscale(small())

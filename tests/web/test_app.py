@@ -25,9 +25,8 @@ from numpy.typing import NDArray
 
 from refsr import Upscaler
 from refsr.errors import DataError
-from refsr.image.photo import load_photo
-from refsr.inference.estimate import USUAL_COST
 from refsr.inference.network import Network
+from refsr.inference.plan import USUAL_COST
 from refsr.report.report import describe, expected_together
 from refsr.resize import imresize
 from scenes import facade, seen_through
@@ -165,7 +164,7 @@ def test_the_outline_on_the_reference_is_the_one_on_the_photo() -> None:
     hr = facade(3)[:256, :384]
     upscaler = Upscaler.load("detail-transfer")
     upscaler.set_reference(seen_through(facade(3), SHIFT, (512, 384)))
-    composite = upscaler.register(load_photo(imresize(hr, scale=0.25)))
+    composite = upscaler.check(imresize(hr, scale=0.25)).composite
     assert composite is not None
     (found,) = outlines(composite, 0)
     xy_hr = np.array(found["photo"]) * (384, 256)
@@ -403,7 +402,7 @@ def test_the_examples_do_what_their_titles_say(client: TestClient) -> None:
         upscaler.set_reference(
             [client.get(f"/api/examples/{n}").content for n in example["references"]]
         )
-        composite = upscaler.register(load_photo(photo))
+        composite = upscaler.check(photo).composite
         assert composite is not None
         used.append(composite.matched)
     assert used == [True, True, False]
@@ -650,7 +649,7 @@ def test_references_looked_at_one_by_one_are_as_together(tmp_path: Path) -> None
     bench = Bench("detail-transfer", 450_000_000, 1, 4_000_000, 100_000_000)
     answer = look(bench, {"folder": str(tmp_path), "names": names}, lambda _: None)
     bench.upscaler.set_reference(list(others))
-    composite = bench.upscaler.register(load_photo(lr))
+    composite = bench.upscaler.check(lr).composite
     assert composite is not None
     for index, row in enumerate(answer["references"]):
         wanted = describe(f"{index + 1}.png", composite, index)

@@ -7,7 +7,6 @@ is finished where its line fits its input, references and options as they are no
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import os
@@ -24,8 +23,8 @@ from refsr.batch.jobs import BatchJob, photos_below
 from refsr.batch.options import Options
 from refsr.errors import Cancelled, DataError, RefsrError
 from refsr.image.atomic import atomic_write, real_path, reason
-from refsr.inference.budget import PROGRAM
 from refsr.inference.memory import parse_memory
+from refsr.inference.plan import PROGRAM
 
 if TYPE_CHECKING:
     from refsr.registration.pool import ReferencePool
@@ -85,10 +84,7 @@ def load_worker(options: Options, memory: int, workers: int = 1) -> Upscaler:
         cache=options.cache,
         concurrency=workers,
     )
-    other = upscaler.for_damaged() if upscaler.for_damaged else None
-    for network in (upscaler.network, other):
-        if network is not None:
-            network.probe()
+    upscaler.networks.probe()
     return upscaler
 
 
@@ -103,9 +99,10 @@ def perform(
 
     status "done" has bytes, sha256, size, references, and the digests of the files "beside" the
     output where there are any; "failed" has error. Raises Cancelled where
-    ``progress`` does. ``upscaler`` belongs to the caller alone: its references are set here.
+    ``progress`` does.
     """
     from refsr.image.photo import check_output_path
+    from refsr.registration.references import References
 
     started = time.perf_counter()
     record: Record = {"input": str(job.input), "output": str(job.output), "status": "failed"}
@@ -118,12 +115,14 @@ def perform(
                 raise DataError(f"{path} is a photo that is read; choose another folder.")
         job.output.parent.mkdir(parents=True, exist_ok=True)
         check_output_path(job.output)
-        if job.search:
-            upscaler.references, upscaler.album = (), album
-        else:
-            upscaler.set_reference(list(job.references))
         result = upscaler.upscale(
-            job.input, scale=options.scale, strength=options.strength, progress=progress
+            job.input,
+            references=References(pool=album)
+            if job.search
+            else upscaler.prepare(list(job.references)),
+            scale=options.scale,
+            strength=options.strength,
+            progress=progress,
         )
         result.save(job.output, strip_metadata=options.strip_metadata)
         written = {str(path): write_beside(path, result) for path in beside(job, options)}
@@ -195,14 +194,13 @@ def local(share: Share, stop: threading.Event) -> Engine:
         for job in jobs:
             waiting.put(job)
         workers = min(share.workers, len(jobs))
-        shared = load_worker(options, share.memory, workers)
+        upscaler = load_worker(options, share.memory, workers)
 
         def work() -> None:
-            own = copy.copy(shared)  # the same networks; references of its own
             with suppress(queue.Empty, Cancelled):
                 while not stop.is_set():
                     job = waiting.get_nowait()
-                    done.put((job, perform(own, job, options, album, check)))
+                    done.put((job, perform(upscaler, job, options, album, check)))
 
         threads = [threading.Thread(target=work) for _ in range(workers)]
         for thread in threads:

@@ -140,9 +140,6 @@ def check(
         max_pixels: Photos larger than this are refused before they are decoded.
         cache: Keep in this folder what was found out about references; the next time is quicker.
     """
-    from refsr.image.photo import load_photo
-    from refsr.registration.references import notes_of
-    from refsr.report.report import describe, expected_together
     from refsr.upscaler import Upscaler
     from refsr.weights.models import DETAIL_TRANSFER
 
@@ -152,26 +149,19 @@ def check(
     # no network is needed
     upscaler = Upscaler.load(DETAIL_TRANSFER, max_pixels=max_pixels, cache=cache)
     upscaler.set_reference(list(ref))
-    opened = load_photo(photo, max_pixels=max_pixels)
-    references, album = upscaler.choose(opened)
-    composite = upscaler.register(opened, references)
-    assert composite is not None
-    rows = [describe(one.name, composite, i) for i, one in enumerate(references)]
-    gain = round(expected_together(composite), 2)
-    notes = [*notes_of(opened, references), *upscaler.left_out]
-    notes += upscaler.cache.notes if upscaler.cache else ()
+    found = upscaler.check(photo)
     if json:
-        answer = {"input": str(photo), "references": rows, "album": album, "notes": notes}
-        print(dump(answer | {"expected_gain_db": gain}))
+        answer = {"input": str(photo), "references": found.references, "album": found.album}
+        print(dump({**answer, "notes": found.notes, "expected_gain_db": found.expected_gain_db}))
     else:
-        for note in notes:
+        for note in found.notes:
             say(f"note: {note}")
-        if album:
-            print(album_line(album))
-        for row in rows:
+        if found.album:
+            print(album_line(found.album))
+        for row in found.references:
             print(f"{row['reference']}: {row['verdict']}")
-        if sum(composite.useful) > 1:
-            print(f"Together: expect about {gain:.1f} dB.")
+        if sum(row["used"] for row in found.references) > 1:
+            print(f"Together: expect about {found.expected_gain_db:.1f} dB.")
 
 
 def explain(

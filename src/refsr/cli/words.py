@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from refsr.inference.budget import Estimate
+    from refsr.inference.plan import Estimate
+    from refsr.registration.references import PoolReport
 
 LONG = 20.0  # seconds; what takes longer is announced
 
@@ -69,7 +70,7 @@ def duration(seconds: float) -> str:
     return f"{round(seconds / 60)} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
 
 
-def album_line(album: dict[str, Any]) -> str:
+def album_line(album: PoolReport) -> str:
     """How many references were looked at and registered, and those that could not be read."""
     line = f"{album['looked_at']} references looked at, {len(album['registered'])} registered."
     unread = [one["why"] for one in album["not_registered"] if one["why"].endswith(".")]

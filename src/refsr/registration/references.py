@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from refsr.errors import PhotoError
 from refsr.image.atomic import is_folder
 from refsr.image.photo import SUFFIXES, Photo, Source, load_photo, to_colors_of
 from refsr.registration.feature_cache import FeatureCache, Kept
-from refsr.registration.pool import ReferencePool, Selection, name_of
+from refsr.registration.pool import RANKED_FROM, ReferencePool, Selection, build_pool, name_of
 from refsr.registration.reference import KIND
 from refsr.registration.register import Reference, prepare_reference
 
-AlbumFacts = dict[str, Any]  # for the report: looked_at, registered, not_registered
+
+class PoolReport(TypedDict):
+    """Of many references: how many were looked at, and why most of them were not registered."""
+
+    looked_at: int
+    registered: list[str]
+    not_registered: list[dict[str, str]]  # "reference", "why"
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,7 @@ def in_colors_of(photo: Photo, references: tuple[LoadedReference, ...]) -> tuple
     return tuple(prepared)
 
 
-def album_facts(album: ReferencePool, selection: Selection) -> AlbumFacts:
+def album_facts(album: ReferencePool, selection: Selection) -> PoolReport:
     """How many photos of an album were looked at, and why most of them were not registered."""
     reasons = [
         {"reference": album.thumbnails[index].name, "why": why}
@@ -92,3 +98,59 @@ def notes_of(photo: Photo, references: Sequence[LoadedReference]) -> list[str]:
     """What happened when a photo and its references were read; of references with their names."""
     of_references = [f"{one.name}: {note}" for one in references for note in one.photo.notes]
     return [*photo.notes, *of_references]
+
+
+Load = Callable[[Source], LoadedReference]
+
+
+@dataclass(frozen=True)
+class References:
+    """Prepared references, for any number of photos: all of them, or a pool to choose from."""
+
+    loaded: tuple[LoadedReference, ...] = ()
+    pool: ReferencePool | None = None  # in place of ``loaded``, where there are many
+    left_out: tuple[str, ...] = ()  # files of a folder that cannot be read, in words
+
+    def select(
+        self, photo: Photo, load: Load
+    ) -> tuple[tuple[LoadedReference, ...], PoolReport | None]:
+        """The references to register for a photo: all, or the best few of the pool.
+
+        ``load`` reads those of a pool. Its facts name each other photo and why it was not
+        registered. Raises PhotoError where a photo of the pool was there when it was prepared and
+        is not now.
+        """
+        if self.pool is None:
+            return self.loaded, None
+        selection = self.pool.select(photo.as_uint8())
+        sources = [self.pool.thumbnails[index].source for index in selection.chosen]
+        loaded = tuple(load(source) for source in sources)
+        return loaded, album_facts(self.pool, selection)
+
+
+def prepare_references(
+    references: Source | Sequence[Source] | None,
+    load: Load,
+    max_pixels: int,
+    cache: FeatureCache | None = None,
+) -> References:
+    """``load`` references: one, several, the photos of a folder, or None.
+
+    Of more than eight only thumbnails are read here; each photo then chooses among them. Raises
+    PhotoError where one cannot be read; of a folder it is left out, unless none can be read.
+    """
+    sources, optional = expand(references), from_folder(references)
+    if len(sources) >= RANKED_FROM:
+        return References(pool=build_pool(sources, max_pixels, optional, cache=cache))
+    loaded: list[LoadedReference] = []
+    problems: list[PhotoError] = []
+    for source in sources:
+        try:
+            loaded.append(load(source))
+        except PhotoError as error:
+            if not optional:
+                raise
+            problems.append(error)
+    if problems and not loaded:
+        raise problems[0]
+    return References(tuple(loaded), None, tuple(f"left out: {one}" for one in problems))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from refsr.registration.fusion import Composite
 from refsr.registration.gain import expected_gain, gain_class, worth_of
 from refsr.registration.reference import SMALLEST, Reference
+from refsr.registration.references import PoolReport
 from refsr.registration.register import Registration
 from refsr.report.provenance import borrowed_share, overall_shares
 
@@ -20,7 +21,57 @@ PROMISE = {  # of the gain classes, in the reader's words
 }
 
 
-def describe(name: str, composite: Composite, index: int) -> dict[str, Any]:
+class ReferenceReport(TypedDict):
+    """What is known of one reference of a job."""
+
+    reference: str  # its name
+    matched: bool
+    used: bool
+    coverage: float  # share of the photo in which it lies, 0..1
+    matches: int
+    inliers: int
+    median_error_lr_px: float | None
+    zoom: float | None  # reference pixels per HR pixel
+    expected_gain_db: float  # of it alone, over none
+    expected_gain: str  # "none", "small" or "clear"
+    verdict: str  # in words
+    share_of_photo: NotRequired[float]  # of a finished job, 0..1
+    share_of_borrowed: NotRequired[float]
+
+
+class Report(TypedDict):
+    """What is known of a finished job, ready for JSON."""
+
+    input_size: list[int]  # width, height in pixels
+    output_size: list[int]
+    model: str
+    runtime: str | None
+    strength: float
+    look: str
+    notes: list[str]
+    references: list[ReferenceReport]
+    album: PoolReport | None
+    borrowed_detail: float  # share of the new detail, 0..1
+    detail: dict[str, float]  # shares of "own", "borrowed" and "guessed" detail, summing to 1
+    expected_gain_db: float  # of all references together, over none
+    expected_gain: str
+    lr_error_levels: float  # mean absolute difference of the shrunk result to the photo, 8 bits
+    seconds: dict[str, float]  # by stage: "load", "registration", "network"
+
+
+class JobFacts(TypedDict):
+    """The part of a report that only the pipeline knows."""
+
+    input_size: list[int]
+    output_size: list[int]
+    model: str
+    runtime: str | None
+    strength: float
+    look: str
+    notes: list[str]
+
+
+def describe(name: str, composite: Composite, index: int) -> ReferenceReport:
     """One reference's registration as plain numbers, and what it is worth alone."""
     registration, used = composite.registrations[index], composite.useful[index]
     gain = 0.0
@@ -80,20 +131,20 @@ def expected_together(composite: Composite | None) -> float:
 def build_report(
     *,
     composite: Composite | None,
-    album: dict[str, Any] | None,
+    album: PoolReport | None,
     names: list[str],
     amounts: NDArray[np.float32],
     seconds: dict[str, float],
     lr_error: float,
-    facts: dict[str, Any],
-) -> dict[str, Any]:
+    facts: JobFacts,
+) -> Report:
     """Everything a caller may want to know of a job, as JSON-ready values.
 
     ``amounts``: (h, w, 3), see ``provenance``. ``lr_error``: mean absolute difference, in
     8-bit levels, of the result shrunk again to the LR photo. ``album``: of many references, which
     were registered and why the others not. ``facts``: sizes, model, notes.
     """
-    references: list[dict[str, Any]] = []
+    references: list[ReferenceReport] = []
     if composite is not None:
         source = composite.source()
         borrowed = amounts[..., 1]

@@ -17,15 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refsr.image.photo import Photo, load_photo, save_photo, to_8_bits
-from refsr.inference.budget import Estimate
 from refsr.inference.degradation import estimate_degradation, is_damaged
-from refsr.inference.estimate import USUAL_COST
 from refsr.inference.memory import trim_heap
 from refsr.inference.network import Network
+from refsr.inference.plan import USUAL_COST, Estimate
 from refsr.registration.fusion import Composite, shares_of
 from refsr.registration.large_image import register_coarse
 from refsr.registration.matching import NO_FEATURES
 from refsr.registration.reference import Reference
+from refsr.registration.references import in_colors_of, load_reference
 from refsr.report.provenance import tints
 from refsr.report.report import describe, expected_together
 from refsr.upscaler import Result, Upscaler
@@ -61,7 +61,7 @@ class Bench:
 
     def pace(self) -> float:
         """Seconds per foreseen second of the network at this moment, by a small tile."""
-        network = self.upscaler.network
+        network = self.upscaler.networks.clean
         return max(1.0, network.pace() / USUAL_COST[1]) if isinstance(network, Network) else 1.0
 
     def photo(self, folder: Path) -> Photo:
@@ -182,9 +182,10 @@ def registered(
     """
 
     def one(part: str) -> Composite:
-        reference = upscaler.load_reference(folder / part)
+        reference = load_reference(folder / part, upscaler.max_pixels)
+        trim_heap()
         thumbnail(reference.photo, folder / f"{part}.jpg")
-        prepared = upscaler.in_colors_of(photo, (reference,))
+        prepared = in_colors_of(photo, (reference,))
         found = register_coarse(photo.as_uint8(), prepared, LOOKED_AT).composite
         shape = reference.photo.pixels.shape
         none = np.broadcast_to(np.uint8(0), shape)
@@ -224,9 +225,9 @@ def enlarge(bench: Bench, task: Answer, tell: Tell) -> Answer:
         (folder / f"{part}.npy").unlink(missing_ok=True)  # of a run at another scale
 
     def run(references: list[Path], name: str) -> Result:
-        upscaler.set_reference(references)
         result = upscaler.upscale(
             folder / "photo",
+            references=upscaler.prepare(references),
             scale=task["scale"],
             progress=clock.progress,
             announce=clock.announce,
@@ -247,9 +248,8 @@ def enlarge(bench: Bench, task: Answer, tell: Tell) -> Answer:
         clock.next_run()
         preview(run([], "plain").photo, folder / "plain.png")
     bench.paces, bench.shown = clock.finished(), True
-    upscaler.set_reference(None)
     trim_heap()
-    return report
+    return dict(report)
 
 
 def render(bench: Bench, task: Answer, tell: Tell) -> Answer:

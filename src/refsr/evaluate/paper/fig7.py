@@ -68,7 +68,7 @@ def draw_case(case: Case, model: str, out: Path) -> dict[str, Any]:
     if case.with_reference:
         upscaler = Upscaler.load(DETAIL_TRANSFER)
         upscaler.set_reference(list(case.job.references))
-        composite = upscaler.register(photo)
+        composite = upscaler.check(photo.pixels).composite
     everywhere = np.ones((photo.height, photo.width), np.float32)
     heat, valid = modulation_map(photo, composite, layers, lambda done: None)
     used = composite is not None and composite.matched

@@ -1,7 +1,8 @@
-"""What a job will take: memory, counted in arrays, and time, measured on a small piece.
+"""The plan of a job: the memory and time that it will take, and how it is cut up to keep to them.
 
-Memory is counted rather than read from the system, so that the same photo is always cut into the
-same tiles. The constants were measured (docs/DECISIONS.md, "Any size").
+Memory is counted in arrays rather than read from the system, so that the same photo is always cut
+into the same tiles; time is measured on a small piece. The constants were measured
+(docs/DECISIONS.md, "Any size").
 """
 
 from __future__ import annotations
@@ -13,6 +14,10 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
+from refsr.errors import PhotoError
+from refsr.image.tiling import Tile, cut
+from refsr.inference.ensemble import TileNetwork
+from refsr.inference.memory import free_memory, in_words, resident
 from refsr.registration import flow
 from refsr.registration.geometry import enlargement
 from refsr.registration.large_image import FLOW_BYTES
@@ -31,6 +36,12 @@ LEAST_TILE = 9_216  # LR pixels: one cell of the grid with its halo
 MOST_TILE = 150_000  # larger tiles are no quicker
 REGISTERED_SECONDS, REFINED_SECONDS = 9.0, 5.0  # times the bare flow's, per pixel of it
 FEATURE_SECONDS = 3e-6  # of SIFT, per pixel; a reference has 2 MP at most
+TRANSFER_BYTES = 2_000  # memory of the detail transfer per LR pixel of a tile, measured
+TRANSFER_SECONDS = 5e-6  # per LR pixel
+PROBED_FROM = 400_000  # LR pixels; below, measuring the network takes 2 % of the time or more
+USUAL_COST = 7_000.0, 40e-6  # bytes and seconds per LR pixel of a smaller photo
+TILE_HALO = 16  # LR pixels around a tile: what is cut off beyond it changes 0.1 gray levels
+GRID = 32  # LR pixels on which the tiles begin where there is no network to say it
 PROBE = 192  # pixels a side of the image that the flow's speed is measured with
 
 
@@ -59,19 +70,19 @@ class JobSize:
     def held(self) -> int:
         """Bytes that are there from the beginning to the end: program, photos and result."""
         photo = self.pixels * 2 * self.pixel_bytes
-        return self.result + photo + self.others + sum(map(bytes_of, self.references))
+        return self.result + photo + self.others + sum(map(reference_bytes, self.references))
 
     @property
     def prepared(self) -> int:
         """Bytes at the peak before the work: finding the features of the largest reference."""
         looked_at = [looked_at_in(reference) for reference in self.references]
-        kept = sum(map(bytes_of, self.references)) + self.others
+        kept = sum(map(reference_bytes, self.references)) + self.others
         return PROGRAM + kept + FEATURE_BYTES * max(looked_at, default=0)
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How a job is cut up, and the memory that it takes so."""
+    """How much is worked on at once, and the memory that it takes so."""
 
     flow_pixels: int  # LR pixels that are registered at once
     tile_pixels: int  # LR pixels that the network sees at once
@@ -90,47 +101,102 @@ class Estimate:
     allowed: int  # bytes that it may take
 
 
-def budget_of(job: JobSize, max_memory: int, bytes_per_pixel: float) -> Budget:
+@dataclass(frozen=True)
+class Plan:
+    """How a job is cut up, and what it takes so."""
+
+    size: JobSize
+    budget: Budget
+    registration_share: float  # of the time, 0..1
+    estimate: Estimate
+
+    def tiles(self, multiple: int, part: Tile | None = None, tile_pixels: int = 0) -> list[Tile]:
+        """The tiles of the photo, or of a part; smaller ones where ``tile_pixels`` are given.
+
+        ``multiple``: LR pixels, of the network's grid, on which tiles begin.
+        """
+        pixels = tile_pixels or self.budget.tile_pixels
+        return cut(self.size.height, self.size.width, TILE_HALO, multiple, pixels, part)
+
+
+def make_plan(size: JobSize, network: TileNetwork | None, max_memory: int) -> Plan:
     """Cut a job up so that it keeps to ``max_memory`` bytes, as far as that is possible.
+
+    ``network`` None is the detail transfer. Raises PhotoError where the system has less memory
+    free than the job takes.
+    """
+    bytes_per_pixel, seconds_per_pixel = cost(network, size.pixels)
+    budget = compute_budget(size, max_memory, bytes_per_pixel)
+    registering = registration_seconds(size, budget.flow_pixels)
+    tiles = cut(size.height, size.width, TILE_HALO, GRID, budget.tile_pixels)
+    seconds = registering + sum(tile.pixels for tile in tiles) * seconds_per_pixel
+    width, height = size.width * size.scale, size.height * size.scale
+    estimate = Estimate(width, height, seconds, budget.memory, size.result, max_memory)
+    check_free_memory(estimate)
+    return Plan(size, budget, registering / max(seconds, 1e-9), estimate)
+
+
+def cost(network: TileNetwork | None, pixels: int) -> tuple[float, float]:
+    """Bytes and seconds that one LR pixel of a tile takes, for a photo of so many LR pixels."""
+    if network is None:
+        return TRANSFER_BYTES, TRANSFER_SECONDS
+    if pixels >= PROBED_FROM:
+        return network.probe()
+    return USUAL_COST[0], USUAL_COST[1] * network.passes
+
+
+def compute_budget(size: JobSize, max_memory: int, bytes_per_pixel: float) -> Budget:
+    """What keeps a job to ``max_memory`` bytes, as far as that is possible.
 
     ``bytes_per_pixel``: what the network takes per LR pixel of a tile.
     """
-    spare = max(0, max_memory - job.held)
-    fields = FIELD_BYTES * len(job.references)
+    spare = max(0, max_memory - size.held)
+    fields = FIELD_BYTES * len(size.references)
     flow_pixels = 0
     registering = 0
-    if job.references:
+    if size.references:
         most = spare // (FLOW_BYTES + 2 * fields)
         flow_pixels = int(np.clip(most, LEAST_FLOW, MOST_FLOW))
-        seen = min(flow_pixels, job.pixels)
-        shrink = (seen / job.pixels) ** 0.5
-        enlarge = enlargement(round(job.height * shrink), round(job.width * shrink))
+        seen = min(flow_pixels, size.pixels)
+        shrink = (seen / size.pixels) ** 0.5
+        enlarge = enlargement(round(size.height * shrink), round(size.width * shrink))
         features = round(FEATURE_BYTES * seen * enlarge**2)
-        fields *= seen * (1 if seen == job.pixels else 2)  # of the whole, and of a block
+        fields *= seen * (1 if seen == size.pixels else 2)  # of the whole, and of a block
         registering = max(FLOW_BYTES * seen, features)
     bytes_per_pixel += PICTURE_BYTES
     tile_pixels = int((spare - fields) // bytes_per_pixel)
     tile_pixels = int(np.clip(tile_pixels, LEAST_TILE, MOST_TILE))
-    tile = round(min(tile_pixels, 1.2 * job.pixels) * bytes_per_pixel)  # padded to the grid
-    memory = max(job.held + fields + max(registering, tile), job.prepared)
+    tile = round(min(tile_pixels, 1.2 * size.pixels) * bytes_per_pixel)  # padded to the grid
+    memory = max(size.held + fields + max(registering, tile), size.prepared)
     return Budget(flow_pixels, tile_pixels, memory)
 
 
-def registration_seconds(job: JobSize, budget: Budget) -> float:
+def check_free_memory(estimate: Estimate) -> None:
+    """Raises PhotoError where the system has less memory free than a job takes."""
+    free = free_memory()
+    if free is not None and estimate.memory - resident() > free:
+        raise PhotoError(
+            f"A result of {estimate.width} x {estimate.height} pixels takes "
+            f"{in_words(estimate.memory)} of memory, but only {in_words(free)} are free; close "
+            "other programs, choose a smaller scale or fewer references, or cut the photo up."
+        )
+
+
+def registration_seconds(size: JobSize, flow_pixels: int) -> float:
     """Seconds that registering all references of a job takes here, in about."""
-    if not job.references:
+    if not size.references:
         return 0.0
-    seen = min(budget.flow_pixels, job.pixels)
-    flow_pixels = REGISTERED_SECONDS * seen
-    if seen < job.pixels:
-        side = budget.flow_pixels**0.5
-        flow_pixels += REFINED_SECONDS * job.pixels * (side / max(1, side - 2 * BLOCK_HALO)) ** 2
-    enlarge = enlargement(job.height, job.width)
+    seen = min(flow_pixels, size.pixels)
+    flows = REGISTERED_SECONDS * seen
+    if seen < size.pixels:
+        side = flow_pixels**0.5
+        flows += REFINED_SECONDS * size.pixels * (side / max(1, side - 2 * BLOCK_HALO)) ** 2
+    enlarge = enlargement(size.height, size.width)
     features = 3 * FEATURE_SECONDS * seen * enlarge**2
-    return len(job.references) * (FIELD**2 * flow_pixels * flow_speed() + features)
+    return len(size.references) * (FIELD**2 * flows * flow_speed() + features)
 
 
-def bytes_of(reference: Reference) -> int:
+def reference_bytes(reference: Reference) -> int:
     """What a prepared reference will hold, with a filtered copy that the work makes of it."""
     found = reference.features
     arrays = [*reference.levels, *reference.grays, *reference.shown]
