@@ -2,7 +2,8 @@
 
     PYTHONPATH=src:tests python research/render_gallery.py [--only NAME]
 
-Each picture is shown at 100 %: a pixel of the file is a pixel of the result.
+Each picture is shown at 100 %: a pixel of the file is a pixel of the result; ``readme``, the
+picture at the top of README.md, at 200 %.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 import skimage.data
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from refsr import Upscaler
 from refsr.arrays import Pixels
@@ -24,20 +25,32 @@ from scenes import facade, seen_through
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "gallery"
 STRIP = 26  # pixels of a caption
+PAGE = (296, 240)  # HR pixels of the page of print, width and height
+FINER = 4  # the page is drawn so much larger, and each photo of it shrunk from there
+TEXT = (
+    "Letters this small do not survive in a photo of 74 by 60 pixels. One or two pixels are left "
+    "of each, and no network can know which letter it was.",
+    "A second photo of the page, taken from closer, holds what is missing. Each part of it is "
+    "found in the small photo, and its detail is used there.",
+    "What nobody can guess is the test: 3.14159 26535 89793 23846, platform 7 at 18:42, lot 2056, "
+    "row K.",
+    "Where the second photo shows something else, it is not used: the result is the one that the "
+    "small photo gives alone.",
+)
 TURN = np.array([[1.08, 0.12, -10.0], [-0.1, 1.1, 32.0], [6e-5, -4e-5, 1.0]])
 
 
-def captioned(image: Pixels, words: str) -> Pixels:
-    """The picture under a line of words."""
+def captioned(image: Pixels, words: str, under: bool = False) -> Pixels:
+    """The picture with a line of words above or under it."""
     strip = np.full((STRIP, image.shape[1], 3), 24, np.uint8)
     white = (255, 255, 255)
     cv2.putText(strip, words, (6, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.45, white, 1, cv2.LINE_AA)
-    return np.vstack([strip, image])
+    return np.vstack([image, strip] if under else [strip, image])
 
 
-def side_by_side(panels: list[tuple[str, Pixels]], columns: int = 4) -> Pixels:
-    """Panels of one size, each under its caption, in rows."""
-    tiles = [captioned(image, words) for words, image in panels]
+def side_by_side(panels: list[tuple[str, Pixels]], columns: int = 4, under: bool = False) -> Pixels:
+    """Panels of one size, each with its caption above or under it, in rows."""
+    tiles = [captioned(image, words, under) for words, image in panels]
     tiles += [np.full_like(tiles[0], 24)] * (-len(tiles) % columns)
     gap = np.full((tiles[0].shape[0], 4, 3), 24, np.uint8)
     rows: list[Pixels] = []
@@ -50,6 +63,11 @@ def side_by_side(panels: list[tuple[str, Pixels]], columns: int = 4) -> Pixels:
 def at(image: Pixels, window: tuple[slice, slice]) -> Pixels:
     """A window of a picture, at 100 %."""
     return np.ascontiguousarray(image[window])
+
+
+def enlarged_twice(image: Pixels) -> Pixels:
+    """A picture at 200 %."""
+    return np.asarray(cv2.resize(image, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
 class Gallery:
@@ -78,6 +96,56 @@ class Gallery:
 def portrait() -> Pixels:
     """A photo of a face, (384, 480, 3)."""
     return np.ascontiguousarray(skimage.data.astronaut()[:384, :480])
+
+
+def page_of_print() -> Pixels:
+    """A page of small letters in uneven light, FINER times PAGE: (H, W, 3)."""
+    width, height = FINER * PAGE[0], FINER * PAGE[1]
+    page = Image.new("L", (width, height), 255)
+    draw, font = ImageDraw.Draw(page), ImageFont.load_default(FINER * 10)
+    margin, line, y = FINER * 14, FINER * 14, FINER * 10
+    for paragraph in TEXT:
+        words = paragraph.split()
+        while words:
+            count = len(words)
+            while font.getlength(" ".join(words[:count])) > width - 2 * margin:
+                count -= 1
+            draw.text((margin, y), " ".join(words[:count]), fill=40, font=font)
+            words, y = words[count:], y + line
+        y += line // 2
+    light = np.linspace(0.94, 0.8, width)[None, :] * np.linspace(1, 0.94, height)[:, None]
+    lit = (np.asarray(page) * light + 0.5).astype(np.uint8)
+    return np.repeat(lit[..., None], 3, axis=2)
+
+
+def second_photo(page: Pixels) -> Pixels:
+    """A simulated second photo of the page: turned, tilted, nearer, cropped, darker, JPEG."""
+    width, height = PAGE
+    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
+    seen = np.array([[-12, 34], [372, -16], [388, 290], [10, 326]], np.float32)
+    matrix = np.asarray(cv2.getPerspectiveTransform(corners, seen), np.float64)
+    shrink = np.array([[1, 0, (1 - FINER) / 2], [0, 1, (1 - FINER) / 2], [0, 0, FINER]])
+    view = seen_through(page, matrix @ shrink, (370, 300), FINER).astype(np.float32)
+    noise = np.random.default_rng(2).normal(0, 1, view.shape[:2])[..., None]
+    dark = np.clip(0.8 * view + noise + 0.5, 0, 255).astype(np.uint8)
+    _, file = cv2.imencode(".jpg", dark, [cv2.IMWRITE_JPEG_QUALITY, 92])
+    return np.asarray(cv2.imdecode(file, cv2.IMREAD_COLOR), np.uint8)
+
+
+def readme(gallery: Gallery) -> Pixels:
+    """A page of print that can only be read with the help of a second photo."""
+    page = page_of_print()
+    hr = np.asarray(cv2.resize(page, PAGE, interpolation=cv2.INTER_AREA), np.uint8)
+    lr, view = imresize(hr, scale=0.25), second_photo(page)
+    window = slice(55, 155), slice(0, PAGE[0])
+    panels = {
+        f"the small photo: {lr.shape[1]} x {lr.shape[0]} pixels": imresize(lr, 4.0)[window],
+        "upscaled without a reference": np.asarray(gallery.result(lr, []).image)[window],
+        "the reference: a second photo of the page": view[90:190, 30:326],
+        "upscaled with the reference": np.asarray(gallery.result(lr, [view]).image)[window],
+    }
+    enlarged = [(words, enlarged_twice(image)) for words, image in panels.items()]
+    return side_by_side(enlarged, columns=2, under=True)
 
 
 def another_view(gallery: Gallery) -> Pixels:
@@ -121,6 +189,7 @@ def strengths(gallery: Gallery) -> Pixels:
 
 
 PICTURES = {
+    "readme": readme,
     "another_view": another_view,
     "black_and_white": black_and_white,
     "other_windows": other_windows,
