@@ -55,9 +55,8 @@ def modules_named(node: ast.AST) -> Iterator[str]:
             yield from (f"{module}.{alias.name}" for alias in node.names)
     elif isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names if alias.name.startswith("refsr."))
-    elif isinstance(node, ast.Constant) and isinstance(node.value, str):  # for importlib, -m
-        if re.fullmatch(r"refsr(\.\w+)+", node.value):
-            yield node.value
+    elif isinstance(node, ast.Constant) and re.fullmatch(r"refsr(\.\w+)+", str(node.value)):
+        yield str(node.value)  # a name for importlib or `python -m`
 
 
 @lru_cache
