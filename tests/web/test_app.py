@@ -36,15 +36,15 @@ pytest.importorskip("starlette", reason="the extra `web` is not installed")
 
 from starlette.testclient import TestClient
 
-from refsr.web import examples
+from refsr.web import example_photos as examples
 from refsr.web.app import PAGE, make_app
-from refsr.web.desk import JobManager
-from refsr.web.guard import known_host
-from refsr.web.lane import ENDED, TaskError, WorkerProcess
+from refsr.web.job_manager import JobManager
+from refsr.web.security import known_host
+from refsr.web.worker_process import ENDED, TaskError, WorkerProcess
 from refsr.web.limits import FORMATS, Limits
-from refsr.web.outline import outlines
-from refsr.web.queue import FairQueue
-from refsr.web.serve import FOLDER, address, listening, sweep_old_folders
+from refsr.web.match_outlines import outlines
+from refsr.web.fair_queue import FairQueue
+from refsr.web.server import FOLDER, address, listening, sweep_old_folders
 from refsr.web.tasks import Bench, EtaEstimator, enlarge, look
 
 HOST = "http://127.0.0.1"

@@ -29,7 +29,7 @@ from refsr.registration.reference import Reference
 from refsr.report.provenance import tints
 from refsr.report.report import describe, expected_together
 from refsr.upscaler import Result, Upscaler
-from refsr.web.outline import outlines
+from refsr.web.match_outlines import outlines
 
 LOOKED_AT = 100_000  # LR pixels of a photo that is registered for a verdict; larger ones shrunk
 THUMBNAIL = 900  # pixels, the long side of the pictures beside the verdict

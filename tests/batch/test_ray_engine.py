@@ -39,7 +39,7 @@ def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def test_a_lost_node_costs_no_job_and_changes_no_result(two_nodes: Any, tmp_path: Path) -> None:
-    from refsr.batch.ray import on_ray
+    from refsr.batch.ray_engine import on_ray
 
     for number in range(40):
         photo(tmp_path / "in" / f"{number:02}.png", 64, number)

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional, subcommand
 
-from refsr.cli.flags import Input, Output
-from refsr.cli.words import dump, progress_bar, write_text
+from refsr.cli.arguments import Input, Output
+from refsr.cli.output import dump, progress_bar, write_text
 from refsr.errors import DataError
 
 

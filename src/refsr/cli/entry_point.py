@@ -10,10 +10,10 @@ import sys
 import tyro
 
 from refsr import __version__
-from refsr.cli.about import demo, info
-from refsr.cli.many_photos import batch, web
-from refsr.cli.one_photo import check, explain, upscale
-from refsr.cli.research import data, evaluate, export, reproduce, train
+from refsr.cli.info import demo, info
+from refsr.cli.batch import batch, web
+from refsr.cli.upscale import check, explain, upscale
+from refsr.cli.evaluate import data, evaluate, export, reproduce, train
 from refsr.cli.streams import only_our_words, quiet_libraries
 from refsr.errors import RefsrError
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from tyro.conf import arg
 
 from refsr import __version__
-from refsr.cli.words import dump
+from refsr.cli.output import dump
 
 
 def info(json: bool = False) -> None:

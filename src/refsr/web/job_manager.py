@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from refsr.web.lane import Message, TaskError, WorkerProcess
+from refsr.web.worker_process import Message, TaskError, WorkerProcess
 from refsr.web.limits import Limits
 
 State = Literal["checking", "checked", "waiting", "working", "done", "failed", "cancelled"]

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from refsr.errors import RefsrError
-from refsr.web.queue import FairQueue
+from refsr.web.fair_queue import FairQueue
 
 Message = dict[str, Any]
 Tell = Callable[[Message], None]

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from refsr.cli.flags import Input, Output, References, check_distinct, parse_place
-from refsr.cli.words import album_line, announcer, dump, progress_bar, say, write_text
+from refsr.cli.arguments import Input, Output, References, check_distinct, parse_place
+from refsr.cli.output import album_line, announcer, dump, progress_bar, say, write_text
 
 
 def upscale(

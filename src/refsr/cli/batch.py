@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from tyro.conf import OmitArgPrefixes
 
 from refsr.batch.options import Options
-from refsr.cli.flags import Input, Output
-from refsr.cli.words import dump, progress_bar, say
+from refsr.cli.arguments import Input, Output
+from refsr.cli.output import dump, progress_bar, say
 from refsr.errors import DataError
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def batch(
 def chosen_engine(name: str, address: str, max_memory: str, workers: int) -> Engine:
     """What does the jobs: this machine, or the cluster at ``address``. Raises DataError."""
     if name == "ray":
-        from refsr.batch.ray import on_ray
+        from refsr.batch.ray_engine import on_ray
         from refsr.inference.memory import parse_memory
 
         return on_ray(address, parse_memory(max_memory), workers)
@@ -123,7 +123,7 @@ def web(
     """
     from refsr.inference.memory import parse_memory
     from refsr.web.limits import Limits
-    from refsr.web.serve import serve
+    from refsr.web.server import serve
 
     def opened(address: str) -> None:
         print(f"Open {address} in your browser; Ctrl-C stops the server.", flush=True)

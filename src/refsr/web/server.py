@@ -38,8 +38,8 @@ def serve(
         import uvicorn
 
         from refsr.web.app import make_app
-        from refsr.web.desk import JobManager
-        from refsr.web.lane import WorkerProcess
+        from refsr.web.job_manager import JobManager
+        from refsr.web.worker_process import WorkerProcess
     except ImportError as error:
         raise DataError(
             f"{error.name} is missing; install it with: pip install 'refsr[web]'"
