@@ -124,14 +124,14 @@ OUTPUTS: list[tuple[list[str], str]] = [
     (["-o", "/dev/full"], "has no extension"),
     (["-o", "{tmp}/a.png/"], "is a folder"),
     (["-o", "{tmp}/device.png"], "is no ordinary file"),
-    (["-o", "{small}"], "is a photo that is read"),
-    (["-o", "{sharp}"], "is a photo that is read"),
+    (["-o", "{small}"], "is an input photo"),
+    (["-o", "{sharp}"], "is an input photo"),
     (["-o", "{tmp}/out.png", "--map", "{tmp}/./out.png"], "would be written twice"),
     (["-o", "{tmp}/out.png", "--map", "{tmp}/none/map.png"], "none does not exist"),
     (["-o", "{tmp}/out.png", "--map", "{tmp}/map.json"], "ends in .json"),
     (["-o", "{tmp}/out.png", "--report", "{tmp}/none/report.json"], "none does not exist"),
     (["-o", "{tmp}/out.png", "--report", "{tmp}"], "is a folder"),
-    (["-o", "{tmp}/out.png", "--report", "{small}"], "is a photo that is read"),
+    (["-o", "{tmp}/out.png", "--report", "{small}"], "is an input photo"),
     (["-o", "{tmp}/out.png", "--model", "ssem"], "did you mean 'ssen'?"),
     (["-o", "{tmp}/out.png", "--model", "detail-transfr"], "did you mean 'detail-transfer'?"),
     (["-o", "{tmp}/out.png", "--model", "xyz"], "there are: auto, ssen, ssen-crisp, ssen-robust"),
@@ -348,17 +348,17 @@ def test_a_terminal_gets_a_bar(photos: Path, tmp_path: Path) -> None:
 
 INTERRUPTED = """
 import sys, time
-import refsr.upscaler as road
+import refsr.upscaler as upscaler
 from refsr.cli import main
 
-run, runs = road.Network.run, []
+run, runs = upscaler.Network.run, []
 def slow(*arguments, **options):
     runs.append(1)
     if len(runs) == 2:
         print("in the middle", flush=True)
         time.sleep(600)
     return run(*arguments, **options)
-road.Network.run = slow
+upscaler.Network.run = slow
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -394,7 +394,7 @@ def test_a_reader_that_leaves_and_a_full_disk_behind_stdout(photos: Path) -> Non
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(check, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 1
-    assert one_sentence(done.stderr) == "The answer cannot be written: the disk is full."
+    assert one_sentence(done.stderr) == "The results cannot be written to stdout: the disk is full."
 
 
 @pytest.mark.parametrize(
@@ -442,7 +442,7 @@ def test_an_empty_name_is_not_the_current_folder(
     assert main(arguments) == 2
     out, err = capfd.readouterr()
     assert out == ""
-    assert "is empty; give a name" in one_sentence(err)
+    assert "is empty; give a value" in one_sentence(err)
     assert [path.name for path in tmp_path.iterdir()] == ["small.png"]
 
 

@@ -38,14 +38,14 @@ from starlette.testclient import TestClient
 
 from refsr.web import example_photos as examples
 from refsr.web.app import PAGE, make_app
+from refsr.web.fair_queue import FairQueue
 from refsr.web.job_manager import JobManager
-from refsr.web.security import known_host
-from refsr.web.worker_process import ENDED, TaskError, WorkerProcess
 from refsr.web.limits import FORMATS, Limits
 from refsr.web.match_outlines import outlines
-from refsr.web.fair_queue import FairQueue
+from refsr.web.security import known_host
 from refsr.web.server import FOLDER, address, listening, sweep_old_folders
 from refsr.web.tasks import Bench, EtaEstimator, enlarge, look
+from refsr.web.worker_process import ENDED, TaskError, WorkerProcess
 
 HOST = "http://127.0.0.1"
 WORKER = {"max_memory": 10**9, "threads": 1, "photo_pixels": 10**6, "reference_pixels": 10**7}

@@ -1,39 +1,54 @@
-"""Words that commands share: what a photo, references and a result are called, and a place."""
+"""Arguments that several commands share: their types, parsing and checks."""
 
 from __future__ import annotations
 
+import inspect
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from tyro.conf import Positional, UseAppendAction, arg
 
 from refsr.errors import DataError
 
+Command = TypeVar("Command", bound=Callable[..., None])
+
 Input = Positional[Path]
-References = Annotated[UseAppendAction[tuple[Path, ...]], arg(name="ref", metavar="PHOTO|FOLDER")]
 Output = Annotated[Path, arg(aliases=["-o"])]
+OptionalPath = Annotated[Path | None, arg(metavar="PATH", help_behavior_hint="")]
+OptionalInt = Annotated[int | None, arg(metavar="INT", help_behavior_hint="")]
+References = Annotated[UseAppendAction[tuple[Path, ...]], arg(name="ref", metavar="PHOTO|FOLDER")]
 
 
-def parse_place(text: str) -> tuple[int, int]:
-    """The pixel of "X,Y". Raises DataError."""
+def command(function: Command) -> Command:
+    """Decorator of every command: joins the lines of an argument's description.
+
+    tyro keeps their line breaks, which would not fit the width of the terminal.
+    """
+    function.__doc__ = re.sub(r"\n {8}(?=\S)", " ", inspect.cleandoc(function.__doc__ or ""))
+    return function
+
+
+def parse_pixel(text: str) -> tuple[int, int]:
+    """The pixel (x, y) of "X,Y". Raises DataError."""
     match = re.fullmatch(r"\s*(\d+)\s*,\s*(\d+)\s*", text)
     if not match:
-        raise DataError(f"{text!r} is no place in a photo; write for example --at 512,300.")
+        raise DataError(f"--at must be a pixel X,Y such as 512,300, not {text!r}.")
     return int(match.group(1)), int(match.group(2))
 
 
 def check_distinct(inputs: list[Path], outputs: list[Path]) -> None:
-    """Refuse to write over a photo that is read, or to write two things to one file.
+    """Make sure that no output overwrites an input, a file of an input folder or another output.
 
-    Of a folder every file counts. Raises DataError.
+    Raises DataError.
     """
     from refsr.image.atomic import is_folder, real_path
 
     read = [file for path in inputs for file in (path.iterdir() if is_folder(path) else [path])]
-    taken = {real_path(path): "is a photo that is read" for path in read}
+    taken = {real_path(path): "is an input photo" for path in read}
     for path in outputs:
-        place = real_path(path)
-        if place in taken:
-            raise DataError(f"{path} {taken[place]}; give the result another name.")
-        taken[place] = "would be written twice"
+        target = real_path(path)
+        if target in taken:
+            raise DataError(f"{path} {taken[target]}; give the result another name.")
+        taken[target] = "would be written twice"

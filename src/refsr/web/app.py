@@ -20,10 +20,10 @@ from starlette.staticfiles import StaticFiles
 from refsr import __version__
 from refsr.web import example_photos as examples
 from refsr.web.job_manager import BUSY, Job, JobManager
-from refsr.web.security import Guard, TooLarge
-from refsr.web.worker_process import TaskError
 from refsr.web.limits import FORMATS, Limits
+from refsr.web.security import Guard, TooLarge
 from refsr.web.uploads import NO_PHOTO, UploadError, keep_files, read_form
+from refsr.web.worker_process import TaskError
 
 PAGE = Path(__file__).parent / "page"
 PICTURE = re.compile(

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from refsr.web.worker_process import Message, TaskError, WorkerProcess
 from refsr.web.limits import Limits
+from refsr.web.worker_process import Message, TaskError, WorkerProcess
 
 State = Literal["checking", "checked", "waiting", "working", "done", "failed", "cancelled"]
 BUSY: tuple[State, ...] = ("checking", "waiting", "working")

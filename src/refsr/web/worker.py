@@ -15,13 +15,13 @@ import sys
 import traceback
 from typing import Any
 
-from refsr.cli import OUT_OF_MEMORY, quiet_libraries
 from refsr.errors import RefsrError
+from refsr.image.quiet import quiet_libraries
 from refsr.inference.memory import is_out_of_memory
 from refsr.web.tasks import TASKS, Bench
 
 BUG = "Something in refsr went wrong with this photo; the terminal of the server says what."
-NO_MEMORY = OUT_OF_MEMORY.partition(";")[0] + "; try a smaller photo or fewer references."
+NO_MEMORY = "Out of memory; try a smaller photo or fewer references."
 
 
 def failure(error: Exception, task: dict[str, Any]) -> dict[str, Any]:
