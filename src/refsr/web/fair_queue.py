@@ -1,4 +1,4 @@
-"""A queue that is fair between clients: who has had a turn waits for everybody else's."""
+"""A queue that is fair between clients: they take turns, whoever has put in the most."""
 
 from __future__ import annotations
 
@@ -10,48 +10,46 @@ Item = TypeVar("Item")
 
 
 class FairQueue(Generic[Item]):
-    """First come, first served within a client; between clients in turns."""
+    """First in, first out for one client; round robin between clients."""
 
     def __init__(self) -> None:
-        self.lines: dict[str, deque[Item]] = {}  # in the order of their next turns
+        self.by_client: dict[str, deque[Item]] = {}  # in the order of their next turns
         self.filled = asyncio.Event()
 
     def __len__(self) -> int:
-        return sum(map(len, self.lines.values()))
+        return sum(map(len, self.by_client.values()))
 
     def put(self, client: str, item: Item) -> None:
-        """Join the queue."""
-        self.lines.setdefault(client, deque()).append(item)
+        """Add an item of a client."""
+        self.by_client.setdefault(client, deque()).append(item)
         self.filled.set()
 
     async def get(self) -> Item:
-        """The next item, once there is one."""
-        while not self.lines:
+        """Remove and return the next item; waits until there is one."""
+        while not self.by_client:
             self.filled.clear()
             await self.filled.wait()
-        client, line = next(iter(self.lines.items()))
-        del self.lines[client]
-        item = line.popleft()
-        if line:
-            self.lines[client] = line  # behind all others
+        client, items = next(iter(self.by_client.items()))
+        del self.by_client[client]
+        item = items.popleft()
+        if items:
+            self.by_client[client] = items  # behind all others
         return item
 
     def remove(self, item: Item) -> None:
-        """Leave the queue; nothing happens where the item is not in it."""
-        for client, line in list(self.lines.items()):
-            if item in line:
-                line.remove(item)
-                if not line:
-                    del self.lines[client]
+        """Remove an item; does nothing where it is not in the queue."""
+        for client, items in list(self.by_client.items()):
+            if item in items:
+                items.remove(item)
+                if not items:
+                    del self.by_client[client]
 
-    def of(self, client: str) -> int:
-        """How many items of a client are waiting."""
-        return len(self.lines.get(client, ()))
+    def count(self, client: str) -> int:
+        """Number of waiting items of a client."""
+        return len(self.by_client.get(client, ()))
 
-    def before(self, item: Item) -> int:
-        """How many items have their turn before this one, as things stand."""
-        order: list[Item] = []
-        lines = [list(line) for line in self.lines.values()]
-        for turn in range(max(map(len, lines), default=0)):
-            order += [line[turn] for line in lines if turn < len(line)]
-        return order.index(item) if item in order else 0
+    def order(self) -> list[Item]:
+        """All items in the order of their turns, if no more come."""
+        clients = [list(items) for items in self.by_client.values()]
+        turns = range(max(map(len, clients), default=0))
+        return [items[turn] for turn in turns for items in clients if turn < len(items)]

@@ -1,7 +1,7 @@
-"""A lane: one process that works on photos, and the fair queue of those who wait for it.
+"""A worker process, which does the work on photos, and the queue of tasks before it.
 
-The work is a process of its own, so that a cancelled job ends at once, whatever it was doing, its
-memory goes back to the system, and no photo can take the server down with it.
+It is a separate process so that a cancelled task ends at once, its memory goes back to the system,
+and no photo can crash the server.
 """
 
 from __future__ import annotations
@@ -18,129 +18,132 @@ from typing import Any
 from refsr.errors import RefsrError
 from refsr.web.fair_queue import FairQueue
 
-Message = dict[str, Any]
-Tell = Callable[[Message], None]
-LONGEST_LINE = 1 << 24  # bytes of one answer: outlines are long
-ENDED = (
-    "The work was ended by the system, most likely because memory ran out; "
+Message = dict[str, Any]  # JSON, to the process or from it
+OnProgress = Callable[[Message], None]
+MAX_LINE_BYTES = 1 << 24  # of one answer: outlines are long
+WORKER_DIED = (
+    "The worker process was killed, most likely because memory ran out; "
     "try a smaller photo or fewer references."
 )
 
 
 class TaskError(RefsrError):
-    """A task failed. ``part`` is the upload that is to blame, if one is: photo, reference-1."""
+    """A task failed. ``part`` is the upload that caused it, if known: photo, reference-1, ..."""
 
-    def __init__(self, sentence: str, part: str | None = None, fault: bool = False) -> None:
-        """``fault``: it is the server's, not the photo's."""
-        super().__init__(sentence)
-        self.part, self.fault = part, fault
+    def __init__(
+        self, message: str, part: str | None = None, *, server_fault: bool = False
+    ) -> None:
+        """``server_fault``: the server failed, not the photo."""
+        super().__init__(message)
+        self.part, self.server_fault = part, server_fault
 
 
 @dataclass(eq=False)
-class Entry:
-    """A task in the queue or in work."""
+class QueuedTask:
+    """A task that waits or runs."""
 
     task: Message
-    tell: Tell
-    answer: asyncio.Future[Any]
+    on_progress: OnProgress
+    result: asyncio.Future[Any]
 
 
 class WorkerProcess:
     """Runs tasks (see ``refsr.web.tasks``), one at a time."""
 
     def __init__(self, settings: Message) -> None:
-        """``settings``: of the worker, see there."""
+        """``settings``: the arguments of ``tasks.WorkerState``."""
         self.settings = settings
-        self.queue: FairQueue[Entry] = FairQueue()
+        self.queue: FairQueue[QueuedTask] = FairQueue()
         self.process: Process | None = None
-        self.current: Entry | None = None
+        self.current: QueuedTask | None = None
 
-    async def run(self, task: Message, client: str, tell: Tell = lambda _: None) -> Any:
-        """Wait for the turn, work, and return the answer; ``tell`` gets what is said meanwhile.
+    async def run(
+        self, task: Message, client: str, on_progress: OnProgress = lambda _: None
+    ) -> Any:
+        """Queue a task of a client and return its result; ``on_progress`` gets its messages.
 
-        To cancel is to cancel the call: a task in work is ended there and then. Raises TaskError.
+        Cancelling the call kills the process if it is at work on the task. Raises TaskError.
         """
-        entry = Entry(task, tell, asyncio.get_running_loop().create_future())
-        self.queue.put(client, entry)
+        queued = QueuedTask(task, on_progress, asyncio.get_running_loop().create_future())
+        self.queue.put(client, queued)
         try:
-            return await entry.answer
+            return await queued.result
         except asyncio.CancelledError:
-            self.queue.remove(entry)
-            if entry is self.current:
+            self.queue.remove(queued)
+            if queued is self.current:
                 await self.kill()
             raise
 
-    def before(self, task: Message) -> int | None:
-        """How many tasks come before one that waits; None where it does not wait any more."""
-        for line in self.queue.lines.values():
-            for entry in line:
-                if entry.task is task:
-                    return self.queue.before(entry) + (self.current is not None)
+    def position(self, task: Message) -> int | None:
+        """Number of tasks before a waiting one; None where it does not wait any more."""
+        for index, queued in enumerate(self.queue.order()):
+            if queued.task is task:
+                return index + (self.current is not None)
         return None
 
     async def kill(self) -> None:
-        """End the process and wait until it has; the next task gets another."""
-        process, self.process = self.process, None  # or the next task could get it, as it dies
+        """Kill the process and wait for its end; the next task gets a new one."""
+        process, self.process = self.process, None  # first: no task may get one that is dying
         if process is not None:
             with suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
 
-    async def work(self) -> None:
-        """Serve the queue for ever; to be run as a task, whose end ends the process."""
+    async def serve_queue(self) -> None:
+        """Run the tasks of the queue for ever; cancelling the call kills the process."""
         try:
             while True:
-                await self.ready()  # before anybody asks: the model is loaded then
+                await self.ensure_process()  # before the first task, so that the model is loaded
                 self.current = await self.queue.get()
-                if not self.current.answer.done():
-                    await self.serve(self.current)
+                if not self.current.result.done():
+                    await self.run_task(self.current)
                 self.current = None
         finally:
             await self.kill()
 
-    async def ready(self) -> Process:
+    async def ensure_process(self) -> Process:
         """The process; a new one where there is none or it has ended."""
         if self.process is None or self.process.returncode is not None:
             self.process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-P", "-m", "refsr.web.worker", json.dumps(self.settings)),
                 stdin=PIPE,
                 stdout=PIPE,
-                limit=LONGEST_LINE,
-                start_new_session=True,  # Ctrl-C is the server's; it ends its processes itself
+                limit=MAX_LINE_BYTES,
+                start_new_session=True,  # Ctrl-C reaches the server alone, which ends its processes
             )
         return self.process
 
-    async def serve(self, entry: Entry) -> None:
-        """Have one task done."""
-        process = await self.ready()
-        if entry.answer.done():  # cancelled while the process was started
+    async def run_task(self, queued: QueuedTask) -> None:
+        """Send one task to the process and read its messages until the task ends."""
+        process = await self.ensure_process()
+        if queued.result.done():  # cancelled while the process was started
             return
         assert process.stdin is not None
         assert process.stdout is not None
         with suppress(BrokenPipeError, ConnectionResetError):  # then there is no answer either
-            process.stdin.write((json.dumps(entry.task) + "\n").encode())
+            process.stdin.write((json.dumps(queued.task) + "\n").encode())
             await process.stdin.drain()
         while True:
             line = await process.stdout.readline()
             if not line:
                 await process.wait()
-                answer(entry, TaskError(ENDED, fault=True))
+                resolve(queued, TaskError(WORKER_DIED, server_fault=True))
                 return
             message = json.loads(line)
             if "failed" in message:
-                answer(entry, TaskError(**message["failed"]))
+                resolve(queued, TaskError(**message["failed"]))
                 return
             if "done" in message:
-                answer(entry, message["done"])
+                resolve(queued, message["done"])
                 return
-            entry.tell(message)
+            queued.on_progress(message)
 
 
-def answer(entry: Entry, value: Any) -> None:
-    """Give the caller what came out, unless nobody is waiting for it any more."""
-    if entry.answer.done():
+def resolve(queued: QueuedTask, result: Any) -> None:
+    """Give the caller a result or an exception, unless the call was cancelled."""
+    if queued.result.done():
         return
-    if isinstance(value, Exception):
-        entry.answer.set_exception(value)
+    if isinstance(result, Exception):
+        queued.result.set_exception(result)
     else:
-        entry.answer.set_result(value)
+        queued.result.set_result(result)
