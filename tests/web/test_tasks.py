@@ -35,7 +35,7 @@ def test_the_outline_on_the_reference_is_the_one_on_the_photo() -> None:
 
 
 def test_references_looked_at_one_by_one_are_as_together(tmp_path: Path) -> None:
-    """The check holds one reference at a time; its verdicts are those of the road."""
+    """The check holds one reference at a time; its verdicts are those of the library."""
     hr = facade(3)[:256, :384]
     lr = imresize(hr, scale=0.25)
     view = seen_through(facade(3), SHIFT, (512, 384))

@@ -39,9 +39,8 @@ def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
         worker = WorkerProcess({**WORKER, "model": "detail-transfer"})
         (tmp_path / "photo").write_bytes(encoded(np.zeros((9, 7, 3), np.uint8)))
         task = {"task": "check", "folder": str(tmp_path), "names": {"photo": "dot.png"}}
-        os.kill(
-            (await worker.ensure_process()).pid, signal.SIGSTOP
-        )  # or it could be done before it is killed
+        pid = (await worker.ensure_process()).pid
+        os.kill(pid, signal.SIGSTOP)  # or the task could be done before the process is killed
         duty = asyncio.create_task(worker.serve_queue())
         killed = asyncio.create_task(worker.run(dict(task), "a"))
         while worker.current is None:
