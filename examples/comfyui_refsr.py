@@ -1,7 +1,7 @@
 """A ComfyUI node: upscaling with the detail of reference images of the same subject.
 
-Copy this file into ComfyUI/custom_nodes/, and install refsr into ComfyUI's Python. Images in ComfyUI
-are tensors (B, H, W, 3), float32 in 0..1. See docs/COMFYUI.md.
+Copy this file into ComfyUI/custom_nodes/, and install refsr into ComfyUI's Python. Images are
+tensors (B, H, W, 3) there, float32 in 0..1. See docs/COMFYUI.md.
 """
 
 from typing import Any
