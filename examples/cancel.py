@@ -1,4 +1,4 @@
-"""Progress, and an end before it is finished: python cancel.py small.jpg SECONDS."""
+"""Progress and cancelling: python cancel.py small.jpg SECONDS."""
 
 import sys
 import time
@@ -11,7 +11,7 @@ end = time.monotonic() + seconds
 
 
 def progress(done: float) -> None:
-    """Called after every part; what it raises ends the job."""
+    """Called after every tile with the finished share; an exception cancels the job."""
     print(f"{done:.0%}")
     if time.monotonic() > end:
         raise Cancelled(f"{small} was not done within {seconds} seconds.")

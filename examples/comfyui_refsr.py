@@ -1,7 +1,7 @@
-"""A ComfyUI node: four times larger, with the detail of other pictures of the same thing.
+"""A ComfyUI node: upscaling with the detail of reference images of the same subject.
 
-Copy this file into ComfyUI/custom_nodes/, and install refsr into ComfyUI's Python. Pictures are
-there tensors (B, H, W, 3), float32 in 0..1. See docs/COMFYUI.md.
+Copy this file into ComfyUI/custom_nodes/, and install refsr into ComfyUI's Python. Images are
+tensors (B, H, W, 3) there, float32 in 0..1. See docs/COMFYUI.md.
 """
 
 from typing import Any
@@ -12,14 +12,14 @@ import torch
 from refsr import Upscaler
 
 
-def to_array(picture: torch.Tensor) -> np.ndarray:
-    """A tensor (H, W, 3 or more), 0..1, as RGB uint16, which loses nothing of 8 bits."""
-    rgb = picture[..., :3].detach().cpu().numpy()
+def to_array(image: torch.Tensor) -> np.ndarray:
+    """A tensor (H, W, 3 or more), 0..1, as RGB uint16, which is exact for 8-bit images."""
+    rgb = image[..., :3].detach().cpu().numpy()
     return np.rint(rgb.clip(0, 1) * 65535).astype(np.uint16)
 
 
 class ReferenceUpscale:
-    """Each picture of a batch, with all pictures of the reference batch."""
+    """Upscales each image of a batch with all images of the reference batch."""
 
     CATEGORY = "image/upscaling"
     RETURN_TYPES = ("IMAGE", "IMAGE", "STRING")
@@ -27,11 +27,11 @@ class ReferenceUpscale:
     FUNCTION = "upscale"
 
     def __init__(self) -> None:
-        self.upscaler: Upscaler | None = None  # ComfyUI keeps the node between runs
+        self.upscaler: Upscaler | None = None  # loaded once: ComfyUI keeps the node between runs
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        """What ComfyUI shows and passes on."""
+        """The inputs of the node, as ComfyUI declares them."""
         strength = {"default": 1.0, "min": 0.0, "max": 1.0, "step": 0.05}
         return {
             "required": {
@@ -51,7 +51,7 @@ class ReferenceUpscale:
         look: str,
         reference: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, str]:
-        """Pictures and maps (B, scale * H, scale * W, 3), 0..1, and a sentence a reference."""
+        """Images and maps (B, scale * H, scale * W, 3), 0..1, and one verdict per reference."""
         if self.upscaler is None or self.upscaler.look != look:
             self.upscaler = Upscaler.load(look=look)
         given = [] if reference is None else [to_array(one) for one in reference]
@@ -60,10 +60,10 @@ class ReferenceUpscale:
             self.upscaler.upscale(to_array(one), scale=int(scale), strength=strength)
             for one in image
         ]
-        pictures = [torch.from_numpy(one.image / np.float32(65535)) for one in results]
+        images = [torch.from_numpy(one.image / np.float32(65535)) for one in results]
         maps = [torch.from_numpy(one.map() / np.float32(255)) for one in results]
-        words = [row["verdict"] for one in results for row in one.report["references"]]
-        return torch.stack(pictures), torch.stack(maps), "\n".join(words)
+        verdicts = [row["verdict"] for one in results for row in one.report["references"]]
+        return torch.stack(images), torch.stack(maps), "\n".join(verdicts)
 
 
 NODE_CLASS_MAPPINGS = {"ReferenceUpscale": ReferenceUpscale}

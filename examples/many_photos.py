@@ -1,7 +1,7 @@
 """Many photos with one reference: python many_photos.py sharp.jpg OUTDIR a.jpg b.jpg ...
 
-The model is loaded once, and the reference's features are found once. A photo that cannot be used
-is named, and the rest goes on. For whole folders see ``refsr batch``.
+The model and the features of the reference are loaded once. Photos that cannot be read are reported
+and skipped. For whole folders see ``refsr batch``.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""A server's loop: arrays come in, several threads share one Upscaler, arrays go out."""
+"""Several threads that share one Upscaler, as in a server: arrays in, arrays out."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -6,11 +6,11 @@ import numpy as np
 
 from refsr import Upscaler
 
-upscaler = Upscaler.load(threads=1)  # one core a call; the calls run beside each other
+upscaler = Upscaler.load(threads=1)  # one core per call; calls run in parallel
 
 
 def answer(pixels: np.ndarray) -> np.ndarray:  # (h, w, 3) RGB uint8 -> (4h, 4w, 3) RGB uint8
-    """What one request needs."""
+    """Serve one request."""
     return upscaler.upscale(pixels).image
 
 

@@ -1,6 +1,6 @@
 """Where each detail came from: python where_from.py small.jpg sharp.jpg map.png.
 
-Green is borrowed from the reference, orange is the network's guess, gray is the photo's own.
+Green is borrowed from the reference, orange is guessed by the network, gray is the photo's own.
 """
 
 import sys

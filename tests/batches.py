@@ -1,4 +1,4 @@
-"""Running `refsr batch`, and what it leaves."""
+"""Helpers of the batch tests: photos to upscale, running `refsr batch`, its journal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
-from refsr.batch.runner import JOURNAL
+from refsr.batch.journal import JOURNAL
 from refsr.cli import main
 
 

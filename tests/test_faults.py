@@ -128,7 +128,7 @@ def test_an_output_that_is_an_input_by_another_name(
     job = ["upscale", str(folder / "small.png"), "--model", "detail-transfer", "--quiet"]
     (folder / "soft.png").symlink_to("small.png")
     assert main([*job, "-o", str(folder / "soft.png")]) == 1
-    assert "is a photo that is read" in capfd.readouterr().err
+    assert "is an input photo" in capfd.readouterr().err
     os.link(folder / "small.png", folder / "hard.png")
     assert main([*job, "-o", str(folder / "hard.png")]) == 0  # a new file takes that name
     assert load_photo(folder / "hard.png").width == 256
@@ -141,7 +141,7 @@ def test_a_photo_of_a_folder_of_references_is_not_written_over(
     before = (folder / "sharp.png").read_bytes()
     job = ["upscale", str(folder / "small.png"), "--ref", str(folder)]
     assert main([*job, "-o", str(folder / "sharp.png")]) == 1
-    assert "sharp.png is a photo that is read" in capfd.readouterr().err
+    assert "sharp.png is an input photo" in capfd.readouterr().err
     assert (folder / "sharp.png").read_bytes() == before
 
 

@@ -50,7 +50,7 @@ def test_the_finder_hides_torch(tmp_path: Path) -> None:
     [
         "refsr.batch.runner",
         "refsr.cli",
-        "refsr.batch.ray",
+        "refsr.batch.ray_engine",
         "refsr.upscaler",
         "refsr.image.photo",
         "refsr.registration.register",

@@ -116,7 +116,7 @@ def test_killed_worker_ctrl_c_and_resume(
     told += [json.loads(line) for line in rest.splitlines()]
     *before, last, end = words.splitlines()
     assert before in ([], [broken])
-    assert last == f"{len(told)} of 31 jobs are finished; go on with --resume"
+    assert last == f"{len(told)} of 31 photos are finished; continue with --resume"
     assert end == "refsr: interrupted"
     workers = {int(one["worker"].rpartition(":")[2]) for one in told}
     wait_for(lambda: all(map(gone, workers)))
@@ -130,8 +130,8 @@ def test_killed_worker_ctrl_c_and_resume(
     assert len({one["output"] for one in records}) == len(records) == 31
     assert words.splitlines() == [
         broken,
-        f"{out}: {30 - done} done, {done} finished before, 1 failed",
-        "refsr: 1 of 31 jobs failed.",
+        f"{out}: {30 - done} done, {done} skipped, 1 failed",
+        "refsr: 1 of 31 photos failed.",
     ]
     assert outputs(out) == {f"{number:02}.png" for number in range(30)}
 
@@ -147,8 +147,8 @@ def test_the_cluster_of_this_machine(
     records = [json.loads(line) for line in answers.splitlines()]
     assert sorted(one["status"] for one in records) == ["done", "done", "done", "failed"]
     assert words.splitlines()[1:] == [
-        f"{out}: 3 done, 0 finished before, 1 failed",
-        "refsr: 1 of 4 jobs failed.",
+        f"{out}: 3 done, 0 skipped, 1 failed",
+        "refsr: 1 of 4 photos failed.",
     ]
     wait_for(lambda: all(gone(int(one["worker"].rpartition(":")[2])) for one in records))
 
@@ -162,7 +162,7 @@ def test_no_cluster_is_one_sentence(
         nobody = f"127.0.0.1:{closed.getsockname()[1]}"
         words = {
             nobody: f"No Ray cluster answers at {nobody}; start one with: ray start --head",
-            "sun": "'sun' is no address; give HOST:PORT, auto or local.",
+            "sun": "'sun' is not an address; give HOST:PORT, auto or local.",
         }
         for address, expected in words.items():
             process = batch(folder, tmp_path / "out", environment, "--address", address)
@@ -172,5 +172,5 @@ def test_no_cluster_is_one_sentence(
     process = batch(folder, tmp_path / "out", refused, "--address", cluster)
     answers, said = process.communicate(timeout=PATIENCE)
     assert answers == ""
-    assert said.startswith(f"refsr: What answers at {cluster} is no Ray cluster that lets")
+    assert said.startswith(f"refsr: {cluster} is not a Ray cluster, or refuses this program")
     assert len(said.splitlines()) == 1

@@ -14,8 +14,9 @@ import PIL.Image
 import pytest
 
 from batches import outputs, photo, records, run
-from refsr.batch.jobs import BatchJob, plan
-from refsr.batch.runner import JOURNAL, Share
+from refsr.batch.jobs import BatchJob, plan_jobs
+from refsr.batch.journal import JOURNAL, open_journal
+from refsr.batch.local_engine import WorkerBudget
 from refsr.errors import DataError
 from refsr.inference.plan import PROGRAM
 from scenes import facade
@@ -31,7 +32,7 @@ def test_a_folder_is_mirrored_and_no_name_is_written_twice(tmp_path: Path) -> No
     names = {"a.png", "sub/b.png", "sub/a.png", "same.jpg.png", "same.png-2.png", "same.png.png"}
     assert outputs(out) == names
     assert PIL.Image.open(out / "a.png").size == (36, 32)
-    again = plan(tmp_path / "in", out, None, "png")
+    again = plan_jobs(tmp_path / "in", out, None, "png")
     assert len(again) == 6, "the results are not read as input"
 
 
@@ -41,7 +42,9 @@ def test_references_are_found_by_name_or_searched(tmp_path: Path) -> None:
     refs = tmp_path / "refs"
     for name in ("a.jpg", "x/b/1.jpg", "x/b/2.jpg", "elsewhere/C.jpg", "e1/e.jpg", "e2/e.jpg"):
         photo(refs / name)
-    jobs = {job.input.name: job for job in plan(tmp_path / "in", tmp_path / "out", refs, "png")}
+    jobs = {
+        job.input.name: job for job in plan_jobs(tmp_path / "in", tmp_path / "out", refs, "png")
+    }
     found = {n: [r.relative_to(refs).as_posix() for r in j.references] for n, j in jobs.items()}
     assert found["a.png"] == ["a.jpg"]
     assert found["b.png"] == ["x/b/1.jpg", "x/b/2.jpg"]
@@ -56,18 +59,18 @@ def test_a_csv_merges_rows_and_keeps_outputs_inside(tmp_path: Path) -> None:
         "input,reference,output\na.png,r.png;s.png,\na.png,t.png,\nb.png,,deep/B.tif\n"
         "c.png,,../c.png\n,,\n"
     )
-    a, b, c, nothing = plan(lists, tmp_path / "out", None, "png")
+    a, b, c, nothing = plan_jobs(lists, tmp_path / "out", None, "png")
     assert a == BatchJob(
         tmp_path / "a.png",
         tmp_path / "out" / "a.png",
         tuple(tmp_path / name for name in ("r.png", "s.png", "t.png")),
     )
     assert b.output == tmp_path / "out" / "deep" / "B.tif"
-    assert "does not lie below" in c.problem
-    assert "no possible input" in nothing.problem
+    assert "is outside" in c.problem
+    assert "without a valid input" in nothing.problem
     lists.write_text("photo\na.png\n")
     with pytest.raises(DataError, match="no column 'input'"):
-        plan(lists, tmp_path / "out", None, "png")
+        plan_jobs(lists, tmp_path / "out", None, "png")
 
 
 def test_the_search_finds_the_reference_that_shows_the_photo(tmp_path: Path) -> None:
@@ -172,14 +175,13 @@ def test_the_endings_that_cameras_and_browsers_give(tmp_path: Path) -> None:
 
 
 def test_workers_are_bounded_by_memory_and_two_batches_keep_apart(tmp_path: Path) -> None:
-    assert Share.of(str(PROGRAM + 600_000_000), 0) == Share(1, PROGRAM + 600_000_000)
-    assert Share.of("4GB", 4) == Share(4, PROGRAM + (4 * 10**9 - PROGRAM) // 4)
-    assert Share.of("10MB", 0).workers == 1
-    with pytest.raises(DataError, match="-1 workers"):
-        Share.of("1GB", -1)
-    from refsr.batch.runner import journal
-
-    with journal(tmp_path), pytest.raises(DataError, match="Another batch"), journal(tmp_path):
+    assert WorkerBudget.of(str(PROGRAM + 600_000_000), 0) == WorkerBudget(1, PROGRAM + 600_000_000)
+    assert WorkerBudget.of("4GB", 4) == WorkerBudget(4, PROGRAM + (4 * 10**9 - PROGRAM) // 4)
+    assert WorkerBudget.of("10MB", 0).workers == 1
+    with pytest.raises(DataError, match="workers must be 0 or more, not -1"):
+        WorkerBudget.of("1GB", -1)
+    first, second = open_journal(tmp_path, resume=True), open_journal(tmp_path, resume=True)
+    with first, pytest.raises(DataError, match="Another batch"), second:
         pass
 
 
@@ -209,7 +211,7 @@ def test_two_hundred_jobs_stopped_in_the_middle_end_complete(
     os.kill(process.pid, how)
     _, words = process.communicate(timeout=600)
     assert process.returncode == code
-    assert ("go on with --resume" in words) == (how == signal.SIGINT)
+    assert ("continue with --resume" in words) == (how == signal.SIGINT)
     for path in out.rglob("*.png"):
         PIL.Image.open(path).load()  # whole, each one
     finished = {str(one["output"]): one for one in records_of_torn(out) if one["status"] == "done"}
@@ -227,7 +229,7 @@ def test_two_hundred_jobs_stopped_in_the_middle_end_complete(
     assert before == {name: Path(name).stat().st_mtime_ns for name in finished}
     assert len(list(out.rglob("*.png"))) == 190
     assert not list(out.rglob("*.tmp"))
-    assert again.stderr.splitlines()[-1] == "refsr: 10 of 200 jobs failed."
+    assert again.stderr.splitlines()[-1] == "refsr: 10 of 200 photos failed."
 
 
 def records_of_torn(out: Path) -> list[dict[str, object]]:

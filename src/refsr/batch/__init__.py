@@ -1,1 +1,1 @@
-"""Many photos: jobs, worker processes, a cluster."""
+"""Upscaling many photos: jobs, the journal, worker threads, a Ray cluster."""

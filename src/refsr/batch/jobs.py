@@ -1,7 +1,7 @@
-"""What a batch is to do: a folder or a CSV becomes jobs, each with its references and its output.
+"""The jobs of a batch: a folder or a CSV file becomes jobs with references and output paths.
 
-Nothing here opens a photo. A line or folder that cannot become a job is one all the same, with its
-problem in words: one bad file never stops the rest.
+No photo is opened here. A row or folder that cannot become a job still becomes one, whose
+``problem`` says why: one bad file never stops the rest.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from refsr.errors import DataError
 from refsr.image.atomic import real_path, reason
 from refsr.image.photo import SUFFIXES
 
-ENDINGS = ("png", "jpg", "webp", "tif", "avif")
+OUTPUT_FORMATS = ("png", "jpg", "webp", "tif", "avif")
 COLUMNS = ("input", "reference", "output")
 
 
@@ -29,59 +29,60 @@ class BatchJob:
     input: Path
     output: Path
     references: tuple[Path, ...] = ()
-    search: bool = False  # among the folder of references, in place of ``references``
-    problem: str = ""  # why it cannot be done, where that is known already
+    search: bool = False  # the reference folder for matches, in place of ``references``
+    problem: str = ""  # why the job cannot be done, where that is known already
 
 
-def plan(source: Path, out: Path, refs: Path | None, ending: str) -> list[BatchJob]:
-    """The jobs of a folder (recursive; links to folders are not followed) or of a CSV file.
+def plan_jobs(source: Path, out: Path, refs: Path | None, format: str) -> list[BatchJob]:
+    """The jobs of a folder (recursive; symlinked folders are not followed) or of a CSV file.
 
-    The folders ``out`` and ``refs`` are not read as input where they lie in ``source``. Outputs
-    mirror the tree: a/b.jpg becomes OUT/a/b.ENDING. Raises DataError where there is nothing to do.
+    The folders ``out`` and ``refs`` are not read as input where they are inside ``source``. Outputs
+    mirror the tree: a/b.jpg becomes OUT/a/b.FORMAT. Raises DataError where there is nothing to do.
     """
-    if ending not in ENDINGS:
-        raise DataError(f"Results cannot end in {ending!r}; choose {', '.join(ENDINGS)}.")
+    if format not in OUTPUT_FORMATS:
+        names = ", ".join(OUTPUT_FORMATS)
+        raise DataError(f"{format!r} is not an output format; choose one of {names}.")
     if out.exists() and not out.is_dir():
-        raise DataError(f"{out} is no folder; give a folder for the results.")
+        raise DataError(f"{out} is not a folder; give a folder for the results.")
     if refs is not None and not refs.is_dir():
-        raise DataError(f"The folder of references {refs} does not exist.")
+        raise DataError(f"The reference folder {refs} does not exist.")
     if source.is_dir():
-        found, problems = photos_below(source, [out] if refs is None else [out, refs])
-        jobs = [BatchJob(source / one, out / one.with_suffix(f".{ending}")) for one in found]
+        found, problems = find_photos(source, [out] if refs is None else [out, refs])
+        jobs = [BatchJob(source / one, out / one.with_suffix(f".{format}")) for one in found]
         jobs += [BatchJob(path, out, problem=text) for path, text in problems.items()]
     elif source.is_file():
-        jobs = csv_jobs(source, out, ending)
+        jobs = read_csv(source, out, format)
     else:
-        raise DataError(f"There is no folder or list {source}.")
+        raise DataError(f"{source} does not exist; give a folder of photos or a CSV file.")
     if not jobs:
-        raise DataError(f"{source} holds no photos.")
+        raise DataError(f"{source} contains no photos.")
     root = source if source.is_dir() else source.parent
     if refs is not None:
-        partner = partners(refs)
-        jobs = [job if job.references else paired(job, root, partner) for job in jobs]
-    return distinct(jobs, ending)
+        find = index_references(refs)
+        jobs = [job if job.references else with_references(job, root, find) for job in jobs]
+    return with_unique_outputs(jobs, format)
 
 
-def photos_below(folder: Path, without: list[Path]) -> tuple[list[Path], dict[Path, str]]:
-    """Photos below a folder, relative to it and sorted; and folders that cannot be read, and why.
+def find_photos(folder: Path, exclude: list[Path]) -> tuple[list[Path], dict[Path, str]]:
+    """Photos in a folder tree (relative, sorted), and each unreadable folder with the reason.
 
-    A link that leads nowhere is listed, too: it is a job that fails. Folders of ``without`` and
-    names that begin with a dot are left out.
+    A broken symlink is listed, too: it becomes a job that fails. The folders of ``exclude`` and
+    names that begin with a dot are skipped.
     """
     found: list[Path] = []
     problems: dict[Path, str] = {}
 
-    def refuse(error: OSError) -> None:
+    def note_problem(error: OSError) -> None:
         path = Path(os.fsdecode(error.filename))
         problems[path] = f"The folder {path} cannot be read: {reason(error)}."
 
-    left_out = {real_path(path) for path in without} - {real_path(folder)}
-    for place, folders, files in os.walk(folder, onerror=refuse):
-        here = Path(place)
+    excluded = {real_path(path) for path in exclude} - {real_path(folder)}
+    for root, folders, files in os.walk(folder, onerror=note_problem):
+        here = Path(root)
         folders[:] = [
             one
             for one in folders
-            if not one.startswith(".") and real_path(here / one) not in left_out
+            if not one.startswith(".") and real_path(here / one) not in excluded
         ]
         for name in files:
             if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
@@ -89,11 +90,11 @@ def photos_below(folder: Path, without: list[Path]) -> tuple[list[Path], dict[Pa
     return sorted(found), problems
 
 
-def csv_jobs(path: Path, out: Path, ending: str) -> list[BatchJob]:
-    """The jobs of a CSV with the columns input, reference (optional) and output (optional).
+def read_csv(path: Path, out: Path, format: str) -> list[BatchJob]:
+    """The jobs of a CSV file with the columns input, reference (optional) and output (optional).
 
-    Paths are relative to the CSV, outputs to ``out``. Several references are parted by ';', or
-    given in several rows of the same input. Raises DataError where it is no such list.
+    Paths are relative to the CSV file, outputs to ``out``. Several references are separated by ';'
+    or given in several rows of the same input. Raises DataError where it is not such a file.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -101,41 +102,41 @@ def csv_jobs(path: Path, out: Path, ending: str) -> list[BatchJob]:
             names = reader.fieldnames or ()
             if "input" not in names:
                 raise DataError(
-                    f"{path} has no column 'input'; its first line must name the columns "
-                    f"{', '.join(COLUMNS)}, of which the last two may be left out."
+                    f"{path} has no column 'input'; its header must name the columns input, "
+                    "reference (optional) and output (optional)."
                 )
             rows = [{name: (row.get(name) or "").strip() for name in COLUMNS} for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read as a CSV file ({error}).") from error
     merged: dict[tuple[str, str], list[Path]] = {}
     for row in rows:
-        listed = merged.setdefault((row["input"], row["output"]), [])
+        references = merged.setdefault((row["input"], row["output"]), [])
         given = (path.parent / one.strip() for one in row["reference"].split(";") if one.strip())
-        listed += [one for one in given if one not in listed]
+        references += [one for one in given if one not in references]
     return [
-        csv_job(path, out, ending, name, output, tuple(references))
+        csv_job(path, out, format, name, output, tuple(references))
         for (name, output), references in merged.items()
     ]
 
 
 def csv_job(
-    path: Path, out: Path, ending: str, name: str, output: str, references: tuple[Path, ...]
+    path: Path, out: Path, format: str, name: str, output: str, references: tuple[Path, ...]
 ) -> BatchJob:
-    """The job of one input of a CSV; its output stays below ``out``, or it has a problem."""
+    """The job of one input of a CSV file; an output outside ``out`` is a problem."""
     if not name or "\0" in name + output:
-        return BatchJob(path, out, problem=f"A line of {path} names no possible input.")
+        return BatchJob(path, out, problem=f"{path} has a row without a valid input path.")
     given = Path(name)
     mirrored = Path(given.name) if given.is_absolute() or ".." in given.parts else given
-    target = Path(output) if output else mirrored.with_suffix(f".{ending}")
+    target = Path(output) if output else mirrored.with_suffix(f".{format}")
     problem = ""
     if target.is_absolute() or ".." in target.parts:
-        problem = f"The output {output} of {name} does not lie below {out}."
+        problem = f"The output {output} of {name} is outside {out}; give a path relative to it."
     return BatchJob(path.parent / given, out / target, references, problem=problem)
 
 
-def partners(refs: Path) -> Callable[[Path], tuple[Path, ...]]:
-    """Finds the references of a photo (a relative path) by name; see ``paired``."""
-    found, _ = photos_below(refs, [])
+def index_references(refs: Path) -> Callable[[Path], tuple[Path, ...]]:
+    """A function from a photo (a relative path) to its references; see ``with_references``."""
+    found, _ = find_photos(refs, [])
     by_path: dict[str, list[Path]] = {}
     by_stem: dict[str, list[Path]] = {}
     for one in found:
@@ -153,22 +154,24 @@ def partners(refs: Path) -> Callable[[Path], tuple[Path, ...]]:
     return find
 
 
-def paired(job: BatchJob, root: Path, find: Callable[[Path], tuple[Path, ...]]) -> BatchJob:
-    """A job with its references by name, or that is to search among all of them.
+def with_references(
+    job: BatchJob, root: Path, find: Callable[[Path], tuple[Path, ...]]
+) -> BatchJob:
+    """A job with the references of its own name, or else one that searches all references.
 
-    By name: REFS/a/b.* or the photos of the folder REFS/a/b/ for a/b.jpg; else REFS/b.* or REFS/b/;
-    else the one reference with the stem b, wherever it is. Upper and lower case are the same.
+    By name, for a/b.jpg: REFS/a/b.* or the photos in REFS/a/b/; else REFS/b.* or REFS/b/; else the
+    only reference with the stem b, in any folder. Case is ignored.
     """
     inside = job.input.is_relative_to(root)
     references = find(job.input.relative_to(root) if inside else Path(job.input.name))
     return dataclasses.replace(job, references=references, search=not references)
 
 
-def distinct(jobs: list[BatchJob], ending: str) -> list[BatchJob]:
-    """The jobs with no output twice: a.jpg and a.png become a.jpg.ENDING and a.png.ENDING."""
+def with_unique_outputs(jobs: list[BatchJob], format: str) -> list[BatchJob]:
+    """The jobs without duplicate outputs: a.jpg and a.png become a.jpg.FORMAT and a.png.FORMAT."""
 
     def key(path: Path) -> str:
-        return str(path).lower()  # some disks see no difference
+        return str(path).lower()  # some file systems ignore case
 
     times = Counter(key(job.output) for job in jobs)
     taken = {name for name, count in times.items() if count == 1}
@@ -176,10 +179,10 @@ def distinct(jobs: list[BatchJob], ending: str) -> list[BatchJob]:
     for job in jobs:
         output, number = job.output, 1
         if times[key(output)] > 1 and not job.problem:
-            output = output.with_name(f"{job.input.name}.{ending}")
+            output = output.with_name(f"{job.input.name}.{format}")
             while key(output) in taken:
                 number += 1
-                output = output.with_name(f"{job.input.name}-{number}.{ending}")
+                output = output.with_name(f"{job.input.name}-{number}.{format}")
             taken.add(key(output))
         done.append(dataclasses.replace(job, output=output))
     return done

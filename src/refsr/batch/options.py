@@ -1,4 +1,4 @@
-"""What holds for every photo of a batch; the command line's flags, and light to import."""
+"""The options that hold for every photo of a batch: flags of the command line, light to import."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from typing import Literal
 
 
 @dataclass(frozen=True)
-class Options:
-    """What holds for every photo of a batch."""
+class BatchOptions:
+    """Options for every photo."""
 
     model: str = "auto"
-    """auto chooses for clean or damaged photos; or a shipped model, detail-transfer, an .onnx."""
+    """auto, a shipped model (see `refsr info`), detail-transfer, or an exported .onnx file."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Where the network runs."""
+    """Device that runs the network."""
     runtime: Literal["auto", "onnx", "openvino", "torch"] = "auto"
-    """What runs it."""
+    """Inference runtime; `refsr info` shows what auto selects."""
     scale: Literal[2, 3, 4] = 4
-    """How many times larger the results are; 2 and 3 are the result of 4, shrunk."""
+    """Upscaling factor; 2 and 3 are downscaled from the result of 4."""
     strength: float = 1.0
-    """How much of the references' detail is taken, from 0 (none) to 1 (all)."""
+    """How much of the references' detail to use, from 0 (none) to 1 (all)."""
     max_pixels: int = 200_000_000
-    """Photos larger than this are refused before they are decoded."""
+    """Reject larger photos before decoding them."""
     look: Literal["true", "crisp"] = "true"
     """crisp is sharper where a reference supports it, and takes twice as long."""
     ensemble: bool = False
-    """Look at every part in eight ways: a little better, eight times as long."""
+    """Average eight flips and rotations: slightly better, eight times slower."""
     strip_metadata: bool = False
-    """Leave EXIF (place, camera, date) out of the results; the color profile stays."""
+    """Remove EXIF data (location, camera, date) from the results; the color profile stays."""
     maps: bool = False
-    """Write a picture NAME.map.png beside each result: green is borrowed, orange guessed."""
+    """Write a map beside each result, NAME.map.png: green is borrowed, orange is guessed."""
     cache: Path | None = None
-    """Keep in this folder what was found out about references; the next time is quicker."""
+    """Cache the features of references in this folder, so that later runs are faster."""
     reports: bool = False
-    """Write the numbers of each result beside it, NAME.report.json."""
+    """Write a report in JSON beside each result, NAME.report.json."""

@@ -1,363 +1,84 @@
-"""Albums: many jobs, a journal of what is finished, and the engine of this machine.
-
-The journal is OUTDIR/.refsr-batch.jsonl, one line a job, on the disk before the next begins. A job
-is finished where its line fits its input, references and options as they are now, and the output
-(and the map and report beside it) has the size and the SHA-256 of the line. All else is done again.
-"""
+"""Running a batch: the jobs that are not finished yet, on an engine, noted in the journal."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import queue
-import threading
-import time
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING
 
-from refsr.batch.jobs import BatchJob, photos_below
-from refsr.batch.options import Options
-from refsr.errors import Cancelled, DataError, RefsrError
-from refsr.image.atomic import atomic_write, real_path, reason
-from refsr.inference.memory import parse_memory
-from refsr.inference.plan import PROGRAM
+from refsr.batch.jobs import BatchJob, find_photos
+from refsr.batch.journal import Record, file_stamps, fingerprint, is_finished, open_journal
+from refsr.batch.options import BatchOptions
+from refsr.batch.worker import Engine, side_files
 
 if TYPE_CHECKING:
-    from refsr.registration.pool import ReferencePool
-    from refsr.upscaler import Result, Upscaler
-
-JOURNAL = ".refsr-batch.jsonl"
-WORKER_BYTES = 500_000_000  # beside the program: what a worker should have for a photo of 1 MP
-CHUNK = 1 << 20
-
-Record = dict[str, Any]  # of one job: input, output, status and more; see ``perform``
-Engine = Callable[
-    [list[BatchJob], Options, "ReferencePool | None"], Iterable[tuple[BatchJob, Record]]
-]
-
-
-@dataclass(frozen=True)
-class Share:
-    """What the machine gives: workers, and the bytes that each may count with."""
-
-    workers: int
-    memory: int
-
-    @staticmethod
-    def of(max_memory: str, workers: int) -> Share:
-        """As many workers as cores and memory allow, unless ``workers`` says how many.
-
-        They are threads of one program: its own memory counts once. Raises DataError.
-        """
-        if workers < 0:
-            raise DataError(f"{workers} workers do not exist; give 0 for as many as fit.")
-        allowed = parse_memory(max_memory)
-        spare = max(0, allowed - PROGRAM)
-        fits = min(len(os.sched_getaffinity(0)), spare // WORKER_BYTES)
-        count = workers or max(1, fits)
-        return Share(count, PROGRAM + spare // count)
-
-
-def load_worker(options: Options, memory: int, workers: int = 1) -> Upscaler:
-    """An Upscaler for workers of one core each, its networks measured before others disturb.
-
-    Raises ModelError.
-    """
-    import cv2
-
-    from refsr.upscaler import Upscaler
-
-    cv2.setNumThreads(1)
-    upscaler = Upscaler.load(
-        options.model,
-        device=options.device,
-        runtime=options.runtime,
-        threads=1,
-        max_memory=memory,
-        max_pixels=options.max_pixels,
-        look=options.look,
-        ensemble=options.ensemble,
-        cache=options.cache,
-        concurrency=workers,
-    )
-    upscaler.networks.probe()
-    return upscaler
-
-
-def perform(
-    upscaler: Upscaler,
-    job: BatchJob,
-    options: Options,
-    album: ReferencePool | None,
-    progress: Callable[[float], None] | None = None,
-) -> Record:
-    """Do one job and say how it went; whatever is wrong with it becomes a sentence.
-
-    status "done" has bytes, sha256, size, references, and the digests of the files "beside" the
-    output where there are any; "failed" has error. Raises Cancelled where
-    ``progress`` does.
-    """
-    from refsr.image.photo import check_output_path
-    from refsr.registration.references import References
-
-    started = time.perf_counter()
-    record: Record = {"input": str(job.input), "output": str(job.output), "status": "failed"}
-    try:
-        if job.problem:
-            raise DataError(job.problem)
-        read = {real_path(one) for one in (job.input, *job.references)}
-        for path in (job.output, *beside(job, options)):
-            if real_path(path) in read:
-                raise DataError(f"{path} is a photo that is read; choose another folder.")
-        job.output.parent.mkdir(parents=True, exist_ok=True)
-        check_output_path(job.output)
-        result = upscaler.upscale(
-            job.input,
-            references=References(pool=album)
-            if job.search
-            else upscaler.prepare(list(job.references)),
-            scale=options.scale,
-            strength=options.strength,
-            progress=progress,
-        )
-        result.save(job.output, strip_metadata=options.strip_metadata)
-        written = {str(path): write_beside(path, result) for path in beside(job, options)}
-        used = [one["reference"] for one in result.report["references"] if one["used"]]
-        record |= {"status": "done", "references": used, "size": result.report["output_size"]}
-        record |= {"bytes": job.output.stat().st_size, "sha256": digest(job.output)}
-        record |= {"beside": written} if written else {}
-    except Cancelled:
-        raise
-    except RefsrError as error:
-        record["error"] = " ".join(str(error).split())
-    except MemoryError:
-        record["error"] = f"There is not enough memory for {job.input}; take fewer --workers."
-    except (OSError, RuntimeError) as error:
-        why = reason(error) if isinstance(error, OSError) else str(error)
-        record["error"] = f"{job.input} could not be worked on: {why}."
-    except Exception as error:  # of a library: the rest of the album goes on
-        record["error"] = f"{job.input} could not be worked on ({type(error).__name__}: {error})."
-    return record | {"seconds": round(time.perf_counter() - started, 2)}
-
-
-def beside(job: BatchJob, options: Options) -> list[Path]:
-    """The files that a job writes beside its output."""
-    endings = [(options.maps, "map.png"), (options.reports, "report.json")]
-    return [job.output.with_name(f"{job.output.stem}.{end}") for wanted, end in endings if wanted]
-
-
-def write_beside(path: Path, result: Result) -> str:
-    """Write the map or the report of a result; returns its digest. Raises PhotoError."""
-    from refsr.result import save_map
-
-    if path.suffix == ".json":
-        atomic_write(path, json.dumps(result.report, indent=1).encode() + b"\n")
-    else:
-        save_map(result, path)
-    return digest(path)
-
-
-def apart(jobs: list[BatchJob], options: Options) -> list[BatchJob]:
-    """The jobs, those with a problem that would write a file beside over one of another job."""
-    taken = {job.output for job in jobs}
-    done: list[BatchJob] = []
-    for job in jobs:
-        files = beside(job, options)
-        twice = taken.intersection(files)
-        if twice and not job.problem:
-            job = replace(job, problem=f"{min(twice)} would be written twice; rename {job.input}.")
-        taken.update(files)
-        done.append(job)
-    return done
-
-
-def local(share: Share, stop: threading.Event) -> Engine:
-    """The engine of this machine: threads that share the models; jobs come as they finish.
-
-    Setting ``stop`` ends the jobs at their next tile, with nothing written.
-    """
-
-    def check(_: float) -> None:
-        if stop.is_set():
-            raise Cancelled("The batch was interrupted.")
-
-    def run(
-        jobs: list[BatchJob], options: Options, album: ReferencePool | None
-    ) -> Iterator[tuple[BatchJob, Record]]:
-        """Each job with its record, as it is done; several workers share the jobs."""
-        waiting: queue.SimpleQueue[BatchJob] = queue.SimpleQueue()
-        done: queue.SimpleQueue[tuple[BatchJob, Record]] = queue.SimpleQueue()
-        for job in jobs:
-            waiting.put(job)
-        workers = min(share.workers, len(jobs))
-        upscaler = load_worker(options, share.memory, workers)
-
-        def work() -> None:
-            with suppress(queue.Empty, Cancelled):
-                while not stop.is_set():
-                    job = waiting.get_nowait()
-                    done.put((job, perform(upscaler, job, options, album, check)))
-
-        threads = [threading.Thread(target=work) for _ in range(workers)]
-        for thread in threads:
-            thread.start()
-        try:
-            for _ in jobs:
-                yield done.get()
-        finally:
-            stop.set()
-            for thread in threads:
-                thread.join()
-
-    return run
+    from refsr.registration.feature_cache import FeatureCache
 
 
 def run_batch(
     jobs: list[BatchJob],
-    options: Options,
+    options: BatchOptions,
     engine: Engine,
     *,
     out: Path,
     refs: Path | None,
     resume: bool,
     tell: Callable[[Record], None],
+    cache: FeatureCache | None = None,
 ) -> dict[str, int]:
-    """Do all jobs but, with ``resume``, those that are finished; ``tell`` hears of each one.
+    """Run all jobs or, with ``resume``, those that are not finished.
 
-    Returns how many were "done", "failed" and "skipped" (finished before). Raises DataError where
-    ``out`` cannot be used or another batch uses it, PhotoError where no reference can be read.
+    ``tell`` is called with the record of each job. ``cache``: for the features of the references
+    in ``refs``. Returns how many jobs were "done", "failed" and "skipped" (finished before).
+    Raises DataError where ``out`` cannot be used or another batch uses it, PhotoError where none
+    of the references can be read.
     """
-    from refsr.registration.feature_cache import FeatureCache
     from refsr.registration.pool import build_pool
 
-    jobs = apart(jobs, options)
+    jobs = mark_conflicts(jobs, options)
     counts = {"done": 0, "failed": 0, "skipped": 0}
-    album_files = [] if refs is None else [refs / one for one in photos_below(refs, [])[0]]
-    searched = stamp(album_files)
-    with journal(out) as (lines, file):
-        if not resume:
-            lines = {}
-            file.truncate(0)
-        sweep(jobs)
+    references = [] if refs is None else [refs / one for one in find_photos(refs, [])[0]]
+    searched = file_stamps(references)
+    with open_journal(out, resume) as journal:
+        remove_temporary_files(jobs)
         keys = {job: fingerprint(job, options, searched) for job in jobs}
-        left: list[BatchJob] = []
+        unfinished: list[BatchJob] = []
         for job in jobs:
-            line = lines.get(str(job.output))
-            if line is None or not finished(job, line, keys[job], beside(job, options)):
-                left.append(job)
-                continue
-            counts["skipped"] += 1
-            tell({**line, "status": "skipped"})
-        search = any(job.search for job in left)
-        cache = None if options.cache is None else FeatureCache(options.cache)
-        album = None
-        if search and album_files:
-            album = build_pool(album_files, options.max_pixels, cache=cache)
-        for job, record in engine(left, options, album) if left else ():
+            record = journal.records.get(str(job.output))
+            if record and is_finished(job, record, keys[job], side_files(job, options)):
+                counts["skipped"] += 1
+                tell({**record, "status": "skipped"})
+            else:
+                unfinished.append(job)
+        pool = None
+        if references and any(job.search for job in unfinished):
+            pool = build_pool(references, options.max_pixels, cache=cache)
+        for job, record in engine(unfinished, options, pool) if unfinished else ():
             counts[record["status"]] += 1
-            file.write(json.dumps({**record, "key": keys[job]}).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+            journal.append({**record, "key": keys[job]})
             tell(record)
     return counts
 
 
-def finished(job: BatchJob, line: Record, key: str, others: list[Path]) -> bool:
-    """Whether a line of the journal is true of the job, its output and the ``others`` as they are.
-
-    ``others``: the files that belong beside the output.
-    """
-    if line.get("status") != "done" or line.get("key") != key:
-        return False
-    with suppress(OSError):
-        if job.output.stat().st_size != line.get("bytes"):
-            return False
-        written = {str(path): digest(path) for path in others}
-        return digest(job.output) == line.get("sha256") and written == line.get("beside", {})
-    return False
-
-
-def fingerprint(job: BatchJob, options: Options, searched: str) -> str:
-    """A digest of what the result hangs on: files by path, size and time, options, the model."""
-    from refsr import __version__
-    from refsr.weights.models import AUTO, CLEAN, DAMAGED, DETAIL_TRANSFER, find_model
-
-    names = {AUTO: [CLEAN, DAMAGED], DETAIL_TRANSFER: []}.get(options.model, [options.model])
-    models = [find_model(name).card["sha256"] for name in names]
-    wanted = asdict(options)
-    del wanted["cache"]  # it changes no result
-    what = [
-        __version__,
-        wanted,
-        models,
-        stamp([job.input, *job.references]),
-        searched if job.search else "",
-    ]
-    return hashlib.sha256(json.dumps(what).encode()).hexdigest()
+def mark_conflicts(jobs: list[BatchJob], options: BatchOptions) -> list[BatchJob]:
+    """The jobs, with a problem for those whose map or report would overwrite another job's file."""
+    taken = {job.output for job in jobs}
+    marked: list[BatchJob] = []
+    for job in jobs:
+        files = side_files(job, options)
+        twice = taken.intersection(files)
+        if twice and not job.problem:
+            job = replace(job, problem=f"{min(twice)} would be written twice; rename {job.input}.")
+        taken.update(files)
+        marked.append(job)
+    return marked
 
 
-def stamp(files: list[Path]) -> str:
-    """Path, size and time of change of files, as one text."""
-    found: list[list[Any]] = []
-    for path in files:
-        with suppress(OSError, ValueError):
-            facts = path.stat()
-            found.append([str(path.absolute()), facts.st_size, facts.st_mtime_ns])
-    return json.dumps(found)
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    found = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            found.update(chunk)
-    return found.hexdigest()
-
-
-def sweep(jobs: list[BatchJob]) -> None:
+def remove_temporary_files(jobs: list[BatchJob]) -> None:
     """Remove the temporary files that a killed batch left beside its outputs."""
     for folder in {job.output.parent for job in jobs}:
         for path in folder.glob(".refsr-*.tmp"):
             with suppress(OSError):
                 path.unlink()
-
-
-@contextmanager
-def journal(out: Path) -> Generator[tuple[dict[str, Record], BinaryIO]]:
-    """The journal's lines by output, the last of each, and the file to append to; locked.
-
-    A line that is no JSON was cut short by a crash and is left out. Raises DataError.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        file = (out / JOURNAL).open("a+b")
-    except OSError as error:
-        raise DataError(f"{out} cannot be used for results: {reason(error)}.") from error
-    with file:
-        lock(file, out)
-        file.seek(0)
-        text = file.read()
-        lines: dict[str, Record] = {}
-        for one in text.splitlines():
-            with suppress(ValueError, KeyError, TypeError):
-                record = json.loads(one)
-                lines[record["output"]] = record
-        if text and not text.endswith(b"\n"):
-            file.write(b"\n")
-        yield lines, file
-
-
-def lock(file: BinaryIO, out: Path) -> None:
-    """Keep other batches out of a folder while the file is open. Raises DataError."""
-    with suppress(ImportError):  # Windows has no such module
-        import fcntl
-
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise DataError(f"Another batch is writing to {out}; wait for it to end.") from error

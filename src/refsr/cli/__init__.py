@@ -1,7 +1,6 @@
-"""The command line: parse, call, print. The work is the library's."""
+"""The command line: parse arguments, call the library, print. One file per command."""
 
-from refsr.cli.program import COMMANDS, OUT_OF_MEMORY, main
-from refsr.cli.streams import quiet_libraries
-from refsr.cli.words import duration, progress_bar
+from refsr.cli.entry_point import COMMANDS, main
+from refsr.cli.output import duration, progress_bar
 
-__all__ = ["COMMANDS", "OUT_OF_MEMORY", "duration", "main", "progress_bar", "quiet_libraries"]
+__all__ = ["COMMANDS", "duration", "main", "progress_bar"]

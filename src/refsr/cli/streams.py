@@ -1,54 +1,45 @@
-"""The streams of the process: what libraries write to them is kept from the reader."""
+"""The standard streams of the process: what native libraries write to stderr is discarded."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import sys
-import warnings
 from collections.abc import Generator
 
-READERS = (["upscale"], ["batch"], ["check"], ["explain"])  # their photos come from anywhere
-
 
 @contextlib.contextmanager
-def quiet_libraries() -> Generator[None]:
-    """What OpenCV, Pillow and NumPy think of a photo is no concern of the user's."""
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # read when OpenCV is loaded
-    with contextlib.suppress(AttributeError, ValueError):  # a file name may hold any bytes
-        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    with warnings.catch_warnings():
-        if not sys.warnoptions:  # python -W asks for them
-            warnings.simplefilter("ignore")
-        yield
+def silent_native_stderr() -> Generator[None]:
+    """Discard what libtiff and libpng write to stderr; ``sys.stderr`` still works.
 
-
-@contextlib.contextmanager
-def only_our_words(command: list[str]) -> Generator[None]:
-    """Keep stderr to this program where it reads photos: libtiff and libpng have their own say.
-
-    They write to file descriptor 2 itself, which therefore leads nowhere until the command ends.
+    They write to file descriptor 2 itself, which leads to the null device until the end. Nothing is
+    done where ``sys.stderr`` is not that descriptor, or with ``python -W``.
     """
-    ours = sys.stderr
+    original = sys.stderr
     try:
-        ours_is_theirs = ours.fileno() == 2
-    except (AttributeError, OSError, ValueError):  # there is none, or a test holds it
-        ours_is_theirs = False
-    if not ours_is_theirs or sys.warnoptions or command[:1] not in READERS:
+        is_descriptor_2 = original.fileno() == 2
+    except (AttributeError, OSError, ValueError):  # closed, or captured by a test
+        is_descriptor_2 = False
+    if not is_descriptor_2 or sys.warnoptions:
         yield
         return
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
+    saved = os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    os.close(null)
     with open(  # a descriptor has no path
-        kept, "w", buffering=1, encoding=ours.encoding, errors="backslashreplace", closefd=False
-    ) as words:
-        sys.stderr = words
+        saved,
+        "w",
+        buffering=1,
+        encoding=original.encoding,
+        errors="backslashreplace",
+        closefd=False,
+    ) as stream:
+        sys.stderr = stream
         try:
             yield
         finally:
-            sys.stderr = ours
-            words.flush()
-            os.dup2(kept, 2)
-            os.close(kept)
+            sys.stderr = original
+            stream.flush()
+            os.dup2(saved, 2)
+            os.close(saved)

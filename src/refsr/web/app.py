@@ -1,4 +1,4 @@
-"""The routes: the page's files, and the HTTP API of docs/API_HTTP.md."""
+"""The routes: the files of the page, and the HTTP API of docs/API_HTTP.md."""
 
 from __future__ import annotations
 
@@ -18,73 +18,79 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from refsr import __version__
-from refsr.web import examples
-from refsr.web.desk import BUSY, Job, JobManager
-from refsr.web.guard import Guard, TooLarge
-from refsr.web.lane import TaskError
-from refsr.web.limits import FORMATS, Limits
-from refsr.web.uploads import NO_PHOTO, UploadError, keep_files, read_form
+from refsr.batch.jobs import OUTPUT_FORMATS
+from refsr.web import example_photos
+from refsr.web.job_manager import ACTIVE, Job, JobManager
+from refsr.web.limits import Limits
+from refsr.web.security import BodyTooLarge, SecurityMiddleware
+from refsr.web.uploads import NO_PHOTO, UploadError, read_form, save_files
+from refsr.web.worker_process import TaskError
 
 PAGE = Path(__file__).parent / "page"
 PICTURE = re.compile(
     r"photo\.jpg|reference-[1-8]\.jpg|(?:before|result|plain|map)\.png"
-)  # what workers leave for the page in a job's folder
-PRIVATE = {"cache-control": "no-store"}
-STARLETTE = {
+)  # files that workers write for the page
+NO_STORE = {"cache-control": "no-store"}
+STARLETTE_MESSAGES = {
     "Not Found": "There is nothing at this address.",
-    "Method Not Allowed": "This address takes no such request.",
+    "Method Not Allowed": "This address does not support this request method.",
 }
-GONE = "There is no such job, or it is no longer kept; run the photo again."
-NOT_DONE = "This job is not finished; ask for its state first."
-CUT_SHORT = "The connection was closed before the upload was whole."
-CANCELLED = "The check was cancelled."
-WORKS = "This job is at work already; wait for it, or cancel it first."
+NO_JOB = "There is no such job, or it has expired; upload the photo again."
+NOT_DONE = "This job is not finished; wait until its state is done."
+CUT_SHORT = "The connection was closed before the upload was complete."
+CHECK_CANCELLED = "The check was cancelled."
+ALREADY_RUNNING = "This job is already running; wait for it or cancel it first."
+INTERNAL_ERROR = "Internal error; the server's terminal shows it."
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def make_app(desk: JobManager) -> Starlette:
-    """The server's application; the caller keeps the desk's lanes and sweep going."""
+def make_app(manager: JobManager) -> Starlette:
+    """The server's application. It runs the manager's workers and sweep while it is served."""
     routes = [
-        Route("/api/info", info_of(desk.limits)),
+        Route("/api/info", info_endpoint(manager.limits)),
         Route("/api/examples/{name}", example),
-        Route("/api/check", checker(desk), methods=["POST"]),
-        Route("/api/jobs", starter(desk), methods=["POST"]),
-        Route("/api/jobs/{id}", status_of(desk), methods=["GET"]),
-        Route("/api/jobs/{id}", canceller(desk), methods=["DELETE"]),
-        Route("/api/jobs/{id}/pictures/{name}", picture_of(desk)),
-        Route("/api/jobs/{id}/map.png", map_of(desk)),
-        Route("/api/jobs/{id}/{what}.{format}", download_of(desk)),
+        Route("/api/check", check_endpoint(manager), methods=["POST"]),
+        Route("/api/jobs", start_endpoint(manager), methods=["POST"]),
+        Route("/api/jobs/{id}", status_endpoint(manager), methods=["GET"]),
+        Route("/api/jobs/{id}", cancel_endpoint(manager), methods=["DELETE"]),
+        Route("/api/jobs/{id}/pictures/{name}", picture_endpoint(manager)),
+        Route("/api/jobs/{id}/map.png", map_endpoint(manager)),
+        Route("/api/jobs/{id}/{what}.{format}", download_endpoint(manager)),
         Mount("/", StaticFiles(directory=PAGE, html=True)),
     ]
     handlers: Any = {
-        TooLarge: lambda *_: failed(413, desk.limits.words()["upload"]),
-        UploadError: lambda _, error: failed(error.status, error.sentence),
-        TaskError: lambda _, error: task_failed(error),
-        ClientDisconnect: lambda *_: failed(400, CUT_SHORT),  # nobody reads it
-        HTTPException: lambda _, error: failed(error.status_code, sentence_of(error)),
-        Exception: lambda *_: failed(500, "Something went wrong in the server; see its terminal."),
+        BodyTooLarge: lambda *_: error_response(413, manager.limits.messages()["upload"]),
+        UploadError: lambda _, error: error_response(error.status, error.message),
+        TaskError: lambda _, error: task_error_response(error),
+        ClientDisconnect: lambda *_: error_response(400, CUT_SHORT),  # nobody reads it
+        HTTPException: lambda _, error: error_response(error.status_code, message_of(error)),
+        Exception: lambda *_: error_response(500, INTERNAL_ERROR),
     }
     return Starlette(
         routes=routes,
         exception_handlers=handlers,
-        middleware=[Middleware(Guard, limits=desk.limits)],
-        lifespan=lifespan_of(desk),
+        middleware=[Middleware(SecurityMiddleware, limits=manager.limits)],
+        lifespan=lifespan_of(manager),
     )
 
 
-def lifespan_of(desk: JobManager) -> Callable[[Starlette], Any]:
-    """Keeps the lanes working and the desk swept while the server runs."""
+def lifespan_of(manager: JobManager) -> Callable[[Starlette], Any]:
+    """Runs the workers and the sweep of expired jobs while the server runs."""
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None]:
         del app
-        duties = [desk.looking.work(), desk.working.work(), desk.sweep()]
-        tasks = [asyncio.create_task(duty) for duty in duties]
+        loops = [
+            manager.check_worker.serve_queue(),
+            manager.upscale_worker.serve_queue(),
+            manager.sweep(),
+        ]
+        tasks = [asyncio.create_task(loop) for loop in loops]
         try:
             yield
         finally:
-            await desk.close()
+            await manager.close()
             for task in tasks:
                 task.cancel()
                 with suppress(asyncio.CancelledError):
@@ -93,36 +99,28 @@ def lifespan_of(desk: JobManager) -> Callable[[Starlette], Any]:
     return lifespan
 
 
-def failed(status: int, sentence: str, **more: Any) -> JSONResponse:
-    """An error as every client gets it: one plain sentence."""
-    return JSONResponse({"error": sentence, **more}, status, PRIVATE)
+# ---- errors
 
 
-def task_failed(error: TaskError) -> JSONResponse:
-    """A worker's refusal: the photo's fault (422) or the server's (500)."""
-    return failed(500 if error.fault else 422, str(error), part=error.part)
+def error_response(status: int, message: str, **more: Any) -> JSONResponse:
+    """An error as JSON: one sentence under "error"."""
+    return JSONResponse({"error": message, **more}, status, NO_STORE)
 
 
-def sentence_of(error: HTTPException) -> str:
-    """What is wrong, as a sentence: Starlette's own words are none."""
-    return STARLETTE.get(error.detail, error.detail)
+def task_error_response(error: TaskError) -> JSONResponse:
+    """A failed task: 422 because of a photo, or 500 because of the server."""
+    return error_response(500 if error.server_fault else 422, str(error), part=error.part)
 
 
-def client_of(request: Request) -> str:
-    """Whose turn a request takes: the page's own word for its tab, or else the address."""
-    address = request.client.host if request.client else ""
-    return f"{address} {request.headers.get('x-refsr-client', '')[:40]}"
+def message_of(error: HTTPException) -> str:
+    """The message of an error as a sentence, also for Starlette's own errors."""
+    return STARLETTE_MESSAGES.get(error.detail, error.detail)
 
 
-def found(desk: JobManager, request: Request) -> Job:
-    """The job that a request names. Raises HTTPException (404)."""
-    job = desk.find(request.path_params["id"])
-    if job is None:
-        raise HTTPException(404, GONE)
-    return job
+# ---- endpoints
 
 
-def info_of(limits: Limits) -> Endpoint:
+def info_endpoint(limits: Limits) -> Endpoint:
     """GET /api/info: the limits, the formats and the examples."""
 
     async def info(request: Request) -> Response:
@@ -131,8 +129,8 @@ def info_of(limits: Limits) -> Endpoint:
             {
                 "version": __version__,
                 "limits": limits.as_json(),
-                "formats": FORMATS,
-                "examples": examples.EXAMPLES,
+                "formats": OUTPUT_FORMATS,
+                "examples": example_photos.EXAMPLES,
             }
         )
 
@@ -142,173 +140,189 @@ def info_of(limits: Limits) -> Endpoint:
 async def example(request: Request) -> Response:
     """GET /api/examples/NAME: a photo of an example."""
     name = request.path_params["name"]
-    if name not in examples.PHOTOS:
+    if name not in example_photos.PHOTOS:
         raise HTTPException(404, "There is no such example.")
-    data = await asyncio.to_thread(examples.photo, name)
+    data = await asyncio.to_thread(example_photos.file_of, name)
     return Response(data, media_type="image/png" if name.endswith("png") else "image/jpeg")
 
 
-def checker(desk: JobManager) -> Endpoint:
-    """POST /api/check: photo and references; the verdict."""
+def check_endpoint(manager: JobManager) -> Endpoint:
+    """POST /api/check: photo and references; answers with the verdict."""
 
     async def check(request: Request) -> Response:
-        client = admitted(desk, request)
-        job = await uploaded(desk, request, client, ())
-        look, watch = desk.look(job), asyncio.create_task(gone(request))
-        await asyncio.wait([look, watch], return_when=asyncio.FIRST_COMPLETED)
-        left = watch.done()  # nobody waits for it any more
-        watch.cancel()
-        if job.verdict is None or left:  # or it failed, or was cancelled
-            await desk.drop(job)
-            return task_failed(job.failure) if job.failure else failed(409, CANCELLED)
-        return JSONResponse({"id": job.id, **job.verdict}, headers=PRIVATE)
+        client = admitted_client(manager, request)
+        job, _ = await job_of_form(manager, request, client, ())
+        checking = manager.check(job)
+        watching = asyncio.create_task(disconnected(request))
+        await asyncio.wait([checking, watching], return_when=asyncio.FIRST_COMPLETED)
+        client_left = watching.done()
+        watching.cancel()
+        if job.verdict is None or client_left:  # or it failed or was cancelled
+            await manager.remove(job)
+            if job.failure:
+                return task_error_response(job.failure)
+            return error_response(409, CHECK_CANCELLED)
+        return JSONResponse({"id": job.id, **job.verdict}, headers=NO_STORE)
 
     return check
 
 
-async def gone(request: Request) -> None:
+async def disconnected(request: Request) -> None:
     """Returns when the client has closed the connection."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
-def starter(desk: JobManager) -> Endpoint:
-    """POST /api/jobs: photo and references, or the id of their check; the job's status."""
+def start_endpoint(manager: JobManager) -> Endpoint:
+    """POST /api/jobs: photo and references, or the id of their check; answers with the status."""
 
     async def start(request: Request) -> Response:
-        client = admitted(desk, request)
-        job = await uploaded(desk, request, client, ("check", "scale"))
-        desk.enlarge(job, int(request.state.options.get("scale", "4")))
-        return JSONResponse(desk.status(job), 201, PRIVATE)
+        client = admitted_client(manager, request)
+        job, options = await job_of_form(manager, request, client, ("check", "scale"))
+        manager.upscale(job, int(options.get("scale", "4")))
+        return JSONResponse(manager.status(job), 201, NO_STORE)
 
     return start
 
 
-def admitted(desk: JobManager, request: Request) -> str:
-    """The client, unless the queue is full: then UploadError (429)."""
-    client = client_of(request)
-    full = desk.full(client)
-    if full is not None:
-        raise UploadError(429, full)
-    return client
-
-
-async def uploaded(
-    desk: JobManager, request: Request, client: str, options: tuple[str, ...]
-) -> Job:
-    """The job of a form: a new one with the files in it, or the one of a check.
-
-    The form's text lies in ``request.state.options``. Raises UploadError or HTTPException.
-    """
-    form = await read_form(request, desk.limits, options)
-    try:
-        texts = {name: value for name, value in form.items() if isinstance(value, str)}
-        request.state.options = texts
-        if texts.get("scale", "4") not in ("2", "3", "4"):
-            raise UploadError(400, "The scale is 2, 3 or 4.")
-        if "check" in texts:
-            return checked(desk, texts["check"])
-        if "photo" not in form:
-            raise UploadError(400, NO_PHOTO)
-        job = desk.new(client)
-        try:
-            job.names = await keep_files(form, job.folder)
-        except BaseException:
-            await desk.drop(job)
-            raise
-        return job
-    finally:
-        await form.close()
-
-
-def checked(desk: JobManager, id: str) -> Job:
-    """The job of a check, to go on with. Raises UploadError or HTTPException."""
-    job = desk.find(id)
-    if job is None:
-        raise HTTPException(404, GONE)
-    if job.state in BUSY or job.rendering:
-        raise UploadError(409, WORKS)
-    return job
-
-
-def status_of(desk: JobManager) -> Endpoint:
-    """GET /api/jobs/ID."""
+def status_endpoint(manager: JobManager) -> Endpoint:
+    """GET /api/jobs/ID: the status."""
 
     async def status(request: Request) -> Response:
-        return JSONResponse(desk.status(found(desk, request)), headers=PRIVATE)
+        return JSONResponse(manager.status(find_job(manager, request)), headers=NO_STORE)
 
     return status
 
 
-def canceller(desk: JobManager) -> Endpoint:
-    """DELETE /api/jobs/ID: ends the job and removes its files."""
+def cancel_endpoint(manager: JobManager) -> Endpoint:
+    """DELETE /api/jobs/ID: cancels the job and removes its files."""
 
     async def cancel(request: Request) -> Response:
-        job = found(desk, request)
-        await desk.drop(job)
-        return Response(status_code=204, headers=PRIVATE)
+        await manager.remove(find_job(manager, request))
+        return Response(status_code=204, headers=NO_STORE)
 
     return cancel
 
 
-def picture_of(desk: JobManager) -> Endpoint:
-    """GET /api/jobs/ID/pictures/NAME: what the page shows."""
+def picture_endpoint(manager: JobManager) -> Endpoint:
+    """GET /api/jobs/ID/pictures/NAME: an image for the page."""
 
     async def picture(request: Request) -> Response:
-        job, name = found(desk, request), request.path_params["name"]
+        job, name = find_job(manager, request), request.path_params["name"]
         path = job.folder / name
         if not PICTURE.fullmatch(name) or not path.is_file():
             raise HTTPException(404, "There is no such picture.")
-        return FileResponse(path, headers=PRIVATE)
+        return FileResponse(path, headers=NO_STORE)
 
     return picture
 
 
-def map_of(desk: JobManager) -> Endpoint:
-    """GET /api/jobs/ID/map.png: the tints to lay over the result."""
+def map_endpoint(manager: JobManager) -> Endpoint:
+    """GET /api/jobs/ID/map.png: the transparent overlay of the result."""
 
     async def picture(request: Request) -> Response:
-        job = finished(desk, request)
-        return FileResponse(job.folder / "map.png", headers=PRIVATE)
+        job = find_done_job(manager, request)
+        return FileResponse(job.folder / "map.png", headers=NO_STORE)
 
     return picture
 
 
-def finished(desk: JobManager, request: Request) -> Job:
-    """The job that a request names, which must be done: HTTPException (409) otherwise."""
-    job = found(desk, request)
+def download_endpoint(manager: JobManager) -> Endpoint:
+    """GET /api/jobs/ID/result.FORMAT?strength=0..1&metadata=yes|no, and plain.FORMAT."""
+
+    async def download(request: Request) -> Response:
+        job, what = find_done_job(manager, request), request.path_params["what"]
+        format = request.path_params["format"]
+        if what not in ("result", "plain") or format not in OUTPUT_FORMATS:
+            formats = ", ".join(OUTPUT_FORMATS)
+            raise HTTPException(404, f"The downloads are result and plain, as {formats}.")
+        strength = 0.0 if what == "plain" else parse_strength(request.query_params.get("strength"))
+        strip = request.query_params.get("metadata", "yes") == "no"
+        out = f"download-{round(100 * strength)}{'-bare' if strip else ''}.{format}"
+        path = await manager.render(job, out, strength, strip)
+        assert job.report is not None
+        scale = round(job.report["output_size"][0] / job.report["input_size"][0])
+        name = f"{PurePath(job.names['photo']).stem}-{scale}x.{format}"
+        return FileResponse(path, filename=name, headers=NO_STORE)
+
+    return download
+
+
+# ---- reading requests
+
+
+def admitted_client(manager: JobManager, request: Request) -> str:
+    """The client of a request: its address and the number that the page gives its tab.
+
+    Raises UploadError (429) where the queue is full.
+    """
+    address = request.client.host if request.client else ""
+    client = f"{address} {request.headers.get('x-refsr-client', '')[:40]}"
+    refusal = manager.refusal(client)
+    if refusal is not None:
+        raise UploadError(429, refusal)
+    return client
+
+
+async def job_of_form(
+    manager: JobManager, request: Request, client: str, text_fields: tuple[str, ...]
+) -> tuple[Job, dict[str, str]]:
+    """The job of a form (a new one with its files, or that of its check) and its text fields.
+
+    Raises UploadError or HTTPException.
+    """
+    form = await read_form(request, manager.limits, text_fields)
+    try:
+        texts = {name: value for name, value in form.items() if isinstance(value, str)}
+        if texts.get("scale", "4") not in ("2", "3", "4"):
+            raise UploadError(400, "scale must be 2, 3 or 4.")
+        if "check" in texts:
+            return find_checked_job(manager, texts["check"]), texts
+        if "photo" not in form:
+            raise UploadError(400, NO_PHOTO)
+        job = manager.create(client)
+        try:
+            job.names = await save_files(form, job.folder)
+        except BaseException:
+            await manager.remove(job)
+            raise
+        return job, texts
+    finally:
+        await form.close()
+
+
+def find_checked_job(manager: JobManager, id: str) -> Job:
+    """The job of a check, to upscale. Raises UploadError (409) or HTTPException (404)."""
+    job = manager.find(id)
+    if job is None:
+        raise HTTPException(404, NO_JOB)
+    if job.state in ACTIVE or job.rendering:
+        raise UploadError(409, ALREADY_RUNNING)
+    return job
+
+
+def find_job(manager: JobManager, request: Request) -> Job:
+    """The job in a request's path. Raises HTTPException (404)."""
+    job = manager.find(request.path_params["id"])
+    if job is None:
+        raise HTTPException(404, NO_JOB)
+    return job
+
+
+def find_done_job(manager: JobManager, request: Request) -> Job:
+    """The finished job in a request's path. Raises HTTPException (404, 409)."""
+    job = find_job(manager, request)
     if job.state != "done":
         raise HTTPException(409, NOT_DONE)
     return job
 
 
-def download_of(desk: JobManager) -> Endpoint:
-    """GET /api/jobs/ID/result.FORMAT?strength=0..1&metadata=yes|no, and plain.FORMAT."""
-
-    async def download(request: Request) -> Response:
-        """The file; a name that is no download is 404, another strength than 0 to 1 is 400."""
-        job, what = finished(desk, request), request.path_params["what"]
-        format = request.path_params["format"]
-        if what not in ("result", "plain") or format not in FORMATS:
-            raise HTTPException(404, f"There are result and plain, as {', '.join(FORMATS)}.")
-        strength = 0.0 if what == "plain" else strength_of(request.query_params.get("strength"))
-        strip = request.query_params.get("metadata", "yes") == "no"
-        out = f"download-{round(100 * strength)}{'-bare' if strip else ''}.{format}"
-        path = await desk.render(job, out, strength, strip)
-        assert job.report is not None
-        scale = round(job.report["output_size"][0] / job.report["input_size"][0])
-        name = f"{PurePath(job.names['photo']).stem}-{scale}x.{format}"
-        return FileResponse(path, filename=name, headers=PRIVATE)
-
-    return download
-
-
-def strength_of(text: str | None) -> float:
-    """The dial's place in whole hundredths. Raises UploadError (400)."""
+def parse_strength(text: str | None) -> float:
+    """A strength from 0 to 1 in whole hundredths; 1 unless given. Raises UploadError (400)."""
     try:
         strength = round(float(text or "1"), 2)
     except ValueError:
         strength = -1.0
     if not 0.0 <= strength <= 1.0:
-        raise UploadError(400, "The strength is a number from 0 to 1.")
+        raise UploadError(400, "strength must be between 0 and 1.")
     return strength

@@ -1,4 +1,4 @@
-"""Uploads: a form with a photo and references becomes files with names of our own."""
+"""Uploads: the photo and references of a form, saved under file names that the server chooses."""
 
 from __future__ import annotations
 
@@ -13,58 +13,57 @@ from starlette.requests import Request
 
 from refsr.web.limits import Limits
 
-LONGEST_NAME = 80  # characters of a name that are shown
-FIELDS = ("photo", "reference")
-NO_PHOTO = "Send one photo, as the form's field `photo`."
-UNKNOWN = "The form has a field {name!r} that is not known here; there are: {known}."
+MAX_NAME_LENGTH = 80  # characters of a file name that are shown
+FILE_FIELDS = ("photo", "reference")
+NO_PHOTO = "Send one photo in the form field `photo`."
 
 
 class UploadError(Exception):
-    """A form that cannot be used: status and sentence."""
+    """A form that cannot be used, with the HTTP status and message of the answer."""
 
-    def __init__(self, status: int, sentence: str) -> None:
-        super().__init__(sentence)
-        self.status, self.sentence = status, sentence
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status, self.message = status, message
 
 
-async def read_form(request: Request, limits: Limits, options: tuple[str, ...]) -> FormData:
-    """The request's form. ``options``: which fields of text it may have. Raises UploadError."""
+async def read_form(request: Request, limits: Limits, text_fields: tuple[str, ...]) -> FormData:
+    """The form of a request, with the files and ``text_fields`` only. Raises UploadError."""
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
-        raise UploadError(415, "Send a form of the type multipart/form-data.")
+        raise UploadError(415, "Send the form as multipart/form-data.")
     form = await request.form(max_files=64, max_fields=16, max_part_size=4096)
     for name, value in form.multi_items():
-        known = FIELDS if isinstance(value, UploadFile) else options
+        known = FILE_FIELDS if isinstance(value, UploadFile) else text_fields
         if name not in known:
-            words = UNKNOWN.format(name=name, known=", ".join((*FIELDS, *options)))
-            raise UploadError(400, words)
+            fields = ", ".join((*FILE_FIELDS, *text_fields))
+            raise UploadError(400, f"Unknown form field {name!r}; the fields are {fields}.")
     photos, references = form.getlist("photo"), form.getlist("reference")
     if len(photos) > 1 or (not photos and references):
         raise UploadError(400, NO_PHOTO)
     if len(references) > limits.references:
-        raise UploadError(413, limits.words()["references"])
+        raise UploadError(413, limits.messages()["references"])
     return form
 
 
-async def keep_files(form: FormData, folder: Path) -> dict[str, str]:
-    """Write the form's files to a job's folder; returns what the user calls each of them."""
+async def save_files(form: FormData, folder: Path) -> dict[str, str]:
+    """Write the files of a form to a job's folder; returns the user's name of each."""
     names: dict[str, str] = {}
     files: list[Any] = [("photo", form["photo"])]
     for number, reference in enumerate(form.getlist("reference"), start=1):
         files.append((f"reference-{number}", reference))
     for part, file in files:
-        names[part] = shown(file.filename, part)
+        names[part] = display_name(file.filename, part)
         await anyio.to_thread.run_sync(copy, file.file, folder / part)
     return names
 
 
 def copy(source: Any, path: Path) -> None:
-    """Copy an open upload to a file."""
+    """Copy an open upload to a new file."""
     with path.open("xb") as target:
         shutil.copyfileobj(source, target, 1 << 20)
 
 
-def shown(name: str | None, part: str) -> str:
-    """A file's name for the reader: its last part, without what could not be printed."""
+def display_name(name: str | None, part: str) -> str:
+    """The last component of a file name without control characters; ``part`` where none is left."""
     last = PurePosixPath((name or "").replace("\\", "/")).name
-    last = "".join(c for c in last if unicodedata.category(c)[0] != "C")[-LONGEST_NAME:].strip()
-    return last or part
+    printable = "".join(c for c in last if unicodedata.category(c)[0] != "C")
+    return printable[-MAX_NAME_LENGTH:].strip() or part

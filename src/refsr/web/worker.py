@@ -1,10 +1,10 @@
-"""The process that works on photos: told what to do, and answering, in lines of JSON.
+"""The program of a worker process: reads tasks and writes answers as lines of JSON.
 
     python -m refsr.web.worker '{"model": "auto", "max_memory": 1500000000, ...}'
 
-A task is a line {"task": NAME, ...} on stdin; answers on stdout are any number of lines with its
-progress and one {"done": ...} or {"failed": {"sentence", "part", "fault"}}. The process ends with
-its stdin.
+A task is a line {"task": NAME, ...} on stdin. Its answers on stdout are any number of progress
+messages and then one {"done": ...} or {"failed": {"message", "part", "server_fault"}}. The process
+ends at the end of its stdin.
 """
 
 from __future__ import annotations
@@ -15,51 +15,51 @@ import sys
 import traceback
 from typing import Any
 
-from refsr.cli import OUT_OF_MEMORY, quiet_libraries
 from refsr.errors import RefsrError
+from refsr.image.quiet import quiet_libraries
 from refsr.inference.memory import is_out_of_memory
-from refsr.web.tasks import TASKS, Bench
+from refsr.web.tasks import TASKS, WorkerState
 
-BUG = "Something in refsr went wrong with this photo; the terminal of the server says what."
-NO_MEMORY = OUT_OF_MEMORY.partition(";")[0] + "; try a smaller photo or fewer references."
+INTERNAL_ERROR = "refsr failed on this photo; the server's terminal shows the error."
+OUT_OF_MEMORY = "Out of memory; try a smaller photo or fewer references."
 
 
 def failure(error: Exception, task: dict[str, Any]) -> dict[str, Any]:
-    """What the server is told: a sentence that names files as the user does, and whose fault."""
+    """The arguments of the server's TaskError, with the user's names of the files."""
     if is_out_of_memory(error):
-        return {"sentence": NO_MEMORY, "part": None, "fault": True}
+        return {"message": OUT_OF_MEMORY, "part": None, "server_fault": True}
     if not isinstance(error, RefsrError):
         traceback.print_exception(error)
-        return {"sentence": BUG, "part": None, "fault": True}
-    sentence, blamed = str(error), None
+        return {"message": INTERNAL_ERROR, "part": None, "server_fault": True}
+    message, cause = str(error), None
     names: dict[str, str] = task.get("names", {})
     for part, name in sorted(names.items(), reverse=True):  # reference-1 is the start of -10
         path = os.path.join(task["folder"], part)  # noqa: PTH118 - as the library prints it
-        if path in sentence:
-            sentence, blamed = sentence.replace(path, name), part
-    sentence = sentence.replace(task["folder"] + os.sep, "")
-    return {"sentence": sentence, "part": blamed, "fault": False}
+        if path in message:
+            message, cause = message.replace(path, name), part
+    message = message.replace(task["folder"] + os.sep, "")
+    return {"message": message, "part": cause, "server_fault": False}
 
 
 def main() -> None:
-    """Serve tasks until stdin ends."""
+    """Run tasks until stdin ends."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a library prints must not look like an answer
 
-    def tell(message: dict[str, Any]) -> None:
+    def send(message: dict[str, Any]) -> None:
         answers.write(json.dumps(message) + "\n")
         answers.flush()
 
     with quiet_libraries():
-        bench = Bench(**json.loads(sys.argv[1]))
+        state = WorkerState(**json.loads(sys.argv[1]))
         for line in sys.stdin:
             task = json.loads(line)
             try:
-                answer = TASKS[task["task"]](bench, task, tell)
+                answer = TASKS[task["task"]](state, task, send)
             except Exception as error:
-                tell({"failed": failure(error, task)})
+                send({"failed": failure(error, task)})
             else:
-                tell({"done": answer})
+                send({"done": answer})
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-// The page: choose photos, see the verdict, wait, look, download. The work is the server's.
+// The page: choose photos, see the verdict, wait, compare, download. The server does the work.
 
-import { call, Failure, send } from "./server.js";
+import { call, send, ServerError } from "./server.js";
 import { drawOutlines, tile } from "./tiles.js";
 import { Viewer } from "./viewer.js";
 
 const $ = (id) => document.getElementById(id);
-const POLL = 400; // milliseconds between looks at a job
-const KEEP = 240_000; // milliseconds between signs of life of a finished one
+const POLL_MS = 400; // between requests for the status of a job
+const KEEP_ALIVE_MS = 240_000; // between requests that keep a finished job on the server
 
 const state = { photo: null, references: [], info: null, check: null, checking: null, job: null };
 const viewer = new Viewer($("view"), (view) => {
@@ -16,15 +16,15 @@ const viewer = new Viewer($("view"), (view) => {
 
 // ---- choosing
 
-function say(id, words) {
-  $(id).textContent = words;
+function setText(id, text) {
+  $(id).textContent = text;
 }
 
 function clearProblems() {
-  for (const id of ["photo-problem", "reference-problem", "run-problem"]) say(id, "");
+  for (const id of ["photo-problem", "reference-problem", "run-problem"]) setText(id, "");
 }
 
-function take(files, where) {
+function addFiles(files, where) {
   const photos = [...files].filter((file) => file.size || file.name);
   if (!photos.length) return;
   if (where === "photo") {
@@ -36,11 +36,11 @@ function take(files, where) {
   const { references, words } = state.info.limits;
   const many = state.references.length > references;
   if (many) state.references.length = references;
-  chosen();
-  if (many) say("reference-problem", words.references);
+  photosChanged();
+  if (many) setText("reference-problem", words.references);
 }
 
-function chosen() {
+function photosChanged() {
   clearProblems();
   const photos = [state.photo, ...state.references].filter(Boolean);
   state.check = null;
@@ -51,16 +51,16 @@ function chosen() {
   $("result").hidden = true;
   const bytes = photos.reduce((sum, file) => sum + file.size, 0);
   if (bytes > state.info.limits.upload) {
-    say(state.references.length ? "reference-problem" : "photo-problem", state.info.limits.words.upload);
+    setText(state.references.length ? "reference-problem" : "photo-problem", state.info.limits.words.upload);
     $("run").disabled = true;
-    verdict("");
+    setVerdict("");
     return;
   }
   check();
 }
 
 function showTiles() {
-  const photo = state.photo ? [tile(state.photo, "", () => ((state.photo = null), chosen()))] : [];
+  const photo = state.photo ? [tile(state.photo, "", () => ((state.photo = null), photosChanged()))] : [];
   $("photo-tiles").replaceChildren(...photo);
   $("photo-card").classList.toggle("filled", photo.length > 0);
   $("photo-drop").querySelector("strong").textContent = photo.length ? "Choose another" : "Choose a photo";
@@ -68,7 +68,7 @@ function showTiles() {
   const tiles = state.references.map((file, index) =>
     tile(file, many ? String(index + 1) : "", () => {
       state.references.splice(index, 1);
-      chosen();
+      photosChanged();
     }),
   );
   $("reference-tiles").replaceChildren(...tiles);
@@ -77,7 +77,7 @@ function showTiles() {
   $("reference-drop").querySelector("strong").textContent = tiles.length ? "Add another" : "Choose one or more";
 }
 
-function verdict(words, waiting = false) {
+function setVerdict(words, waiting = false) {
   $("verdict").textContent = words;
   $("verdict").classList.toggle("waiting", waiting);
 }
@@ -89,15 +89,15 @@ function form() {
   return data;
 }
 
-// The verdict, as soon as there are a photo and a reference; a change begins it anew.
+// Check as soon as there are a photo and a reference; any change starts a new check.
 function check() {
   state.checking?.abort();
   state.checking = null;
-  if (!state.photo) return verdict("");
+  if (!state.photo) return setVerdict("");
   if (!state.references.length) {
-    return verdict("Without a second photo a network guesses the detail. Add a sharp photo of the same thing for the real one.", true);
+    return setVerdict("Without a reference, a network guesses the detail. Add a sharp photo of the same subject to get its real detail.", true);
   }
-  verdict("Looking for the photo in the references …", true);
+  setVerdict("Matching the references with the photo …", true);
   const abort = new AbortController();
   state.checking = abort;
   abort.done = send("POST", "api/check", form(), abort.signal)
@@ -106,7 +106,7 @@ function check() {
       showVerdict(found);
     })
     .catch((error) => {
-      if (!abort.signal.aborted) blame(error);
+      if (!abort.signal.aborted) showError(error);
     })
     .finally(() => {
       if (state.checking === abort) state.checking = null;
@@ -119,11 +119,11 @@ function showVerdict(found) {
   const words = [];
   if (rows.length === 1) words.push(rows[0].verdict);
   else if (used.length) {
-    words.push(`${used.length} of ${rows.length} references are of use; together expect about ${found.expected_gain_db.toFixed(1)} dB.`);
+    words.push(`${used.length} of ${rows.length} references will be used; expected gain together: about ${found.expected_gain_db.toFixed(1)} dB.`);
   } else words.push("None of the references will be used.");
-  if (!used.length) words.push("The result will be the one without a reference.");
-  if (found.photo.damaged) words.push("Your photo is compressed, noisy or blurred; it gets the model for such photos.");
-  verdict(words.join(" "));
+  if (!used.length) words.push("The photo will be upscaled without a reference.");
+  if (found.photo.damaged) words.push("Your photo is compressed, noisy or blurred; the model for degraded photos will be used.");
+  setVerdict(words.join(" "));
   const shown = rows.filter((row) => row.outlines.length);
   drawOutlines($("photo-tiles").children[0], shown.flatMap((row) => row.outlines.map((one) => one.photo)), shown.length < 2);
   [...$("reference-tiles").children].forEach((element, index) => {
@@ -139,17 +139,17 @@ function showVerdict(found) {
   }
 }
 
-// Say what is wrong beside the photo that it is about.
-function blame(error) {
-  verdict("");
+// Show an error beside the photo that caused it.
+function showError(error) {
+  setVerdict("");
   const part = error.part ?? "";
   if (part === "photo") {
     $("photo-tiles").children[0]?.classList.add("wrong");
-    say("photo-problem", error.message);
+    setText("photo-problem", error.message);
   } else if (part.startsWith("reference-")) {
     $("reference-tiles").children[Number(part.slice(10)) - 1]?.classList.add("wrong");
-    say("reference-problem", error.message);
-  } else say("run-problem", error.message);
+    setText("reference-problem", error.message);
+  } else setText("run-problem", error.message);
 }
 
 // ---- working
@@ -157,31 +157,31 @@ function blame(error) {
 async function run() {
   clearProblems();
   show("working");
-  stage("Sending your photos", null);
+  showStage("Uploading your photos", null);
   $("stage").focus();
-  const turn = (state.turn = {});
+  const run = (state.run = {});
   try {
     await state.checking?.done;
-    if (state.turn !== turn) return;
+    if (state.run !== run) return;
     const data = state.check ? new FormData() : form();
     if (state.check) data.append("check", state.check.id);
     data.append("scale", $("scale").value);
     let job = await send("POST", "api/jobs", data);
-    if (state.turn !== turn) return drop(job.id); // cancelled before the job had a name
+    if (state.run !== run) return deleteJob(job.id); // cancelled before the job had an id
     state.job = job.id;
-    while (state.turn === turn && ["waiting", "working"].includes(job.state)) {
-      progress(job);
-      await new Promise((go) => setTimeout(go, POLL));
+    while (state.run === run && ["waiting", "working"].includes(job.state)) {
+      showProgress(job);
+      await new Promise((go) => setTimeout(go, POLL_MS));
       job = await call(`api/jobs/${job.id}`);
     }
-    if (state.turn !== turn) return;
-    if (job.state !== "done") throw new Failure(job.error ?? "The work was cancelled.");
-    await finished(job);
+    if (state.run !== run) return;
+    if (job.state !== "done") throw new ServerError(job.error ?? "The job was cancelled.");
+    await showResult(job);
   } catch (error) {
-    if (state.turn !== turn) return;
-    if (error.status === 404) state.check = null; // no longer kept: next time the photos are sent again
+    if (state.run !== run) return;
+    if (error.status === 404) state.check = null; // expired: upload the photos again next time
     show("choose");
-    blame(error);
+    showError(error);
   }
 }
 
@@ -192,24 +192,24 @@ function show(id) {
   for (const card of document.querySelectorAll(".card")) card.inert = id === "working";
 }
 
-let spoken = "";
-function stage(words, share, left = "") {
+let announced = "";
+function showStage(words, share, left = "") {
   $("stage").textContent = words;
   if (share === null) $("bar").removeAttribute("value");
   else $("bar").value = share;
-  say("left", left);
+  setText("left", left);
   const tenth = share === null ? words : `${words}, ${Math.floor(share * 10) * 10} %`;
-  if (tenth !== spoken) say("spoken", (spoken = tenth)); // not every second aloud
+  if (tenth !== announced) setText("spoken", (announced = tenth)); // screen readers announce each tenth
 }
 
-function progress(job) {
+function showProgress(job) {
   if (job.state === "waiting") {
     const before = job.before_you;
-    const words = before ? `Waiting for ${before} other ${before === 1 ? "photo" : "photos"}` : "Starting";
-    return stage(words, null, before ? "Everybody has a turn." : "");
+    const words = before ? `Waiting for ${before} other ${before === 1 ? "job" : "jobs"}` : "Starting";
+    return showStage(words, null, before ? "Users take turns." : "");
   }
   const percent = `${Math.round(job.progress * 100)} %`;
-  stage("Making your photo larger", job.progress, `${percent}, about ${duration(job.seconds_left)} left`);
+  showStage("Upscaling your photo", job.progress, `${percent}, about ${duration(job.seconds_left)} left`);
 }
 
 function duration(seconds) {
@@ -219,58 +219,58 @@ function duration(seconds) {
 }
 
 function cancel() {
-  state.turn = null;
-  if (state.job) drop(state.job);
+  state.run = null;
+  if (state.job) deleteJob(state.job);
   state.job = state.check = null;
   show("choose");
-  say("spoken", "Cancelled");
+  setText("spoken", "Cancelled");
   $("run").focus();
 }
 
-function drop(id) {
+function deleteJob(id) {
   send("DELETE", `api/jobs/${id}`, undefined, undefined, true).catch(() => {});
 }
 
-// ---- looking
+// ---- comparing
 
-async function finished(job) {
-  stage("Fetching the result", null);
+async function showResult(job) {
+  showStage("Loading the result", null);
   const report = job.report;
   const used = report.references.some((row) => row.used);
   const names = ["before", "result", "map", ...(used ? ["plain"] : [])];
-  const stamp = Date.now(); // another scale has other pictures under the same names
-  const pictures = await Promise.all(names.map((name) => picture(`api/jobs/${job.id}/pictures/${name}.png?${stamp}`)));
+  const stamp = Date.now(); // another scale has other images under the same names
+  const pictures = await Promise.all(names.map((name) => loadImage(`api/jobs/${job.id}/pictures/${name}.png?${stamp}`)));
   show("result");
   viewer.compare = $("compare").value = "before";
   viewer.strength = 1;
   $("strength").value = 1;
-  say("strength-value", "100 %");
+  setText("strength-value", "100 %");
   $("strength").disabled = !used;
   $("compare-label").hidden = !used;
-  say("strength-hint", used ? "" : "No reference is used in this result, so there is nothing to fade.");
-  pressed("map", (viewer.map = false));
+  setText("strength-hint", used ? "" : "No reference is used in this result, so the strength has no effect.");
+  setPressed("map", (viewer.map = false));
   $("legend").hidden = true;
   viewer.show(Object.fromEntries(names.map((name, index) => [name, pictures[index]])), report.output_size);
-  facts(report);
-  chips();
-  say("download-problem", "");
-  say("size", `${report.output_size.join(" × ")} pixels.`);
+  showReport(report);
+  updateLabels();
+  setText("download-problem", "");
+  setText("size", `${report.output_size.join(" × ")} pixels.`);
   const seconds = Object.values(report.seconds).reduce((sum, one) => sum + one, 0);
-  say("spoken", `Done after ${duration(seconds)}`);
+  setText("spoken", `Done after ${duration(seconds)}`);
   $("result").scrollIntoView({ block: "start" });
   $("result-title").focus({ preventScroll: true });
 }
 
-async function picture(url) {
+async function loadImage(url) {
   const image = new Image();
   image.src = url;
   await image.decode().catch(() => {
-    throw new Failure("The result cannot be shown; is the server still running?");
+    throw new ServerError("The result cannot be loaded; is the server still running?");
   });
   return image;
 }
 
-function facts(report) {
+function showReport(report) {
   const percent = (share) => `${Math.round(100 * share)} %`;
   const { own, borrowed, guessed } = report.detail;
   const lines = [
@@ -283,17 +283,17 @@ function facts(report) {
   $("facts").replaceChildren(list);
 }
 
-function chips() {
-  say("before-chip", viewer.compare === "plain" ? "Without references" : "Your photo");
-  say("after-chip", viewer.strength < 1 ? `Result at ${Math.round(viewer.strength * 100)} %` : "Result");
+function updateLabels() {
+  setText("before-chip", viewer.compare === "plain" ? "Without references" : "Your photo");
+  setText("after-chip", viewer.strength < 1 ? `Result at ${Math.round(viewer.strength * 100)} %` : "Result");
 }
 
-function pressed(id, on) {
+function setPressed(id, on) {
   $(id).setAttribute("aria-pressed", String(on));
 }
 
 function toggle(id) {
-  pressed(id, (viewer[id] = !viewer[id]));
+  setPressed(id, (viewer[id] = !viewer[id]));
   $("legend").hidden = !viewer.map;
   viewer.redraw();
 }
@@ -301,8 +301,8 @@ function toggle(id) {
 async function download() {
   const button = $("download");
   button.disabled = true;
-  button.textContent = "Writing …";
-  say("download-problem", "");
+  button.textContent = "Preparing …";
+  setText("download-problem", "");
   const query = new URLSearchParams({ strength: viewer.strength, metadata: $("bare").checked ? "no" : "yes" });
   try {
     const { blob, name } = await call(`api/jobs/${state.job}/result.${$("format").value}?${query}`, "file");
@@ -312,25 +312,25 @@ async function download() {
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
   } catch (error) {
-    say("download-problem", error.message);
+    setText("download-problem", error.message);
   }
   button.disabled = false;
   button.textContent = "Download";
 }
 
-// ---- wiring
+// ---- events
 
-function receive(element, where) {
+function acceptDrops(element, where) {
   element.addEventListener("dragover", (event) => event.preventDefault());
   element.addEventListener("drop", (event) => {
     event.preventDefault();
     event.stopPropagation();
-    dropping(false);
-    take(event.dataTransfer.files, where());
+    showDropHint(false);
+    addFiles(event.dataTransfer.files, where());
   });
 }
 
-function dropping(on) {
+function showDropHint(on) {
   $("dropping").hidden = !on;
   if (!on) for (const card of document.querySelectorAll(".card")) card.classList.remove("over");
 }
@@ -338,31 +338,31 @@ function dropping(on) {
 function wire() {
   for (const where of ["photo", "reference"]) {
     $(`${where}-input`).addEventListener("change", (event) => {
-      take(event.target.files, where);
-      event.target.value = ""; // the same file again is a choice, too
+      addFiles(event.target.files, where);
+      event.target.value = ""; // so that the same file can be chosen again
     });
-    receive($(`${where}-card`), () => where);
+    acceptDrops($(`${where}-card`), () => where);
     $(`${where}-card`).addEventListener("dragenter", () => {
-      dropping(false);
+      showDropHint(false);
       $(`${where}-card`).classList.add("over");
     });
   }
   const next = () => (state.photo ? "reference" : "photo");
-  receive(document.body, next);
+  acceptDrops(document.body, next);
   document.addEventListener("dragenter", (event) => {
-    if (!event.target.closest?.(".card")) dropping(true);
+    if (!event.target.closest?.(".card")) showDropHint(true);
   });
-  document.addEventListener("dragleave", (event) => event.relatedTarget || dropping(false));
-  document.addEventListener("paste", (event) => take(event.clipboardData.files, next()));
+  document.addEventListener("dragleave", (event) => event.relatedTarget || showDropHint(false));
+  document.addEventListener("paste", (event) => addFiles(event.clipboardData.files, next()));
 
   $("run").addEventListener("click", run);
   $("cancel").addEventListener("click", cancel);
   $("clear").addEventListener("click", () => {
-    if (state.job) drop(state.job);
+    if (state.job) deleteJob(state.job);
     Object.assign(state, { photo: null, references: [], job: null });
-    chosen();
+    photosChanged();
   });
-  $("divider").addEventListener("input", (event) => viewer.moveLine(event.target.value / 100));
+  $("divider").addEventListener("input", (event) => viewer.setDivider(event.target.value / 100));
   $("zoom-in").addEventListener("click", () => viewer.zoomTo(viewer.zoom * 1.4));
   $("zoom-out").addEventListener("click", () => viewer.zoomTo(viewer.zoom / 1.4));
   $("fit").addEventListener("click", () => viewer.fit());
@@ -374,21 +374,21 @@ function wire() {
   });
   $("strength").addEventListener("input", (event) => {
     viewer.strength = Number(event.target.value);
-    say("strength-value", `${Math.round(viewer.strength * 100)} %`);
-    chips();
+    setText("strength-value", `${Math.round(viewer.strength * 100)} %`);
+    updateLabels();
     viewer.redraw();
   });
   $("compare").addEventListener("change", (event) => {
     viewer.compare = event.target.value;
-    chips();
+    updateLabels();
     viewer.redraw();
   });
   $("download").addEventListener("click", download);
-  window.addEventListener("pagehide", () => state.turn && state.job && $("result").hidden && drop(state.job));
-  setInterval(() => state.job && !$("result").hidden && call(`api/jobs/${state.job}`).catch(() => {}), KEEP);
+  window.addEventListener("pagehide", () => state.run && state.job && $("result").hidden && deleteJob(state.job));
+  setInterval(() => state.job && !$("result").hidden && call(`api/jobs/${state.job}`).catch(() => {}), KEEP_ALIVE_MS);
 }
 
-async function examples() {
+async function addExamples() {
   for (const example of state.info.examples) {
     const button = Object.assign(document.createElement("button"), { type: "button", textContent: example.title });
     button.addEventListener("click", async () => {
@@ -399,9 +399,9 @@ async function examples() {
           names.map(async (name) => new File([(await call(`api/examples/${name}`, "file")).blob], name)),
         );
         Object.assign(state, { photo: files[0], references: files.slice(1) });
-        chosen();
+        photosChanged();
       } catch (error) {
-        say("run-problem", error.message);
+        setText("run-problem", error.message);
       }
       button.disabled = false;
     });
@@ -410,21 +410,21 @@ async function examples() {
   $("examples").hidden = false;
 }
 
-async function begin() {
+async function start() {
   try {
     state.info = await call("api/info");
   } catch (error) {
-    return say("run-problem", error.message);
+    return setText("run-problem", error.message);
   }
   const names = { png: "PNG", jpg: "JPEG", webp: "WebP", tif: "TIFF", avif: "AVIF" };
   $("format").append(...state.info.formats.map((format) => new Option(names[format], format)));
   const { upload, keep_seconds: keep } = state.info.limits;
   const local = ["127.0.0.1", "localhost", "[::1]"].includes(location.hostname);
-  const where = local ? "Your photos stay on this computer" : "Your photos go to the computer that runs this page and nowhere else";
-  say("promise", `${where}; they are removed after ${duration(keep)}. At most ${Math.round(upload / 1e6)} MB together.`);
-  say("version", `· refsr ${state.info.version}`);
+  const where = local ? "Your photos stay on this computer" : "Your photos are sent only to the computer that runs this server";
+  setText("promise", `${where}; they are deleted after ${duration(keep)}. At most ${Math.round(upload / 1e6)} MB together.`);
+  setText("version", `· refsr ${state.info.version}`);
   wire();
-  await examples();
+  await addExamples();
 }
 
-begin();
+start();

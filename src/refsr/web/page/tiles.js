@@ -1,7 +1,7 @@
-// A chosen photo on its card, and the outlines of what matches.
+// The tile of a chosen photo, and the outlines of the matching region on it.
 
 const SVG = "http://www.w3.org/2000/svg";
-const LINE = "#5ff0d0"; // seen on nearly every photo, within its dark casing
+const LINE = "#5ff0d0"; // visible on nearly every photo, with its dark casing
 
 export function tile(file, badge, remove) {
   const element = document.createElement("div");
@@ -10,7 +10,7 @@ export function tile(file, badge, remove) {
   frame.className = "frame";
   const image = new Image();
   image.alt = file.name;
-  image.onerror = () => frame.classList.add("blank"); // the server can read more than a browser
+  image.onerror = () => frame.classList.add("blank"); // the server reads more formats than a browser
   image.onload = () => {
     frame.classList.remove("blank");
     frame.style.setProperty("--ratio", image.naturalWidth / image.naturalHeight);
@@ -37,9 +37,9 @@ export function tile(file, badge, remove) {
   return element;
 }
 
-// Draw the edge of what matches and, unless outlines lie over each other, shade the rest. `lines`
-// are of points from 0 to 1.
-export function drawOutlines(element, lines, apart = true) {
+// Draw the outlines of the matching region and, if `shade`, darken the rest. `lines` are polygons
+// with points from 0 to 1.
+export function drawOutlines(element, lines, shade = true) {
   element.querySelector("svg")?.remove();
   if (!lines.length) return;
   const svg = document.createElementNS(SVG, "svg");
@@ -48,7 +48,7 @@ export function drawOutlines(element, lines, apart = true) {
   svg.setAttribute("aria-hidden", "true");
   const closed = lines.map((line) => `M${line.map((xy) => xy.join(" ")).join("L")}Z`).join("");
   for (const [kind, path] of [
-    ["shade", apart ? `M0 0H1V1H0Z${closed}` : null],
+    ["shade", shade ? `M0 0H1V1H0Z${closed}` : null],
     ["casing", closed],
     ["line", closed],
   ]) {

@@ -1,111 +1,111 @@
-// The view: before and after in one canvas, under one zoom, so that they move in step.
+// The comparison view: before and after in one canvas, with a common zoom and pan.
 //
-// Everything is drawn from whole pictures with drawImage: the strength is the opacity of the result
-// with references over the one without, which is exactly their blend, and costs nothing to change.
+// Whole images are drawn with drawImage: the strength is the opacity of the result with references
+// over the one without. That is exactly their blend, and it can change without a request.
 
-const CLOSE = 26; // CSS pixels around the line that belong to it
-const MOST_ZOOM = 16;
+const GRAB = 26; // CSS pixels around the divider in which it can be dragged
+const MAX_ZOOM = 16;
 const LENS = { width: 300, height: 170 };
 
 export class Viewer {
-  constructor(canvas, changed) {
+  constructor(canvas, onChange) {
     this.canvas = canvas;
     this.context = canvas.getContext("2d");
-    this.changed = changed; // told when the zoom or the line moved
-    this.pictures = null;
+    this.onChange = onChange; // called when the zoom or the divider has changed
+    this.images = null;
     this.size = [1, 1]; // pixels of the result
     this.zoom = 1; // CSS pixels per pixel of the result
-    this.centre = [0.5, 0.5]; // place of the result in the middle of the view
+    this.centre = [0.5, 0.5]; // pixel of the result at the centre of the view
     this.divider = 0.5; // of the view's width
     this.strength = 1;
     this.compare = "before";
     this.map = false;
     this.lens = false;
-    this.at = null; // where the pointer is, CSS pixels
+    this.pointer = null; // its position, CSS pixels
     this.pointers = new Map();
-    this.followed = true; // whether the whole photo stays in view when the window changes
-    this.dragging = null; // "line" or "photo"
-    this.before = 0.5; // the line, before it was dragged
-    this.asked = 0;
+    this.keepFit = true; // whether the whole photo stays in view when the window is resized
+    this.dragging = null; // "divider" or "photo"
+    this.dividerBeforeDrag = 0.5;
+    this.frame = 0; // the requested animation frame
     new ResizeObserver(() => this.resized()).observe(canvas);
     this.listen();
   }
 
-  show(pictures, size) {
-    this.pictures = pictures;
+  show(images, size) {
+    this.images = images;
     this.size = size;
     this.divider = 0.5;
-    this.at = null;
+    this.pointer = null;
     this.fit();
   }
 
-  get box() {
+  get viewSize() {
     return [this.canvas.clientWidth, this.canvas.clientHeight];
   }
 
-  get fitting() {
-    const [width, height] = this.box;
+  get fitZoom() {
+    const [width, height] = this.viewSize;
     return Math.min(width / this.size[0], height / this.size[1]);
   }
 
-  get fits() {
-    return this.zoom <= this.fitting * 1.001;
+  get isFit() {
+    return this.zoom <= this.fitZoom * 1.001;
   }
 
   resized() {
-    if (!this.pictures || !this.box[0]) return; // not shown
-    if (this.followed) this.zoom = this.fitting;
-    this.settle();
+    if (!this.images || !this.viewSize[0]) return; // hidden
+    if (this.keepFit) this.zoom = this.fitZoom;
+    this.update();
   }
 
   fit() {
-    this.zoom = this.fitting;
+    this.zoom = this.fitZoom;
     this.centre = [this.size[0] / 2, this.size[1] / 2];
-    this.settle();
+    this.update();
   }
 
-  // Zoom so that the place under a point of the view stays there.
-  zoomTo(zoom, at = [this.box[0] / 2, this.box[1] / 2]) {
-    const least = Math.min(this.fitting, 1);
-    const next = Math.min(MOST_ZOOM, Math.max(least, zoom));
-    const [x, y] = this.placeOf(at);
-    this.centre[0] = x - (at[0] - this.box[0] / 2) / next;
-    this.centre[1] = y - (at[1] - this.box[1] / 2) / next;
+  // Zoom while the pixel at a point of the view stays where it is.
+  zoomTo(zoom, at = [this.viewSize[0] / 2, this.viewSize[1] / 2]) {
+    const least = Math.min(this.fitZoom, 1);
+    const next = Math.min(MAX_ZOOM, Math.max(least, zoom));
+    const [x, y] = this.toImage(at);
+    this.centre[0] = x - (at[0] - this.viewSize[0] / 2) / next;
+    this.centre[1] = y - (at[1] - this.viewSize[1] / 2) / next;
     this.zoom = next;
-    this.settle();
+    this.update();
   }
 
   pan(dx, dy) {
     this.centre[0] -= dx / this.zoom;
     this.centre[1] -= dy / this.zoom;
-    this.settle();
+    this.update();
   }
 
-  moveLine(share) {
+  setDivider(share) {
     this.divider = Math.min(1, Math.max(0, share));
-    this.settle();
+    this.update();
   }
 
-  // Keep the photo in the view, and draw soon.
-  settle() {
-    this.followed = this.fits;
+  // Keep the photo inside the view and redraw.
+  update() {
+    this.keepFit = this.isFit;
     for (const axis of [0, 1]) {
-      const half = this.box[axis] / this.zoom / 2;
+      const half = this.viewSize[axis] / this.zoom / 2;
       const length = this.size[axis];
       const low = Math.min(half, length / 2);
       this.centre[axis] = Math.min(length - low, Math.max(low, this.centre[axis]));
     }
-    this.canvas.classList.toggle("zoomed", !this.fits);
-    this.changed(this);
+    this.canvas.classList.toggle("zoomed", !this.isFit);
+    this.onChange(this);
     this.redraw();
   }
 
   redraw() {
-    if (!this.asked) this.asked = requestAnimationFrame(() => ((this.asked = 0), this.draw()));
+    if (!this.frame) this.frame = requestAnimationFrame(() => ((this.frame = 0), this.draw()));
   }
 
-  placeOf(point) {
-    const [width, height] = this.box;
+  toImage(point) {
+    const [width, height] = this.viewSize;
     return [
       this.centre[0] + (point[0] - width / 2) / this.zoom,
       this.centre[1] + (point[1] - height / 2) / this.zoom,
@@ -117,23 +117,23 @@ export class Viewer {
   draw() {
     const { canvas, context } = this;
     const dense = window.devicePixelRatio || 1;
-    const [width, height] = this.box;
+    const [width, height] = this.viewSize;
     if (canvas.width !== Math.round(width * dense) || canvas.height !== Math.round(height * dense)) {
       canvas.width = Math.round(width * dense);
       canvas.height = Math.round(height * dense);
     }
     context.setTransform(dense, 0, 0, dense, 0, 0);
     context.clearRect(0, 0, width, height);
-    if (!this.pictures) return;
-    const line = this.divider * width;
-    this.part([0, 0, line, height], [width / 2, height / 2], this.centre, this.zoom, "before");
-    this.part([line, 0, width - line, height], [width / 2, height / 2], this.centre, this.zoom, "after");
-    this.drawLine(line, height);
-    if (this.lens) this.drawLens(this.at ?? [width / 2, height / 2]);
+    if (!this.images) return;
+    const divider = this.divider * width;
+    this.drawSide([0, 0, divider, height], [width / 2, height / 2], this.centre, this.zoom, "before");
+    this.drawSide([divider, 0, width - divider, height], [width / 2, height / 2], this.centre, this.zoom, "after");
+    this.drawDivider(divider, height);
+    if (this.lens) this.drawLens(this.pointer ?? [width / 2, height / 2]);
   }
 
-  // One side of the comparison within a rectangle; `centre` of the result lies at `middle`.
-  part([x, y, width, height], middle, centre, zoom, side) {
+  // Draw one side of the comparison in a rectangle, with the pixel `centre` at `middle`.
+  drawSide([x, y, width, height], middle, centre, zoom, side) {
     if (width <= 0) return;
     const { context } = this;
     context.save();
@@ -144,24 +144,24 @@ export class Viewer {
     context.imageSmoothingEnabled = !pixelated || side === "before";
     context.imageSmoothingQuality = "high";
     const [w, h] = [this.size[0] * zoom, this.size[1] * zoom];
-    const place = [middle[0] - centre[0] * zoom, middle[1] - centre[1] * zoom, w, h];
+    const target = [middle[0] - centre[0] * zoom, middle[1] - centre[1] * zoom, w, h];
     if (side === "before") {
-      context.drawImage(this.pictures[this.compare] ?? this.pictures.before, ...place);
+      context.drawImage(this.images[this.compare] ?? this.images.before, ...target);
     } else {
-      const { plain, result } = this.pictures;
-      if (plain) context.drawImage(plain, ...place);
+      const { plain, result } = this.images;
+      if (plain) context.drawImage(plain, ...target);
       context.globalAlpha = plain ? this.strength : 1;
-      context.drawImage(result, ...place);
+      context.drawImage(result, ...target);
       if (this.map) {
         context.globalAlpha = 0.62;
         context.imageSmoothingEnabled = true;
-        context.drawImage(this.pictures.map, ...place);
+        context.drawImage(this.images.map, ...target);
       }
     }
     context.restore();
   }
 
-  drawLine(x, height) {
+  drawDivider(x, height) {
     const { context } = this;
     context.fillStyle = "rgb(0 0 0 / .45)";
     context.fillRect(x - 2, 0, 4, height);
@@ -187,12 +187,12 @@ export class Viewer {
     context.stroke();
   }
 
-  // The same place of both sides, beside each other, at 100 %.
+  // The same region of both sides, side by side at 100 %.
   drawLens(at) {
     const { context } = this;
-    const [width, height] = this.box;
+    const [width, height] = this.viewSize;
     const size = [Math.min(LENS.width, width - 20), LENS.height];
-    const place = this.placeOf(at);
+    const centre = this.toImage(at);
     const left = Math.min(width - size[0] - 10, Math.max(10, at[0] - size[0] / 2));
     const above = at[1] - size[1] - 28;
     const top = above > 10 ? above : Math.min(height - size[1] - 10, at[1] + 28);
@@ -208,7 +208,7 @@ export class Viewer {
     context.clip();
     for (const [index, side] of ["before", "after"].entries()) {
       const x = left + index * half;
-      this.part([x, top, half, size[1]], [x + half / 2, top + size[1] / 2], place, 1, side);
+      this.drawSide([x, top, half, size[1]], [x + half / 2, top + size[1] / 2], centre, 1, side);
     }
     context.fillStyle = "#fff";
     context.fillRect(left + half - 1, top, 2, size[1]);
@@ -229,7 +229,7 @@ export class Viewer {
     context.stroke();
   }
 
-  // ---- hands
+  // ---- input
 
   listen() {
     const { canvas } = this;
@@ -237,12 +237,12 @@ export class Viewer {
     canvas.addEventListener("pointermove", (event) => this.move(event));
     canvas.addEventListener("pointerup", (event) => this.up(event));
     canvas.addEventListener("pointercancel", (event) => {
-      this.putBack(); // the browser scrolls the page instead
+      this.restoreDivider(); // the browser scrolls the page instead
       this.up(event);
     });
     canvas.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
     canvas.addEventListener("dblclick", (event) => {
-      if (this.fits) this.zoomTo(1, [event.offsetX, event.offsetY]);
+      if (this.isFit) this.zoomTo(1, [event.offsetX, event.offsetY]);
       else this.fit();
     });
     canvas.addEventListener("keydown", (event) => this.key(event));
@@ -253,12 +253,12 @@ export class Viewer {
     this.canvas.setPointerCapture(event.pointerId);
     const at = [event.offsetX, event.offsetY];
     this.pointers.set(event.pointerId, at);
-    const near = Math.abs(at[0] - this.divider * this.box[0]) < CLOSE;
-    if (this.pointers.size > 1) this.putBack(); // a pinch: its first finger did not mean the line
-    this.before = this.divider;
-    this.dragging = this.pointers.size > 1 || this.lens || (!near && !this.fits) ? "photo" : "line";
-    if (this.dragging === "line") this.moveLine(at[0] / this.box[0]);
-    this.look(at);
+    const near = Math.abs(at[0] - this.divider * this.viewSize[0]) < GRAB;
+    if (this.pointers.size > 1) this.restoreDivider(); // a pinch: undo what its first finger moved
+    this.dividerBeforeDrag = this.divider;
+    this.dragging = this.pointers.size > 1 || this.lens || (!near && !this.isFit) ? "photo" : "divider";
+    if (this.dragging === "divider") this.setDivider(at[0] / this.viewSize[0]);
+    this.movePointer(at);
   }
 
   move(event) {
@@ -266,11 +266,11 @@ export class Viewer {
     const from = this.pointers.get(event.pointerId);
     if (from) {
       if (this.pointers.size === 2) this.pinch(event.pointerId, from, at);
-      else if (this.dragging === "line") this.moveLine(at[0] / this.box[0]);
+      else if (this.dragging === "divider") this.setDivider(at[0] / this.viewSize[0]);
       else if (!(this.lens && event.pointerType === "touch")) this.pan(at[0] - from[0], at[1] - from[1]);
       this.pointers.set(event.pointerId, at);
     }
-    this.look(at);
+    this.movePointer(at);
   }
 
   up(event) {
@@ -278,13 +278,13 @@ export class Viewer {
     if (!this.pointers.size) this.dragging = null;
   }
 
-  putBack() {
-    if (this.dragging === "line") this.moveLine(this.before);
+  restoreDivider() {
+    if (this.dragging === "divider") this.setDivider(this.dividerBeforeDrag);
     this.dragging = null;
   }
 
-  look(at) {
-    this.at = at;
+  movePointer(at) {
+    this.pointer = at;
     if (this.lens) this.redraw();
   }
 
@@ -298,7 +298,7 @@ export class Viewer {
   }
 
   wheel(event) {
-    if (this.fits && event.deltaY > 0) return; // nothing to zoom out of: the page scrolls on
+    if (this.isFit && event.deltaY > 0) return; // fully zoomed out: scroll the page
     event.preventDefault();
     const step = event.deltaMode ? event.deltaY * 30 : event.deltaY;
     this.zoomTo(this.zoom * Math.exp(-step / 400), [event.offsetX, event.offsetY]);
@@ -306,7 +306,7 @@ export class Viewer {
 
   key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const [width, height] = this.box;
+    const [width, height] = this.viewSize;
     const actions = {
       ArrowLeft: () => this.pan(width / 8, 0),
       ArrowRight: () => this.pan(-width / 8, 0),
@@ -317,8 +317,8 @@ export class Viewer {
       "-": () => this.zoomTo(this.zoom / 1.25),
       0: () => this.fit(),
       1: () => this.zoomTo(1),
-      "[": () => this.moveLine(this.divider - 0.02),
-      "]": () => this.moveLine(this.divider + 0.02),
+      "[": () => this.setDivider(this.divider - 0.02),
+      "]": () => this.setDivider(this.divider + 0.02),
     };
     if (!(event.key in actions)) return;
     event.preventDefault();

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from batches import outputs, photo, run
-from refsr.batch.jobs import plan
-from refsr.batch.options import Options
-from refsr.batch.runner import Record, Share, run_batch
+from refsr.batch.jobs import plan_jobs
+from refsr.batch.journal import Record
+from refsr.batch.local_engine import WorkerBudget
+from refsr.batch.options import BatchOptions
+from refsr.batch.runner import run_batch
 from refsr.inference.plan import PROGRAM
 
 pytestmark = pytest.mark.cluster
@@ -39,7 +41,7 @@ def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def test_a_lost_node_costs_no_job_and_changes_no_result(two_nodes: Any, tmp_path: Path) -> None:
-    from refsr.batch.ray import on_ray
+    from refsr.batch.ray_engine import ray_engine
 
     for number in range(40):
         photo(tmp_path / "in" / f"{number:02}.png", 64, number)
@@ -55,9 +57,10 @@ def test_a_lost_node_costs_no_job_and_changes_no_result(two_nodes: Any, tmp_path
         if len(told) == 12:
             two_nodes.remove_node(node, allow_graceful=False)
 
-    jobs = plan(tmp_path / "in", out, None, "png")
-    engine = on_ray(two_nodes.address, Share.of(str(MEMORY), 1).memory, 0)
-    counts = run_batch(jobs, Options("ssen"), engine, out=out, refs=None, resume=False, tell=tell)
+    jobs = plan_jobs(tmp_path / "in", out, None, "png")
+    engine = ray_engine(two_nodes.address, WorkerBudget.of(str(MEMORY), 1).memory, 0)
+    options = BatchOptions("ssen")
+    counts = run_batch(jobs, options, engine, out=out, refs=None, resume=False, tell=tell)
     assert counts == {"done": 40, "failed": 1, "skipped": 0}
     assert sorted(one["output"] for one in told) == sorted(str(job.output) for job in jobs)
     assert len({one["worker"] for one in told[:12]}) == 2, "both nodes worked before the loss"

@@ -1,4 +1,4 @@
-"""What is said while a command works, and the forms of its answer."""
+"""Output of the commands: messages and progress on stderr, JSON and reports."""
 
 from __future__ import annotations
 
@@ -13,38 +13,40 @@ if TYPE_CHECKING:
     from refsr.inference.plan import Estimate
     from refsr.registration.references import PoolReport
 
-LONG = 20.0  # seconds; what takes longer is announced
+LONG_SECONDS = 20.0  # jobs that take longer are announced
 
 
-def say(text: str, quiet: bool = False) -> None:
-    """A line for the reader, on stderr: stdout belongs to the answer."""
+def print_message(text: str, quiet: bool = False) -> None:
+    """Print a line on stderr: stdout is for results."""
     if not quiet:
         print(text, file=sys.stderr)
 
 
 @contextlib.contextmanager
 def progress_bar(name: str, quiet: bool) -> Generator[Callable[[float], None]]:
-    """A bar on stderr with the time left; silent where stderr is no terminal."""
+    """A progress bar on stderr with the remaining time; off where stderr is not a terminal.
+
+    Yields a function that takes the finished share, 0..1.
+    """
     from tqdm import tqdm
 
     style = "{desc} {percentage:3.0f}%|{bar}| {elapsed} elapsed, {remaining} left"
     disable = True if quiet else None
-    least = 0  # updates are shares, not counts: none is too small to show
+    least = 0  # updates are shares, not counts: every one may be shown
     with tqdm(
         total=1.0, desc=name, disable=disable, bar_format=style, miniters=least, leave=False
     ) as bar:
 
-        def move(done: float) -> None:
+        def update(done: float) -> None:
             bar.update(done - bar.n)
 
-        yield move
+        yield update
 
 
-def announcer(out: Path, quiet: bool) -> Callable[[Estimate], None]:
-    """Says what a long job, or one that needs more memory than it is allowed, will take."""
+def estimate_printer(out: Path, quiet: bool) -> Callable[[Estimate], None]:
+    """A function that announces a job if it is long or needs more memory than allowed."""
 
     def announce(estimate: Estimate) -> None:
-        """Say it in a line above the bar, if there is anything to say."""
         from tqdm import tqdm
 
         from refsr.image.encode import memory_to_write
@@ -53,18 +55,18 @@ def announcer(out: Path, quiet: bool) -> Callable[[Estimate], None]:
         pixels = estimate.width * estimate.height
         memory = max(estimate.memory, estimate.result + memory_to_write(out, pixels))
         over = memory > estimate.allowed
-        if quiet or not (over or estimate.seconds > LONG):
+        if quiet or not (over or estimate.seconds > LONG_SECONDS):
             return
-        text = f"this takes about {duration(estimate.seconds)} and {in_words(memory)} of memory"
+        text = f"This takes about {duration(estimate.seconds)} and {in_words(memory)} of memory"
         if over:
-            text += f", more than the {in_words(estimate.allowed)} allowed: it cannot do with less"
+            text += f", more than the {in_words(estimate.allowed)} allowed; less is not possible"
         tqdm.write(f"{text}.", file=sys.stderr)  # above the bar
 
     return announce
 
 
 def duration(seconds: float) -> str:
-    """A time for a reader: "40 seconds", "3 minutes"."""
+    """A rounded time in words: "40 seconds", "3 minutes"."""
     if seconds < 90:
         return f"{max(1, round(seconds, -1 if seconds >= 10 else 0)):.0f} seconds"
     return f"{round(seconds / 60)} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
@@ -77,13 +79,13 @@ def album_line(album: PoolReport) -> str:
     return " ".join([line, *unread])
 
 
-def dump(value: Any, indent: int | None = None) -> str:
-    """JSON in plain ASCII: every terminal, pipe and file name survives it."""
+def to_json(value: Any, indent: int | None = None) -> str:
+    """JSON in ASCII, which every terminal and pipe can carry."""
     return json.dumps(value, indent=indent)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a whole text file or none of it. Raises DataError."""
-    from refsr.image.photo import atomic_write
+    """Write a text file, whole or not at all. Raises PhotoError."""
+    from refsr.image.atomic import atomic_write
 
     atomic_write(path, (text + "\n").encode())

@@ -1,7 +1,8 @@
-"""What every request has to keep to: the right host, the same origin, the size; and the headers.
+"""The checks of every request (host, origin, size) and the security headers of every answer.
 
-A page of another site must not be able to use this server through the visitor's browser: not by a
-form or a script (Origin), and not by a name that it points at this machine (Host; DNS rebinding).
+A page of another site must not use this server through the visitor's browser: neither by a form or
+script (checked by Origin), nor by a host name that resolves to this machine (DNS rebinding; checked
+by Host).
 """
 
 from __future__ import annotations
@@ -27,23 +28,23 @@ HEADERS = {
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
     "cache-control": "no-cache",
 }
-READING = ("GET", "HEAD")
-FOREIGN = "This server answers no other site; open its own page instead."
-WRONG_HOST = "This server is not called that; open it by the address that `refsr web` printed."
+SAFE_METHODS = ("GET", "HEAD")
+CROSS_ORIGIN = "Requests from other sites are not allowed; open this server's own page."
+WRONG_HOST = "This is not an address of this server; open the one that `refsr web` printed."
 
 
-class TooLarge(Exception):
-    """More was sent than is taken."""
+class BodyTooLarge(Exception):
+    """The body of a request is larger than allowed."""
 
 
-class Guard:
-    """Middleware around the whole application."""
+class SecurityMiddleware:
+    """ASGI middleware around the whole application."""
 
     def __init__(self, app: ASGIApp, limits: Limits) -> None:
         self.app, self.limits = app, limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request through, or answer it with a sentence."""
+        """Pass a request on, or refuse it with a message."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -53,54 +54,53 @@ class Guard:
                 add_headers(message)
             await send(message)
 
-        headers = Headers(scope=scope)
-        refused = refusal(scope["method"], headers)
-        if refused is None and int_of(headers.get("content-length")) > self.limits.upload:
-            refused = 413, self.limits.words()["upload"]
+        refused = self.refusal(scope["method"], Headers(scope=scope))
         if refused is not None:
             await drain(receive, self.limits.upload)
             answer = JSONResponse({"error": refused[1]}, refused[0])
             await answer(scope, receive, with_headers)
             return
-        taken = 0
+        received = 0
 
         async def counted() -> Message:
-            nonlocal taken
+            nonlocal received
             message = await receive()
-            taken += len(message.get("body", b""))
-            if taken > self.limits.upload:
+            received += len(message.get("body", b""))
+            if received > self.limits.upload:
                 if message.get("more_body"):
                     await drain(receive, self.limits.upload)
-                raise TooLarge
+                raise BodyTooLarge
             return message
 
         await self.app(scope, counted, with_headers)
 
+    def refusal(self, method: str, headers: Headers) -> tuple[int, str] | None:
+        """Status and message for a wrong host, a cross-origin request or a body too large."""
+        host = headers.get("host", "")
+        if not is_own_host(host):
+            return 421, WRONG_HOST
+        site = headers.get("sec-fetch-site", "none")
+        origin = headers.get("origin")
+        other = origin is not None and origin.partition("://")[2].lower() != host.lower()
+        if method not in SAFE_METHODS and (other or site not in ("none", "same-origin")):
+            return 403, CROSS_ORIGIN
+        length = headers.get("content-length")
+        if length and length.isdecimal() and int(length) > self.limits.upload:
+            return 413, self.limits.messages()["upload"]
+        return None
+
 
 def add_headers(message: MutableMapping[str, Any]) -> None:
-    """Put the security headers on an answer, which may have set some itself."""
+    """Add the security headers that an answer does not set itself."""
     headers = MutableHeaders(scope=message)
     for name, value in HEADERS.items():
         headers.setdefault(name, value)
 
 
-def refusal(method: str, headers: Headers) -> tuple[int, str] | None:
-    """Status and sentence for a request that comes by a wrong name or from a foreign page."""
-    host = headers.get("host", "")
-    if not known_host(host):
-        return 421, WRONG_HOST
-    site = headers.get("sec-fetch-site", "none")
-    origin = headers.get("origin")
-    foreign = origin is not None and origin.partition("://")[2].lower() != host.lower()
-    if method not in READING and (foreign or site not in ("none", "same-origin")):
-        return 403, FOREIGN
-    return None
+def is_own_host(host: str) -> bool:
+    """Whether a Host header is an IP address, ``localhost`` or this machine's own name.
 
-
-def known_host(host: str) -> bool:
-    """Whether a Host header names this machine itself: by address, which no name server can move.
-
-    ``localhost`` and the machine's own name are taken, too.
+    No name server can point these elsewhere.
     """
     name = host.rpartition("]")[0][1:] if host.startswith("[") else host.partition(":")[0]
     if name.lower() in ("localhost", socket.gethostname().lower()):
@@ -112,15 +112,10 @@ def known_host(host: str) -> bool:
     return True
 
 
-def int_of(text: str | None) -> int:
-    """The number of a header, 0 where it is none."""
-    return int(text) if text and text.isdecimal() else 0
-
-
-async def drain(receive: Receive, most: int) -> None:
-    """Read and forget what still comes, within bounds: a browser reads no answer before that."""
-    while most > 0:
+async def drain(receive: Receive, max_bytes: int) -> None:
+    """Read and discard the rest of a body: browsers read no answer before they have sent it."""
+    while max_bytes > 0:
         message = await receive()
-        most -= len(message.get("body", b""))
+        max_bytes -= len(message.get("body", b""))
         if message["type"] != "http.request" or not message.get("more_body"):
             return

@@ -1,6 +1,6 @@
-"""Examples for the page, drawn here: a street of shops, seen twice, and a meadow.
+"""Example photos for the page, drawn by program: two views of a street of shops, and a meadow.
 
-Small letters, bricks and flowers are what a small photo loses and a second photo brings back.
+Small letters, bricks and flowers are lost in the small photo and restored from the second one.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from refsr.resize import imresize
 
 EXAMPLES = (
     {
-        "title": "A street, and a second photo of it",
+        "title": "A street and a second photo of it",
         "photo": "street-small.png",
         "references": ["street-second.jpg"],
     },
     {
-        "title": "A damaged photo of it",
+        "title": "The same street, heavily compressed",
         "photo": "street-damaged.jpg",
         "references": ["street-second.jpg"],
     },
@@ -32,8 +32,8 @@ EXAMPLES = (
     },
 )
 PHOTOS = ("street-small.png", "street-damaged.jpg", "street-second.jpg", "meadow.jpg")
-SIZE = 1200, 900  # pixels of a view, width and height; small photos are a quarter of it
-FINER = 2  # drawn so much larger, and shrunk: soft edges like a lens's
+SIZE = 1200, 900  # pixels of a view, width and height; the small photos are a quarter of it
+SUPERSAMPLING = 2  # drawn that much larger and downscaled, for soft edges as of a lens
 SHOPS = (("BAKERY", (150, 45, 40)), ("BOOKS", (35, 80, 70)), ("FLOWERS", (60, 60, 110)))
 WALLS = ((168, 104, 80), (188, 160, 120), (140, 120, 118))
 WORDS = "fresh every morning since 1912 rye wheat rolls cakes open six days a week maps novels"
@@ -42,13 +42,13 @@ Canvas = NDArray[np.float32]
 
 
 @lru_cache
-def photo(name: str) -> bytes:
-    """The file of one of PHOTOS."""
+def file_of(name: str) -> bytes:
+    """The PNG or JPEG file of one of PHOTOS."""
     if name == "meadow.jpg":
-        return encoded(meadow(), name, 93)
-    street = draw()
+        return encoded(draw_meadow(), name, 93)
+    street = draw_street()
     if name == "street-second.jpg":
-        return encoded(second(street), name, 93)
+        return encoded(second_view(street), name, 93)
     small = imresize(np.asarray(cv2.resize(street, SIZE, None, 0, 0, cv2.INTER_AREA)), scale=0.25)
     return encoded(small, name, 35)
 
@@ -61,13 +61,13 @@ def encoded(image: Pixels, name: str, quality: int) -> bytes:
     return data.tobytes()
 
 
-def second(street: Pixels) -> Pixels:
-    """The street from further left, a little nearer, on a warmer day: (H, W, 3) of SIZE."""
+def second_view(street: Pixels) -> Pixels:
+    """The street from further left and closer, in warmer light: (H, W, 3) uint8 of SIZE."""
     width, height = SIZE
     corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
-    seen = np.array([[-130, -60], [1240, -150], [1290, 1010], [-90, 930]], np.float32)
-    matrix = cv2.getPerspectiveTransform(corners * FINER, seen * FINER)
-    size = FINER * width, FINER * height
+    moved = np.array([[-130, -60], [1240, -150], [1290, 1010], [-90, 930]], np.float32)
+    matrix = cv2.getPerspectiveTransform(corners * SUPERSAMPLING, moved * SUPERSAMPLING)
+    size = SUPERSAMPLING * width, SUPERSAMPLING * height
     big = cv2.warpPerspective(street, matrix, size, flags=cv2.INTER_CUBIC)
     view = cv2.resize(big, SIZE, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
     warmer = view**0.9 * np.array([1.06, 1.0, 0.9], np.float32)
@@ -75,19 +75,19 @@ def second(street: Pixels) -> Pixels:
     return np.clip(255 * (warmer + noise) + 0.5, 0, 255).astype(np.uint8)
 
 
-def draw() -> Pixels:
-    """A street of three houses, FINER times SIZE: (H, W, 3) RGB."""
+def draw_street() -> Pixels:
+    """A street of three houses, SUPERSAMPLING times SIZE: (H, W, 3) RGB uint8."""
     rng = np.random.default_rng(1)
-    width, height = FINER * SIZE[0], FINER * SIZE[1]
+    width, height = SUPERSAMPLING * SIZE[0], SUPERSAMPLING * SIZE[1]
     street = np.empty((height, width, 3), np.float32)
     house = width // len(SHOPS)
     for index, (sign, color) in enumerate(SHOPS):
         part = street[:, index * house : (index + 1) * house]
-        part[:] = bricks(rng, part.shape[:2], WALLS[index])
+        part[:] = draw_bricks(rng, part.shape[:2], WALLS[index])
         for row in range(2):
             for column in range(3):
-                window(part, rng, 70 + column * 235, 90 + row * 470, color)
-        shop(part, rng, 1080, sign, color)
+                draw_window(part, rng, 70 + column * 235, 90 + row * 470, color)
+        draw_shop(part, rng, 1080, sign, color)
     street[1690:] = (120, 118, 114)  # the pavement
     for x in range(0, width, 96):
         cv2.line(street, (x, 1690), (x - 60, height), (96, 94, 92), 4, cv2.LINE_AA)
@@ -95,10 +95,10 @@ def draw() -> Pixels:
     return np.clip(street, 0, 255).astype(np.uint8)
 
 
-def meadow() -> Pixels:
-    """Flowers in the grass, SIZE: (H, W, 3) RGB."""
+def draw_meadow() -> Pixels:
+    """Flowers in grass: (H, W, 3) RGB uint8 of SIZE."""
     rng = np.random.default_rng(3)
-    width, height = FINER * SIZE[0], FINER * SIZE[1]
+    width, height = SUPERSAMPLING * SIZE[0], SUPERSAMPLING * SIZE[1]
     field = np.full((height, width, 3), (52, 84, 40), np.float32)
     for _ in range(9000):
         x, y = int(rng.integers(0, width)), int(rng.integers(0, height + 200))
@@ -116,7 +116,9 @@ def meadow() -> Pixels:
     return np.clip(small + 0.5, 0, 255).astype(np.uint8)
 
 
-def bricks(rng: np.random.Generator, shape: tuple[int, int], color: tuple[int, int, int]) -> Canvas:
+def draw_bricks(
+    rng: np.random.Generator, shape: tuple[int, int], color: tuple[int, int, int]
+) -> Canvas:
     """A brick wall."""
     wall = np.full((*shape, 3), 198, np.float32)
     for row, y in enumerate(range(0, shape[0], 20)):
@@ -126,10 +128,10 @@ def bricks(rng: np.random.Generator, shape: tuple[int, int], color: tuple[int, i
     return wall
 
 
-def window(
+def draw_window(
     wall: Canvas, rng: np.random.Generator, x: int, y: int, color: tuple[int, int, int]
 ) -> None:
-    """A window with shutters, curtains and a box of flowers, its corner at x, y."""
+    """Draw a window with shutters, curtains and a flower box; x, y is its top left corner."""
     for left in (x - 52, x + 150):
         cv2.rectangle(wall, (left, y), (left + 46, y + 270), color, -1)
         for slat in range(y + 12, y + 262, 14):
@@ -155,18 +157,18 @@ def window(
         cv2.circle(wall, place, 2, (250, 220, 90), -1, cv2.LINE_AA)
 
 
-def shop(
+def draw_shop(
     wall: Canvas,
     rng: np.random.Generator,
     y: int,
     sign: str,
     color: tuple[int, int, int],
 ) -> None:
-    """The ground floor: a sign, a window with a board of small letters, a door."""
+    """Draw the ground floor from row y: a sign, a shop window, a door, a board of small text."""
     width = wall.shape[1]
     cv2.rectangle(wall, (20, y), (width - 20, 1690), (226, 220, 206), -1)
     cv2.rectangle(wall, (20, y), (width - 20, y + 120), color, -1)
-    text(wall, sign, (width // 2, y + 84), 2.6, (244, 232, 200), 6)
+    draw_text(wall, sign, (width // 2, y + 84), 2.6, (244, 232, 200), 6)
     cv2.rectangle(wall, (60, y + 150), (500, y + 520), (60, 68, 74), -1)
     for shelf in range(3):
         bottom = y + 250 + shelf * 120
@@ -186,10 +188,10 @@ def shop(
     words = list(rng.permutation(WORDS.split()))
     for line in range(6):
         say = " ".join(words[2 * line : 2 * line + 2])
-        text(board, say, (70, 28 + 28 * line), 0.5, (40, 36, 34), 1)
+        draw_text(board, say, (70, 28 + 28 * line), 0.5, (40, 36, 34), 1)
 
 
-def text(
+def draw_text(
     image: Canvas,
     words: str,
     centre: tuple[int, int],
@@ -197,7 +199,7 @@ def text(
     color: tuple[int, int, int],
     thick: int,
 ) -> None:
-    """Letters around a centre."""
+    """Draw text centred at x, with its baseline at y."""
     font = cv2.FONT_HERSHEY_COMPLEX
     (width, _), _ = cv2.getTextSize(words, font, size, thick)
     place = centre[0] - width // 2, centre[1]

@@ -1,4 +1,4 @@
-"""``refsr web``: opens the port and serves until it is told to stop."""
+"""The server of ``refsr web``: opens the port and serves until it is stopped."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from typing import Any
 from refsr.errors import DataError
 from refsr.image.atomic import reason
 from refsr.inference.memory import parse_memory
-from refsr.web.limits import LOOKING, Limits
+from refsr.web.limits import CHECK_MEMORY_SHARE, Limits
 
-FOLDER = "refsr-web-"  # start of the names of the servers' temporary folders
-STOPPING_SECONDS = 3  # for downloads under way
+FOLDER_PREFIX = "refsr-web-"  # of the temporary folders
+SHUTDOWN_SECONDS = 3  # for downloads in progress
 
 
 def serve(
@@ -28,66 +28,67 @@ def serve(
     limits: Limits,
     opened: Callable[[str], None],
 ) -> None:
-    """Serve the page and the API until interrupted; nothing is left in the temporary folder.
+    """Serve the page and the API until interrupted, then remove all files.
 
-    ``port`` 0 takes any free one. ``max_memory``: of both workers together, see
-    ``Upscaler.load``. ``opened`` is called with the page's address. Raises DataError where the
-    extra ``web`` is missing or the port cannot be had.
+    ``port`` 0 picks a free one. ``max_memory``: of both workers together, see ``Upscaler.load``.
+    ``threads``: 0 for all cores. ``opened`` is called with the URL of the page. Raises DataError
+    where the extra ``web`` is missing or the port cannot be used.
     """
     try:
         import uvicorn
 
         from refsr.web.app import make_app
-        from refsr.web.desk import JobManager
-        from refsr.web.lane import WorkerProcess
+        from refsr.web.job_manager import JobManager
+        from refsr.web.worker_process import WorkerProcess
     except ImportError as error:
         raise DataError(
             f"{error.name} is missing; install it with: pip install 'refsr[web]'"
         ) from error
     memory = parse_memory(max_memory)
-    sweep_old_folders(Path(tempfile.gettempdir()))
-    with listening(host, port) as listener:
-        folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER}{os.getpid()}-"))
+    remove_old_folders(Path(tempfile.gettempdir()))
+    with open_listener(host, port) as listener:
+        folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-"))
         try:
             shared: dict[str, Any] = {
                 "threads": threads,
                 "photo_pixels": limits.photo_pixels,
                 "reference_pixels": limits.reference_pixels,
             }
-            looking = {**shared, "model": "detail-transfer", "max_memory": int(LOOKING * memory)}
-            working = {**shared, "model": "auto", "max_memory": int((1 - LOOKING) * memory)}
-            app = make_app(
-                JobManager(folder, WorkerProcess(looking), WorkerProcess(working), limits)
+            check_memory = int(CHECK_MEMORY_SHARE * memory)
+            upscale_memory = int((1 - CHECK_MEMORY_SHARE) * memory)
+            workers = (
+                WorkerProcess({**shared, "model": "detail-transfer", "max_memory": check_memory}),
+                WorkerProcess({**shared, "model": "auto", "max_memory": upscale_memory}),
             )
             config = uvicorn.Config(
-                app,
+                make_app(JobManager(folder, *workers, limits)),
                 log_level="error",
                 access_log=False,
                 server_header=False,
-                timeout_graceful_shutdown=STOPPING_SECONDS,
+                timeout_graceful_shutdown=SHUTDOWN_SECONDS,
                 ws="none",
                 http="h11",
                 loop="asyncio",
             )
-            opened(address(host, listener.getsockname()[1]))
+            opened(page_url(host, listener.getsockname()[1]))
             uvicorn.Server(config).run([listener])
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def listening(host: str, port: int) -> socket.socket:
-    """A socket that listens. Raises DataError."""
+def open_listener(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises DataError."""
     if not 0 <= port <= 65535:
-        raise DataError(f"There is no port {port}; choose one from 1 to 65535 with --port.")
+        raise DataError(f"--port must be between 0 and 65535, not {port}.")
     try:
         family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, socket.SOCK_STREAM)
     except OSError as error:
         raise DataError(
-            f"{host} is no address of this machine; the usual one is 127.0.0.1."
+            f"{host} is not an address of this machine; the default of --host is 127.0.0.1."
         ) from error
     try:
-        if os.name == "posix":  # or a stopped server would keep its port for a minute
+        if os.name == "posix":  # otherwise the port of a stopped server is blocked for a minute
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(where)
         listener.listen(128)
@@ -100,26 +101,26 @@ def listening(host: str, port: int) -> socket.socket:
     return listener
 
 
-def address(host: str, port: int) -> str:
-    """What to type into a browser."""
+def page_url(host: str, port: int) -> str:
+    """The URL of the page for a browser on this machine."""
     name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     return f"http://{name}:{port}/"
 
 
-def sweep_old_folders(temporary: Path) -> None:
-    """Remove what killed servers of this user left behind: folders whose process is gone."""
-    if os.name != "posix":  # there is no asking for a process without a signal to it
+def remove_old_folders(temporary: Path) -> None:
+    """Remove the folders that this user's servers left when they were killed."""
+    if os.name != "posix":  # os.kill(pid, 0) would end the process on Windows
         return
-    for folder in temporary.glob(f"{FOLDER}*-*"):
-        pid = folder.name.removeprefix(FOLDER).partition("-")[0]
+    for folder in temporary.glob(f"{FOLDER_PREFIX}*-*"):
+        pid = folder.name.removeprefix(FOLDER_PREFIX).partition("-")[0]
         with suppress(OSError, ValueError):
-            if folder.is_symlink() or folder.stat().st_uid != os.getuid() or alive(int(pid)):
+            if folder.is_symlink() or folder.stat().st_uid != os.getuid() or is_running(int(pid)):
                 continue
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def alive(pid: int) -> bool:
-    """Whether there is a process of this number."""
+def is_running(pid: int) -> bool:
+    """Whether a process with this id exists."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

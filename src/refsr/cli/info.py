@@ -1,4 +1,4 @@
-"""Commands for who has just installed it: what is here, and does it work?"""
+"""``refsr info`` and ``refsr demo``: what is installed, and whether it works."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from typing import Annotated, Any
 from tyro.conf import arg
 
 from refsr import __version__
-from refsr.cli.words import dump
+from refsr.cli.arguments import command
+from refsr.cli.output import to_json
 
 
+@command
 def info(json: bool = False) -> None:
     """Show versions, runtimes and models.
 
     Args:
-        json: Print one JSON object.
+        json: Print one JSON object on stdout.
     """
     import platform
 
@@ -37,7 +39,7 @@ def info(json: bool = False) -> None:
         "models": {name: find_model(name).card for name in shipped()},
     }
     if json:
-        print(dump(facts))
+        print(to_json(facts))
         return
     for key, value in facts.items():
         if key != "models":
@@ -45,14 +47,15 @@ def info(json: bool = False) -> None:
     for name, card in facts["models"].items():
         size = f"{card['parameters'] / 1e6:.2f} M parameters"
         print(f"model {name:12} x{card['scale']}, {size}. {card['note']}")
-    print("model detail-transfer, no network: bicubic and the reference's fine detail")
+    print("model detail-transfer, no network: bicubic plus the reference's fine detail")
 
 
+@command
 def demo(out: Annotated[Path, arg(aliases=["-o"])] = Path("demo_out")) -> None:
-    """Run the whole road once on a photo that comes with a dependency.
+    """Upscale a sample photo. Needs the extra `demo`, which contains it.
 
     Args:
-        out: Folder for the pictures and numbers; made if missing.
+        out: Folder for the images and metrics; created if missing.
     """
     from refsr.cli.demo import run_demo
 

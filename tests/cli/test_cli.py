@@ -33,14 +33,16 @@ Read = pytest.CaptureFixture[str]
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with small.png, its sharp.jpg, a foreign.jpg and what can be wrong with a photo."""
+    """small.png, its sharp.jpg, a mismatched.jpg, and files that are no photos or broken."""
     folder = tmp_path_factory.mktemp("photos")
     hr: NDArray[np.uint8] = np.asarray(skimage.data.astronaut()[:256, 100:356], np.uint8)
     small = PIL.Image.fromarray(imresize(hr, scale=0.25))
     small.save(folder / "small.png")
     small.save(folder / "small.jpg", quality=95)
     PIL.Image.fromarray(hr).save(folder / "sharp.jpg", quality=95)
-    PIL.Image.fromarray(skimage.data.coffee()[:256, :256]).save(folder / "foreign.jpg", quality=95)
+    PIL.Image.fromarray(skimage.data.coffee()[:256, :256]).save(
+        folder / "mismatched.jpg", quality=95
+    )
     PIL.Image.new("RGB", (1, 1), (9, 200, 30)).save(folder / "dot.png")
     (folder / "text.jpg").write_text("Dear diary, this is no photo at all.\n")
     (folder / "cut.jpg").write_bytes((folder / "sharp.jpg").read_bytes()[:9000])
@@ -51,7 +53,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_photo(Photo.of(deep), folder / "deep.tif")
     (folder / "cut.tif").write_bytes((folder / "deep.tif").read_bytes()[:-3000])
     (folder / "zero.jpg").write_bytes(b"")
-    for name, seal in (("broken", hashlib.sha256(b"no model").hexdigest()), ("foreign", "0")):
+    for name, seal in (("broken", hashlib.sha256(b"no model").hexdigest()), ("mismatched", "0")):
         (folder / f"{name}.onnx").write_bytes(b"no model")
         (folder / f"{name}.json").write_text(json.dumps({"multiple": 32, "sha256": seal}))
     (folder / "no_card.onnx").write_bytes(b"no model")
@@ -124,20 +126,20 @@ OUTPUTS: list[tuple[list[str], str]] = [
     (["-o", "/dev/full"], "has no extension"),
     (["-o", "{tmp}/a.png/"], "is a folder"),
     (["-o", "{tmp}/device.png"], "is no ordinary file"),
-    (["-o", "{small}"], "is a photo that is read"),
-    (["-o", "{sharp}"], "is a photo that is read"),
+    (["-o", "{small}"], "is an input photo"),
+    (["-o", "{sharp}"], "is an input photo"),
     (["-o", "{tmp}/out.png", "--map", "{tmp}/./out.png"], "would be written twice"),
     (["-o", "{tmp}/out.png", "--map", "{tmp}/none/map.png"], "none does not exist"),
     (["-o", "{tmp}/out.png", "--map", "{tmp}/map.json"], "ends in .json"),
     (["-o", "{tmp}/out.png", "--report", "{tmp}/none/report.json"], "none does not exist"),
     (["-o", "{tmp}/out.png", "--report", "{tmp}"], "is a folder"),
-    (["-o", "{tmp}/out.png", "--report", "{small}"], "is a photo that is read"),
+    (["-o", "{tmp}/out.png", "--report", "{small}"], "is an input photo"),
     (["-o", "{tmp}/out.png", "--model", "ssem"], "did you mean 'ssen'?"),
     (["-o", "{tmp}/out.png", "--model", "detail-transfr"], "did you mean 'detail-transfer'?"),
     (["-o", "{tmp}/out.png", "--model", "xyz"], "there are: auto, ssen, ssen-crisp, ssen-robust"),
     (["-o", "{tmp}/out.png", "--model", "{tmp}/my.onnx"], "There is no model"),
     (["-o", "{tmp}/out.png", "--model", "{photos}/no_card.onnx"], "card"),
-    (["-o", "{tmp}/out.png", "--model", "{photos}/foreign.onnx"], "not the file its card"),
+    (["-o", "{tmp}/out.png", "--model", "{photos}/mismatched.onnx"], "not the file its card"),
     (["-o", "{tmp}/out.png", "--model", "{photos}/broken.onnx"], "is no ONNX file, or damaged"),
     (["-o", "{tmp}/out.png", "--device", "cuda"], "install onnxruntime-gpu"),
     (["-o", "{tmp}/out.png", "--max-memory", "lots"], "'lots' is not an amount of memory"),
@@ -252,7 +254,7 @@ def test_a_reference_of_one_pixel_changes_nothing(
 
 
 def test_check_says_what_each_reference_is_worth(photos: Path, capfd: Read) -> None:
-    names = ["sharp.jpg", "foreign.jpg", "dot.png"]
+    names = ["sharp.jpg", "mismatched.jpg", "dot.png"]
     flags = [flag for name in names for flag in ("--ref", str(photos / name))]
     assert main(["check", str(photos / "small.png"), *flags]) == 0
     out, err = capfd.readouterr()
@@ -276,7 +278,7 @@ def test_check_says_what_each_reference_is_worth(photos: Path, capfd: Read) -> N
 def test_the_json_of_a_job_is_one_object(photos: Path, tmp_path: Path, capfd: Read) -> None:
     out, report, map = tmp_path / "out.jpg", tmp_path / "report.json", tmp_path / "map.png"
     small, sharp = photos / "small.jpg", photos / "sharp.jpg"
-    job = ["upscale", str(small), "--ref", str(sharp), "--ref", str(photos / "foreign.jpg")]
+    job = ["upscale", str(small), "--ref", str(sharp), "--ref", str(photos / "mismatched.jpg")]
     files = ["-o", str(out), "--report", str(report), "--map", str(map)]
     assert main([*job, *files, "--json", "--quiet"]) == 0
     words, err = capfd.readouterr()
@@ -286,7 +288,7 @@ def test_the_json_of_a_job_is_one_object(photos: Path, tmp_path: Path, capfd: Re
     assert record == json.loads(report.read_text())
     assert (record["input"], record["output"]) == (str(small), str(out))
     assert (record["input_size"], record["output_size"]) == ([64, 64], [256, 256])
-    assert [r["reference"] for r in record["references"]] == ["sharp.jpg", "foreign.jpg"]
+    assert [r["reference"] for r in record["references"]] == ["sharp.jpg", "mismatched.jpg"]
     assert record["references"][0]["share_of_photo"] > 0.7
     assert record["references"][1]["share_of_photo"] == 0
     assert 0 < record["borrowed_detail"] < 1
@@ -296,8 +298,8 @@ def test_the_json_of_a_job_is_one_object(photos: Path, tmp_path: Path, capfd: Re
     assert PIL.Image.open(out).size == PIL.Image.open(map).size == (256, 256)
 
 
-def test_a_foreign_reference_has_no_share(photos: Path, tmp_path: Path, capfd: Read) -> None:
-    job = ["upscale", str(photos / "small.png"), "--ref", str(photos / "foreign.jpg")]
+def test_a_mismatched_reference_has_no_share(photos: Path, tmp_path: Path, capfd: Read) -> None:
+    job = ["upscale", str(photos / "small.png"), "--ref", str(photos / "mismatched.jpg")]
     assert main([*job, "-o", str(tmp_path / "out.png"), "--json", "--quiet"]) == 0
     record = json.loads(capfd.readouterr().out)
     assert record["references"][0]["share_of_photo"] == 0
@@ -348,17 +350,17 @@ def test_a_terminal_gets_a_bar(photos: Path, tmp_path: Path) -> None:
 
 INTERRUPTED = """
 import sys, time
-import refsr.upscaler as road
+import refsr.upscaler as upscaler
 from refsr.cli import main
 
-run, runs = road.Network.run, []
+run, runs = upscaler.Network.run, []
 def slow(*arguments, **options):
     runs.append(1)
     if len(runs) == 2:
         print("in the middle", flush=True)
         time.sleep(600)
     return run(*arguments, **options)
-road.Network.run = slow
+upscaler.Network.run = slow
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -394,7 +396,7 @@ def test_a_reader_that_leaves_and_a_full_disk_behind_stdout(photos: Path) -> Non
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(check, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 1
-    assert one_sentence(done.stderr) == "The answer cannot be written: the disk is full."
+    assert one_sentence(done.stderr) == "The results cannot be written to stdout: the disk is full."
 
 
 @pytest.mark.parametrize(
@@ -442,7 +444,7 @@ def test_an_empty_name_is_not_the_current_folder(
     assert main(arguments) == 2
     out, err = capfd.readouterr()
     assert out == ""
-    assert "is empty; give a name" in one_sentence(err)
+    assert "is empty; give a value" in one_sentence(err)
     assert [path.name for path in tmp_path.iterdir()] == ["small.png"]
 
 
@@ -620,7 +622,7 @@ def test_evaluate_prints_a_table_and_writes_every_number(
     photos: Path, tmp_path: Path, capfd: Read
 ) -> None:
     (tmp_path / "pairs.csv").write_text(
-        "input,reference,kind\nsharp.jpg,foreign.jpg,irrelevant\nforeign.jpg,,alone\n"
+        "input,reference,kind\nsharp.jpg,mismatched.jpg,irrelevant\nmismatched.jpg,,alone\n"
     )
     job = ["evaluate", str(tmp_path / "pairs.csv"), "--root", str(photos), "--quiet"]
     report = tmp_path / "numbers.json"

@@ -1,0 +1,83 @@
+"""The engine of this machine: threads that share one set of networks."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from refsr.batch.jobs import BatchJob
+from refsr.batch.journal import Record
+from refsr.batch.options import BatchOptions
+from refsr.batch.worker import Engine, load_upscaler, run_job
+from refsr.errors import Cancelled, DataError
+from refsr.inference.memory import parse_memory
+from refsr.inference.plan import PROGRAM
+
+if TYPE_CHECKING:
+    from refsr.registration.pool import ReferencePool
+
+WORKER_BYTES = 500_000_000  # beside the program: what a worker should have for a photo of 1 MP
+
+
+@dataclass(frozen=True)
+class WorkerBudget:
+    """How many workers to run, and the bytes that each may plan with."""
+
+    workers: int
+    memory: int
+
+    @staticmethod
+    def of(max_memory: str, workers: int) -> WorkerBudget:
+        """As many workers as cores and memory allow; exactly ``workers`` unless that is 0.
+
+        They are threads of one process: its own memory counts once. Raises DataError.
+        """
+        if workers < 0:
+            raise DataError(f"workers must be 0 or more, not {workers}; 0 is as many as fit.")
+        allowed = parse_memory(max_memory)
+        spare = max(0, allowed - PROGRAM)
+        fits = min(len(os.sched_getaffinity(0)), spare // WORKER_BYTES)
+        count = workers or max(1, fits)
+        return WorkerBudget(count, PROGRAM + spare // count)
+
+
+def local_engine(budget: WorkerBudget, stop: threading.Event) -> Engine:
+    """An engine of threads. Setting ``stop`` ends the jobs at their next tile, nothing written."""
+
+    def check_stop(_: float) -> None:
+        if stop.is_set():
+            raise Cancelled("The batch was interrupted.")
+
+    def run(
+        jobs: list[BatchJob], options: BatchOptions, pool: ReferencePool | None
+    ) -> Iterator[tuple[BatchJob, Record]]:
+        waiting: queue.SimpleQueue[BatchJob] = queue.SimpleQueue()
+        done: queue.SimpleQueue[tuple[BatchJob, Record]] = queue.SimpleQueue()
+        for job in jobs:
+            waiting.put(job)
+        workers = min(budget.workers, len(jobs))
+        upscaler = load_upscaler(options, budget.memory, workers)
+
+        def work() -> None:
+            with suppress(queue.Empty, Cancelled):
+                while not stop.is_set():
+                    job = waiting.get_nowait()
+                    done.put((job, run_job(upscaler, job, options, pool, check_stop)))
+
+        threads = [threading.Thread(target=work) for _ in range(workers)]
+        for thread in threads:
+            thread.start()
+        try:
+            for _ in jobs:
+                yield done.get()
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+
+    return run

@@ -1,0 +1,50 @@
+"""``refsr check``: do the references match a photo?"""
+
+from __future__ import annotations
+
+import sys
+
+from refsr.cli.arguments import Input, OptionalPath, References, command
+from refsr.cli.output import album_line, print_message, to_json
+
+
+@command
+def check(
+    photo: Input,
+    ref: References,
+    json: bool = False,
+    max_pixels: int = 200_000_000,
+    cache: OptionalPath = None,
+) -> None:
+    """Report which references match a photo, where, and the expected gain.
+
+    Args:
+        photo: The photo to upscale.
+        ref: A sharp photo of the same subject, or a folder of them; may be repeated.
+        json: Print one JSON object on stdout instead of sentences.
+        max_pixels: Reject larger photos before decoding them.
+        cache: Cache the features of references in this folder, so that later runs are faster.
+    """
+    from refsr.upscaler import Upscaler
+    from refsr.weights.models import DETAIL_TRANSFER
+
+    if not ref:
+        print_message("refsr check: give at least one reference with --ref.")
+        sys.exit(2)
+    # registration needs no network
+    upscaler = Upscaler.load(DETAIL_TRANSFER, max_pixels=max_pixels, cache=cache)
+    found = upscaler.check(photo, references=upscaler.prepare(list(ref)))
+    if json:
+        answer = {"input": str(photo), "references": found.references, "album": found.album}
+        gain = {"notes": found.notes, "expected_gain_db": found.expected_gain_db}
+        print(to_json(answer | gain))
+        return
+    for note in found.notes:
+        print_message(f"note: {note}")
+    if found.album:
+        print(album_line(found.album))
+    for row in found.references:
+        print(f"{row['reference']}: {row['verdict']}")
+    if sum(row["used"] for row in found.references) > 1:
+        gain_db = found.expected_gain_db
+        print(f"Expected gain of all references together: about {gain_db:.1f} dB.")

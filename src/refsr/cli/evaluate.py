@@ -1,0 +1,106 @@
+"""``refsr evaluate`` and ``refsr reproduce``: metrics of a model, and the paper's tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from tyro.conf import Positional
+
+from refsr.cli.arguments import OptionalInt, OptionalPath, Output, command
+from refsr.cli.output import progress_bar, to_json, write_text
+
+
+@command
+def evaluate(
+    target: Positional[str],
+    root: Path,
+    model: str = "auto",
+    reference: Literal["given", "none", "shuffled", "blank", "self", "upscaled", "all"] = "given",
+    max_side: OptionalInt = None,
+    jpeg: OptionalInt = None,
+    look: Literal["true", "crisp"] = "true",
+    ensemble: bool = False,
+    lpips: bool = False,
+    limit: OptionalInt = None,
+    json: OptionalPath = None,
+    sheets: OptionalPath = None,
+    quiet: bool = False,
+) -> None:
+    """Measure the PSNR and SSIM of a model on a benchmark or on your own pairs.
+
+    Args:
+        target: A CSV file with the columns input, reference, kind; or set5, set14, b100, urban100,
+            cufed5 (one row per level; cufed5-l1 to cufed5-l5: that level; cufed5-all: all five
+            references at once), wr-sr, sun80 (the first reference; sun80-all: all of them).
+        root: Folder of the benchmark, or of the paths in the CSV file.
+        model: auto, a shipped model, bicubic, lanczos, detail-transfer, or an exported .onnx file.
+        reference: Which reference the model gets; all compares given, shuffled, blank, none and
+            self, to show whether the reference helps.
+        max_side: Downscale photos to this long side first, in pixels.
+        jpeg: Compress the LR photo as JPEG of this quality, 1 to 100.
+        look: As in `refsr upscale`.
+        ensemble: As in `refsr upscale`.
+        lpips: Also measure LPIPS, the perceptual distance of the result and of bicubic from the
+            ground truth; lower is better. Takes 2 s per megapixel and needs pip install
+            'refsr[lpips]'.
+        limit: Use only the first N rows.
+        json: Write all numbers to this JSON file.
+        sheets: Folder for a contact sheet of every row: reference, bicubic, result, ground truth,
+            errors. Sorted by name, those with the smallest gain come first.
+        quiet: Print no progress.
+    """
+    from refsr.evaluate.compare import compare_references, render_comparison
+    from refsr.evaluate.pairs import load_jobs
+    from refsr.evaluate.run import evaluate as measure
+    from refsr.evaluate.run import render_table
+    from refsr.image.atomic import check_writable
+
+    if json is not None:
+        check_writable(json)
+    jobs = load_jobs(target, root)[:limit]
+    choices: dict[str, Any] = {"model": model, "look": look, "ensemble": ensemble}
+    choices |= {"max_side": max_side, "jpeg": jpeg, "lpips": lpips, "sheets": sheets}
+    with progress_bar(f"{model}, {reference}", quiet) as progress:
+        if reference == "all":
+            result = compare_references(jobs, progress=progress, **choices)
+            table = render_comparison(result)
+        else:
+            result = measure(jobs, reference=reference, progress=progress, **choices)
+            table = render_table(result)
+    if json is not None:
+        write_text(json, to_json(result, indent=1))
+    print(table)
+
+
+@command
+def reproduce(
+    table: Positional[Literal["table1", "table2", "table3", "table4", "fig7", "time"]],
+    out: Output,
+    root: Path = Path(),
+    model: str = "ssen",
+    pairs: Path = Path("benchmarks/validation.csv"),
+    limit: OptionalInt = None,
+    quiet: bool = False,
+) -> None:
+    """Reproduce a table of the paper: its numbers and ours, with the protocols.
+
+    Args:
+        table: table1: CUFED5; table2: self-similarity; table3: similarity levels; table4: ablation;
+            fig7: sampling positions; time: run time and memory by size.
+        out: Folder for the results (Markdown and JSON); created if missing.
+        root: Folder to search for the data, up to three levels deep. Missing data is listed, with
+            its expected contents and location.
+        model: A shipped model, detail-transfer, or an exported .onnx file.
+        pairs: Your own pairs for table3: a CSV file with the columns input, reference, kind, and
+            its photos in the folder pairs of the root, or in the root.
+        limit: Use only the first N photos of each data set, or of each kind of pair.
+        quiet: Print no progress.
+    """
+    from refsr.evaluate.paper.reproduce import reproduce as make
+    from refsr.evaluate.paper.sections import Request
+
+    with progress_bar(table, quiet) as progress:
+        request = Request(root, out, model, pairs, limit, progress)
+        written = make(table, request)
+    print("\n".join(map(str, written)))

@@ -1,0 +1,70 @@
+"""``refsr explain``: where the network samples the reference."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from refsr.cli.arguments import (
+    Input,
+    OptionalPath,
+    Output,
+    check_distinct,
+    command,
+    parse_pixel,
+)
+from refsr.cli.output import print_message, progress_bar
+
+
+@command
+def explain(
+    photo: Input,
+    out: Output,
+    at: str,
+    ref: OptionalPath = None,
+    heat: OptionalPath = None,
+    model: str = "ssen",
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    max_pixels: int = 200_000_000,
+    quiet: bool = False,
+) -> None:
+    """Draw the positions in the reference that one output pixel was sampled from.
+
+    Args:
+        photo: The photo to upscale.
+        out: The figure: input, reference with the samples, samples enlarged, result.
+        at: Pixel X,Y of the result, which is 4 times larger than the photo.
+        ref: A sharp photo of the same subject; without one, the photo is its own reference.
+        heat: Write a heat map of the mean modulation of the samples over the whole photo.
+        model: A shipped model or an exported .onnx file.
+        device: Device that runs the network.
+        max_pixels: Reject larger photos before decoding them.
+        quiet: Print no progress and no summary.
+    """
+    from refsr.image.photo import Photo, check_output_path, load_photo, save_photo
+    from refsr.report.explain import Layers, modulation_map, registered
+    from refsr.report.explain import explain as explain_pixel
+    from refsr.report.figure import draw_figure, draw_heat
+
+    pixel = parse_pixel(at)
+    outputs = [out] if heat is None else [out, heat]
+    for path in outputs:
+        check_output_path(path)
+    check_distinct([photo] if ref is None else [photo, ref], outputs)
+    layers = Layers(model, device)
+    opened = load_photo(photo, max_pixels=max_pixels)
+    reference = None if ref is None else load_photo(ref, max_pixels=max_pixels)
+    composite = registered(opened, reference)
+    found = explain_pixel(opened, composite, layers, pixel)
+    save_photo(Photo.of(draw_figure(found)), out)
+    if heat is not None:
+        with progress_bar(photo.name, quiet) as progress:
+            shares, validity = modulation_map(opened, composite, layers, progress)
+        masked = None if found.source is None else validity
+        save_photo(Photo.of(draw_heat(opened.as_uint8(), shares, masked)), heat)
+    if ref is not None and found.source is None:
+        text = f"{ref.name} is not used for this photo; the figure shows the photo as its own"
+        print_message(f"{text} reference", quiet)
+    x, y = found.xy_identity
+    whose = "the photo" if found.source is None else "the reference"
+    text = f"{len(found.strength)} samples around pixel {x:.1f},{y:.1f} of {whose}"
+    print_message(f"{out}: {text}", quiet)

@@ -1,0 +1,136 @@
+"""``refsr upscale``: one photo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from refsr.cli.arguments import (
+    Input,
+    OptionalPath,
+    Output,
+    References,
+    check_distinct,
+    command,
+)
+from refsr.cli.output import (
+    album_line,
+    estimate_printer,
+    print_message,
+    progress_bar,
+    to_json,
+    write_text,
+)
+
+
+@command
+def upscale(
+    photo: Input,
+    out: Output,
+    ref: References = (),
+    model: str = "auto",
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    runtime: Literal["auto", "onnx", "openvino", "torch"] = "auto",
+    scale: Literal[2, 3, 4] = 4,
+    max_memory: str = "auto",
+    max_pixels: int = 200_000_000,
+    threads: int = 0,
+    strength: float = 1.0,
+    look: Literal["true", "crisp"] = "true",
+    ensemble: bool = False,
+    cache: OptionalPath = None,
+    report: OptionalPath = None,
+    map: OptionalPath = None,
+    strip_metadata: bool = False,
+    json: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Upscale a photo with the detail of sharp photos of the same subject.
+
+    Args:
+        photo: The photo to upscale.
+        out: Output file; its extension selects the format (png, jpg, webp, tif, avif).
+        ref: A sharp photo of the same subject, or a folder of them; may be repeated. Without one,
+            the photo is its own reference.
+        model: auto picks the model for clean or for degraded photos; or a shipped model (see
+            `refsr info`), detail-transfer, or an exported .onnx file.
+        device: Device that runs the network.
+        runtime: Inference runtime; `refsr info` shows what auto selects.
+        scale: Upscaling factor; 2 and 3 are downscaled from the result of 4.
+        max_memory: Memory limit, such as 2GB; large photos are processed in tiles. auto is half of
+            the free memory, at most 1.5GB.
+        max_pixels: Reject larger photos before decoding them.
+        threads: CPU cores to use; 0 for all.
+        strength: How much of the references' detail to use, from 0 (none) to 1 (all).
+        look: crisp is sharper where a reference supports it, and takes twice as long; elsewhere it
+            equals true.
+        ensemble: Average eight flips and rotations: slightly better, eight times slower.
+        cache: Cache the features of references in this folder: later runs are faster, above all
+            with many references, and the results are the same.
+        report: Write a report in JSON: coverage and error of each reference, borrowed detail, time.
+        map: Write a map of where the detail comes from: green is borrowed from a reference, orange
+            is guessed by the network, gray is the photo's own.
+        strip_metadata: Remove EXIF data (location, camera, date) from the result; the color profile
+            stays.
+        json: Print the report as one JSON object on stdout.
+        quiet: Print no progress and no summary.
+    """
+    import cv2
+
+    from refsr.result import save_map
+    from refsr.upscaler import Upscaler
+
+    check_outputs([photo, *ref], out, map, report)
+    if threads > 0:
+        cv2.setNumThreads(threads)
+    upscaler = Upscaler.load(
+        model,
+        device=device,
+        runtime=runtime,
+        threads=threads,
+        max_memory=max_memory,
+        max_pixels=max_pixels,
+        look=look,
+        ensemble=ensemble,
+        cache=cache,
+    )
+    upscaler.set_reference(list(ref))
+    with progress_bar(photo.name, quiet or json) as progress:
+        announce = estimate_printer(out, quiet)
+        result = upscaler.upscale(
+            photo, scale=scale, strength=strength, progress=progress, announce=announce
+        )
+    del upscaler  # writing a large result takes memory of its own
+    record = {"input": str(photo), "output": str(out), **result.report}
+    result.save(out, strip_metadata=strip_metadata)
+    if map is not None:
+        save_map(result, map)
+    if report is not None:
+        write_text(report, to_json(record, indent=1))
+    if json:
+        print(to_json(record))
+    for line in summary(record):
+        print_message(line, quiet)
+
+
+def check_outputs(inputs: list[Path], out: Path, map: Path | None, report: Path | None) -> None:
+    """Make sure before the work that all outputs can be written. Raises DataError, PhotoError."""
+    from refsr.image.atomic import check_writable
+    from refsr.image.photo import check_output_path
+
+    for path in (out, map):
+        if path is not None:
+            check_output_path(path)
+    if report is not None:
+        check_writable(report)
+    check_distinct(inputs, [path for path in (out, map, report) if path is not None])
+
+
+def summary(record: dict[str, Any]) -> list[str]:
+    """The lines printed after a photo: notes, verdicts on the references, size and time."""
+    lines = [f"note: {note}" for note in record["notes"]]
+    if record["album"]:
+        lines.append(album_line(record["album"]))
+    lines += [f"{one['reference']}: {one['verdict']}" for one in record["references"]]
+    (width, height), seconds = record["output_size"], sum(record["seconds"].values())
+    return [*lines, f"{record['output']}: {width} x {height}, {seconds:.1f} s"]

@@ -1,0 +1,94 @@
+"""Worker processes, the fair queue before them, and when jobs are removed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from refsr.web.fair_queue import FairQueue
+from refsr.web.job_manager import JobManager
+from refsr.web.limits import Limits
+from refsr.web.worker_process import WORKER_DIED, TaskError, WorkerProcess
+from web_api import WORKER, encoded
+
+
+def test_clients_have_turns() -> None:
+    async def order() -> str:
+        queue: FairQueue[str] = FairQueue()
+        for item in ("a1", "a2", "a3", "b1", "c1", "b2"):
+            queue.put(item[0], item)
+        assert [queue.order().index(item) for item in ("a1", "b1", "c1", "a2", "b2", "a3")] == list(
+            range(6)
+        )
+        queue.remove("c1")
+        assert (len(queue), queue.count("a"), queue.count("c")) == (5, 3, 0)
+        taken = [await queue.get() for _ in range(2)]
+        queue.put("d", "d1")  # comes late, and still before the third of a
+        return " ".join(taken + [await queue.get() for _ in range(4)])
+
+    assert asyncio.run(order()) == "a1 b1 a2 b2 d1 a3"
+
+
+def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
+    async def go() -> None:
+        worker = WorkerProcess({**WORKER, "model": "detail-transfer"})
+        (tmp_path / "photo").write_bytes(encoded(np.zeros((9, 7, 3), np.uint8)))
+        task = {"task": "check", "folder": str(tmp_path), "names": {"photo": "dot.png"}}
+        pid = (await worker.ensure_process()).pid
+        os.kill(pid, signal.SIGSTOP)  # or the task could be done before the process is killed
+        duty = asyncio.create_task(worker.serve_queue())
+        killed = asyncio.create_task(worker.run(dict(task), "a"))
+        while worker.current is None:
+            await asyncio.sleep(0.02)
+        assert worker.process is not None
+        worker.process.kill()
+        with pytest.raises(TaskError) as error:
+            await killed
+        assert str(error.value) == WORKER_DIED
+        assert (await worker.run(dict(task), "a"))["photo"]["width"] == 7
+        process = worker.process
+        duty.cancel()
+        await asyncio.wait([duty])
+        assert process.returncode is not None
+        assert worker.process is None
+
+    asyncio.run(go())
+
+
+def test_no_task_gets_a_process_that_is_being_ended() -> None:
+    """Found by tools/load.py: a job failed where the one before it was cancelled at its end."""
+
+    async def cancelled_and_next() -> None:
+        worker = WorkerProcess({**WORKER, "model": "detail-transfer"})
+        first = await worker.ensure_process()
+        ending = asyncio.create_task(worker.kill())
+        await asyncio.sleep(0)  # the signal is sent; that the process has ended is not known yet
+        assert await worker.ensure_process() is not first
+        await ending
+        await worker.kill()
+        assert first.returncode is not None
+
+    asyncio.run(cancelled_and_next())
+
+
+def test_jobs_are_forgotten_in_time(tmp_path: Path) -> None:
+    async def go() -> list[str]:
+        worker = WorkerProcess({})
+        manager = JobManager(tmp_path, worker, worker, Limits(kept=3, keep_seconds=100))
+        jobs = [manager.create("a") for _ in range(6)]
+        for number, job in enumerate(jobs):
+            job.last_request = 1000.0 + number
+        jobs[0].state = "working"
+        await manager.sweep_once(1010.0)  # five are idle, of which three are kept
+        kept = [str(jobs.index(job)) for job in manager.jobs.values()]
+        await manager.sweep_once(1104.5)
+        later = [str(jobs.index(job)) for job in manager.jobs.values()]
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted(manager.jobs)
+        return ["".join(kept), "".join(later)]
+
+    assert asyncio.run(go()) == ["0345", "05"]
