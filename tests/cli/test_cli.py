@@ -157,9 +157,9 @@ def test_what_cannot_work_is_found_before_the_long_job(
     capfd: Read,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from refsr.upscaler import Upscaler
-
-    monkeypatch.setattr(Upscaler, "register", lambda *_: pytest.fail("the long job has begun"))
+    monkeypatch.setattr(
+        "refsr.upscaler.register_coarse", lambda *_: pytest.fail("the long job has begun")
+    )
     (tmp_path / "a.png").mkdir()
     (tmp_path / "locked.png").write_bytes(b"before")
     (tmp_path / "locked.png").chmod(0o444)
@@ -350,17 +350,17 @@ def test_a_terminal_gets_a_bar(photos: Path, tmp_path: Path) -> None:
 
 INTERRUPTED = """
 import sys, time
-import refsr.upscaler as upscaler
 from refsr.cli import main
+from refsr.inference.network import Network
 
-run, runs = upscaler.Network.run, []
+run, runs = Network.run, []
 def slow(*arguments, **options):
     runs.append(1)
     if len(runs) == 2:
         print("in the middle", flush=True)
         time.sleep(600)
     return run(*arguments, **options)
-upscaler.Network.run = slow
+Network.run = slow
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -557,7 +557,7 @@ def test_out_of_memory_is_a_sentence(
 ) -> None:
     import cv2
 
-    from refsr.upscaler import Network, Upscaler
+    from refsr.inference.network import Network
 
     def none_left(*_: object, **__: object) -> None:
         raise MemoryError
@@ -567,7 +567,7 @@ def test_out_of_memory_is_a_sentence(
         patch.setattr(Network, "run", none_left)
         assert "not enough memory for even the smallest tile" in refused(capfd, *job)
     with monkeypatch.context() as patch:
-        patch.setattr(Upscaler, "job", none_left)
+        patch.setattr("refsr.upscaler.job_size", none_left)
         assert "Out of memory" in refused(capfd, *job)
 
     def opencv_has_none(*_: object) -> None:
@@ -575,7 +575,7 @@ def test_out_of_memory_is_a_sentence(
         error.code = -4
         raise error
 
-    monkeypatch.setattr(Upscaler, "job", opencv_has_none)
+    monkeypatch.setattr("refsr.upscaler.job_size", opencv_has_none)
     assert "Out of memory" in refused(capfd, *job)
     assert list(tmp_path.iterdir()) == []
 
