@@ -211,7 +211,7 @@ def called(
 
 def lists() -> Try:
     """Damaged lists of pairs."""
-    from refsr.evaluate.pairs import load_jobs
+    from refsr.data.pairs import load_jobs
 
     def one(rng: np.random.Generator, folder: Path) -> str:
         for name in ("a.png", "b.png"):

@@ -100,7 +100,7 @@ def patch_pairs(folder: Path) -> tuple[list[layouts.Pair], list[layouts.Pair]]:
     """
     if not (folder / "input").is_dir() or not (folder / "ref").is_dir():
         raise DataError(f"{folder} must hold the folders input and ref, with pairs of one name.")
-    pairs = list(layouts.input_and_ref(folder, "cufed").paired().pairs)
+    pairs = list(layouts.input_and_ref(folder, "cufed").require_pairs().pairs)
     held = max(HELD_LEAST, min(len(pairs) // HELD_SHARE, HELD_MOST))
     cut = len(pairs) - (held if len(pairs) >= HELD_FROM else 0)
     return pairs[:cut], pairs[cut:]

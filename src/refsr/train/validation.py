@@ -11,7 +11,7 @@ import torch
 
 from refsr.arrays import pad_to_multiple
 from refsr.evaluate.metrics import psnr
-from refsr.evaluate.perceptual import SMALLEST, detail_share, haarpsi
+from refsr.evaluate.perceptual import MIN_SIDE, detail_share, haarpsi
 from refsr.model.ssen import SSEN
 from refsr.resize import SCALE, imresize
 from refsr.train.config import RunConfig
@@ -64,7 +64,7 @@ class Validation:
                 }
                 for kind, sr in outputs.items():
                     values[kind].append(psnr(sr, sample.hr, border=SCALE))
-                    if self.perceptual and min(sr.shape[:2]) >= SMALLEST + 2 * SCALE:
+                    if self.perceptual and min(sr.shape[:2]) >= MIN_SIDE + 2 * SCALE:
                         looks[kind, "haarpsi"].append(haarpsi(sr, sample.hr, border=SCALE))
                         looks[kind, "detail"].append(detail_share(sr, sample.hr, border=SCALE))
                 if not alone and len(rows) < 4:
