@@ -88,7 +88,7 @@ def from_dict(kind: type[Any], values: dict[str, Any], where: str) -> Any:
             known[key] = float(value)
         elif expected in (int, float, str, bool) and type(value) is not expected:
             raise DataError(
-                f"{key!r} in {where} must be a {expected.__name__}, not {quote(value)}."
+                f"{key!r} in {where} must be of type {expected.__name__}, not {quote(value)}."
             )
         else:
             known[key] = value
