@@ -1,8 +1,8 @@
-"""Render the pictures of docs/gallery.md, from photos that scikit-image carries and a drawn facade.
+"""Renders the images of docs/gallery.md from photos of scikit-image and a drawn facade.
 
     PYTHONPATH=src:tests python research/render_gallery.py [--only NAME]
 
-Each picture is shown at 100 %: a pixel of the file is a pixel of the result.
+Each image is shown at 100 %: a pixel of the file is a pixel of the result.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from refsr.resize import imresize
 from scenes import facade, seen_through
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "gallery"
-STRIP = 26  # pixels of a caption
-TURN = np.array([[1.08, 0.12, -10.0], [-0.1, 1.1, 32.0], [6e-5, -4e-5, 1.0]])
+CAPTION_HEIGHT = 26  # pixels
+VIEW = np.array([[1.08, 0.12, -10.0], [-0.1, 1.1, 32.0], [6e-5, -4e-5, 1.0]])
 
 
-def captioned(image: Pixels, words: str) -> Pixels:
-    """The picture under a line of words."""
-    strip = np.full((STRIP, image.shape[1], 3), 24, np.uint8)
+def with_caption(image: Pixels, text: str) -> Pixels:
+    """The image below a line of text."""
+    strip = np.full((CAPTION_HEIGHT, image.shape[1], 3), 24, np.uint8)
     white = (255, 255, 255)
-    cv2.putText(strip, words, (6, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.45, white, 1, cv2.LINE_AA)
+    cv2.putText(strip, text, (6, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.45, white, 1, cv2.LINE_AA)
     return np.vstack([strip, image])
 
 
 def side_by_side(panels: list[tuple[str, Pixels]], columns: int = 4) -> Pixels:
     """Panels of one size, each under its caption, in rows."""
-    tiles = [captioned(image, words) for words, image in panels]
+    tiles = [with_caption(image, text) for text, image in panels]
     tiles += [np.full_like(tiles[0], 24)] * (-len(tiles) % columns)
     gap = np.full((tiles[0].shape[0], 4, 3), 24, np.uint8)
     rows: list[Pixels] = []
@@ -47,13 +47,13 @@ def side_by_side(panels: list[tuple[str, Pixels]], columns: int = 4) -> Pixels:
     return np.vstack(rows)
 
 
-def at(image: Pixels, window: tuple[slice, slice]) -> Pixels:
-    """A window of a picture, at 100 %."""
+def crop(image: Pixels, window: tuple[slice, slice]) -> Pixels:
+    """A window of an image, at 100 %."""
     return np.ascontiguousarray(image[window])
 
 
 class Gallery:
-    """One upscaler and what every picture needs of it."""
+    """One upscaler, shared by all images."""
 
     def __init__(self) -> None:
         self.upscaler = Upscaler.load()
@@ -71,8 +71,8 @@ class Gallery:
             "no reference": np.asarray(self.result(lr, []).image),
             "with reference": np.asarray(self.result(lr, references).image),
         }
-        panels = [(f"{w}: {psnr(i, hr):.1f} dB", at(i, window)) for w, i in images.items()]
-        return side_by_side([*panels, ("truth", at(hr, window))])
+        panels = [(f"{name}: {psnr(i, hr):.1f} dB", crop(i, window)) for name, i in images.items()]
+        return side_by_side([*panels, ("truth", crop(hr, window))])
 
 
 def portrait() -> Pixels:
@@ -81,28 +81,28 @@ def portrait() -> Pixels:
 
 
 def another_view(gallery: Gallery) -> Pixels:
-    """Another photo of the same thing: turned, nearer, tilted."""
-    view = seen_through(portrait(), TURN, (560, 470))
+    """Another view: rotated, nearer, tilted."""
+    view = seen_through(portrait(), VIEW, (560, 470))
     return gallery.compare(portrait(), [view], (slice(40, 232), slice(130, 322)))
 
 
 def black_and_white(gallery: Gallery) -> Pixels:
-    """The reference is black and white and two stops darker: the colors stay the photo's."""
-    view = seen_through(portrait(), TURN, (560, 470)).astype(np.float64)
+    """A black-and-white reference two stops darker: the colors stay the photo's."""
+    view = seen_through(portrait(), VIEW, (560, 470)).astype(np.float64)
     gray = 255 * ((view @ [0.299, 0.587, 0.114] / 255) ** 2.2 / 4) ** (1 / 2.2)
     graded = np.repeat((gray + 0.5).astype(np.uint8)[..., None], 3, axis=2)
     return gallery.compare(portrait(), [graded], (slice(40, 232), slice(130, 322)))
 
 
 def other_windows(gallery: Gallery) -> Pixels:
-    """The reference shows other windows of the same facade: nothing is copied."""
+    """A reference of other windows of the same facade: nothing is copied."""
     wall = facade(3, 16, 12)
     hr, other = np.ascontiguousarray(wall[:256, :320]), np.ascontiguousarray(wall[384:, 512:])
     return gallery.compare(hr, [other], (slice(32, 224), slice(96, 288)))
 
 
 def map_of_two_parts(gallery: Gallery) -> Pixels:
-    """Two references, each of a part: what is borrowed, guessed and the photo's own."""
+    """The provenance map of two references, each of a part."""
     hr = portrait()
     parts = [np.ascontiguousarray(hr[:, :250]), np.ascontiguousarray(hr[150:, 200:400])]
     return gallery.result(imresize(hr, scale=0.25), parts).map()
@@ -111,12 +111,12 @@ def map_of_two_parts(gallery: Gallery) -> Pixels:
 def strengths(gallery: Gallery) -> Pixels:
     """The same reference at four strengths."""
     hr = portrait()
-    lr, view = imresize(hr, scale=0.25), seen_through(hr, TURN, (560, 470))
+    lr, view = imresize(hr, scale=0.25), seen_through(hr, VIEW, (560, 470))
     panels: list[tuple[str, Pixels]] = []
     for strength in (0.0, 0.33, 0.67, 1.0):
         image = np.asarray(gallery.result(lr, [view], strength=strength).image)
-        words = f"strength {strength:g}: {psnr(image, hr):.1f} dB"
-        panels.append((words, at(image, (slice(150, 342), slice(20, 212)))))
+        text = f"strength {strength:g}: {psnr(image, hr):.1f} dB"
+        panels.append((text, crop(image, (slice(150, 342), slice(20, 212)))))
     return side_by_side(panels)
 
 
@@ -130,8 +130,8 @@ PICTURES = {
 
 
 def main() -> None:
-    """Write the pictures, or the one that is asked for."""
-    parser = argparse.ArgumentParser(description="Render the pictures of docs/gallery.md.")
+    """Write all images, or the one given by --only."""
+    parser = argparse.ArgumentParser(description="Render the images of docs/gallery.md.")
     parser.add_argument("--only", choices=tuple(PICTURES))
     options = parser.parse_args()
     OUT.mkdir(exist_ok=True)
