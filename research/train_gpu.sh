@@ -6,8 +6,8 @@
 # MINUTES      length of the whole run, which its learning-rate schedule follows; 0: only unpack
 # STOP_AFTER   minutes after which this call saves and ends (default 9); the next call continues
 #
-# Packs of research/pack_training_data.py in gpu_packs/ are first unpacked into gpu_data/, so they can
-# be delivered over several calls. With OUT set, the weights, the log and the run's state (in pieces
+# Packs of research/pack_training_data.py in gpu_packs/ are first unpacked into gpu_data/, so they
+# can be delivered over several calls. With OUT set, the weights, the log and the run's state (in pieces
 # below 16 MiB) are copied there; such pieces in gpu_packs/ continue the run on another machine.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -40,6 +40,7 @@ class Teacher:
         for image in inputs:
             digest.update(repr(image.shape).encode())
             digest.update(image.tobytes())
+        # "soft-" as in existing caches
         path = self.cache / f"soft-{self.model_hash}-{digest.hexdigest()[:20]}.npy"
         if not path.exists():
             self.cache.mkdir(parents=True, exist_ok=True)
