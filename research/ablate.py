@@ -1,11 +1,11 @@
-"""The ablation: every variant of the small network, trained alike, measured alike.
+"""The ablation: trains and measures every variant of a small network under the same conditions.
 
-    python research/ablate.py            # what is not in docs/training/ablation.jsonl yet
-    python research/ablate.py --render   # the tables of docs/ABLATION.md from it, no training
+    python research/ablate.py            # the runs missing in docs/training/ablation.jsonl
+    python research/ablate.py --render   # only the tables of docs/ABLATION.md, no training
 
 Each run is one JSON line: setting (registered or unregistered references in training), variant,
-seed, and mean luma PSNR on four fixed sets that no run has seen. A run that has its line is not
-made again. Both settings and all variants share steps, batches, photos and schedule.
+seed, and mean luma PSNR on four fixed held-out sets. Runs that have a line are not repeated. Both
+settings and all variants share steps, batches, photos and schedule.
 """
 
 from __future__ import annotations
@@ -29,11 +29,14 @@ from refsr.evaluate.paper.ablation import ablation_sections, read_runs
 from refsr.evaluate.paper.sections import markdown
 from refsr.image.photo import load_photo
 from refsr.resize import SCALE, imresize
+from refsr.train.collate import batches
 from refsr.train.config import RunConfig, load_config
-from refsr.train.data import Patches, Sample, cached_pairs, image_files, load_hr, scenes
-from refsr.train.simulate import displaced_reference
+from refsr.train.datasets import Sample, image_files, load_hr, split_scenes
+from refsr.train.pair_cache import cached_pairs
+from refsr.train.sampler import PatchSampler
+from refsr.train.simulate import smooth_field
 from refsr.train.trainer import Trainer
-from refsr.train.validation import infer, middle, with_reference
+from refsr.train.validation import CROP, center_crop, infer, with_reference
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RUNS = REPOSITORY / "docs" / "training" / "ablation.jsonl"
@@ -42,21 +45,21 @@ DATA = REPOSITORY.parent / "shared" / "data"
 TABLES = REPOSITORY / "docs" / "ABLATION.md"
 MARK = "<!-- made by research/ablate.py; what stands above is kept -->"
 
-FARTHEST = 8.0  # LR px, the largest displacement in training
-DISTANCES = (0, 0.5, 1, 2, 4, 8, 16)  # LR px, measured
+MAX_DISPLACEMENT = 8.0  # LR px, in training
+DISTANCES = (0, 0.5, 1, 2, 4, 8, 16)  # LR px, in the measurement
 SIDE = 192  # HR px of a measured crop: two attention windows
-REACH = round(4 * max(DISTANCES)) + 6  # HR px around a crop that a displaced reference may need
+MARGIN = round(4 * max(DISTANCES)) + 6  # HR px around a crop that displaced references sample
 PAIRS = 24  # registered pairs that are measured
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A row of the tables: what differs from the base network."""
+    """A row of the tables: the differences from the base network."""
 
     name: str
     model: dict[str, Any] = field(default_factory=dict)
-    longer: int = 1  # times the steps of the others
-    ramp: float = 0.0  # share of the steps over which the displacement grows; 0: all at once
+    longer: int = 1  # factor of the number of steps
+    ramp: float = 0.0  # share of the steps over which the displacement grows; 0: none
     settings: tuple[str, ...] = ("unregistered", "registered")
 
 
@@ -76,26 +79,54 @@ EXTRAS = (
 )
 
 
-class DisplacedPatches(Patches):
-    """Training patches whose simulated references lie off, half of them by FARTHEST / 8 or less."""
+class DisplacedSampler(PatchSampler):
+    """Samples with displaced references, half of them by MAX_DISPLACEMENT / 8 or less."""
 
-    ramp = 0.0  # steps over which the largest displacement grows to FARTHEST
-    reach = FARTHEST
+    ramp = 0.0  # steps over which the largest displacement grows to MAX_DISPLACEMENT
+    limit = MAX_DISPLACEMENT
 
     def sample(self, step: int, index: int) -> Sample:
-        """As ever, with the displacement that this step has come to."""
-        self.reach = FARTHEST * min(1.0, (step + 1) / self.ramp) if self.ramp else FARTHEST
+        """As in PatchSampler, with the largest displacement of this step."""
+        self.limit = (
+            MAX_DISPLACEMENT * min(1.0, (step + 1) / self.ramp) if self.ramp else MAX_DISPLACEMENT
+        )
         return super().sample(step, index)
 
     def simulated(self, rng: np.random.Generator) -> Sample:
-        """A patch and the same place seen from up to FARTHEST LR px beside it, unregistered."""
-        photo = self.photo(rng)
-        y, x = self.corner(rng, photo.hr)
+        """A patch whose unregistered reference is displaced by up to ``limit`` LR px."""
+        photo = self.random_photo(rng)
+        y, x = self.random_corner(rng, photo.hr)
         patch = self.crop(photo, y, x)
-        around = surroundings(photo.hr, y * SCALE, x * SCALE, self.size, round(4 * FARTHEST) + 6)
-        distance = self.reach * float(rng.random()) ** 3
-        reference = displaced_reference(rng, around, self.size, distance)
-        return believed(patch.lr, patch.hr, reference)
+        margin = round(4 * MAX_DISPLACEMENT) + 6
+        around = surroundings(photo.hr, y * SCALE, x * SCALE, self.patch, margin)
+        distance = self.limit * float(rng.random()) ** 3
+        reference = displaced_reference(rng, around, self.patch, distance)
+        return fully_valid(patch.lr, patch.hr, reference)
+
+
+def displaced_reference(
+    rng: np.random.Generator,
+    image: Pixels,  # (size + 2m)^2 RGB around the HR patch, m at least 4 * distance + 6
+    size: int,
+    distance: float,
+) -> Pixels:
+    """An unregistered reference (size, size, 3) uint8: the photo displaced by ``distance`` LR px.
+
+    The direction is random; a smooth warp of up to 0.4 LR px and a mild change of exposure are
+    added. The matching detail of an output pixel is ``distance`` away from it in the reference:
+    the paper's task without registration.
+    """
+    angle = float(rng.uniform(0.0, 2.0 * np.pi))
+    warp = float(rng.uniform(0.0, 0.8))  # HR px of unit deviation; two deviations are 0.4 LR px
+    grid = np.arange(size, dtype=np.float32) + (image.shape[0] - size) // 2
+    x, y = np.meshgrid(grid, grid)
+    x = x + np.float32(4.0 * distance * np.cos(angle)) + warp * smooth_field(rng, size, 2)
+    y = y + np.float32(4.0 * distance * np.sin(angle)) + warp * smooth_field(rng, size, 2)
+    ref = cv2.remap(image, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+    gamma = float(np.exp(rng.normal(0.0, 0.05)))
+    gain = np.exp(rng.normal(0.0, 0.04, 3)).astype(np.float32)
+    pixels = (ref.astype(np.float32) / 255.0) ** gamma * gain
+    return np.clip(np.rint(pixels * 255.0), 0, 255).astype(np.uint8)
 
 
 def surroundings(hr: Pixels, top: int, left: int, size: int, margin: int) -> Pixels:
@@ -105,47 +136,39 @@ def surroundings(hr: Pixels, top: int, left: int, size: int, margin: int) -> Pix
     return np.ascontiguousarray(hr[rows][:, columns])
 
 
-def believed(lr: Pixels, hr: Pixels, ref: Pixels) -> Sample:
-    """A sample whose reference is believed everywhere; cut or padded (not believed) to the HR."""
+def fully_valid(lr: Pixels, hr: Pixels, ref: Pixels) -> Sample:
+    """A sample with a reference of full validity, cropped or padded (validity 0) to the HR size."""
     height, width = hr.shape[:2]
-    missing = ((0, max(0, height - ref.shape[0])), (0, max(0, width - ref.shape[1])))
-    validity = np.pad(np.full(ref.shape[:2], 255, np.uint8), missing)[:height, :width]
-    return Sample(lr, hr, np.pad(ref, (*missing, (0, 0)))[:height, :width], validity)
+    padding = ((0, max(0, height - ref.shape[0])), (0, max(0, width - ref.shape[1])))
+    validity = np.pad(np.full(ref.shape[:2], 255, np.uint8), padding)[:height, :width]
+    return Sample(lr, hr, np.pad(ref, (*padding, (0, 0)))[:height, :width], validity)
 
 
 def displaced_sets(config: RunConfig) -> dict[str, list[Sample]]:
-    """The middle of a photo of every other held-out scene, the reference off by each distance."""
+    """The center of a photo of every other held-out scene, with a reference at each distance."""
     sets: dict[str, list[Sample]] = {f"{distance}": [] for distance in DISTANCES}
-    for index, folder in enumerate(scenes(config.data)[1][::2]):
+    for index, folder in enumerate(split_scenes(config.data)[1][::2]):
         hr = load_hr(image_files(folder)[0], config.data.max_side)
         top, left = ((side - SIDE) // 2 // SCALE * SCALE for side in hr.shape[:2])
         inner = np.ascontiguousarray(hr[top : top + SIDE, left : left + SIDE])
-        lr, around = imresize(inner, scale=1 / SCALE), surroundings(hr, top, left, SIDE, REACH)
+        lr, around = imresize(inner, scale=1 / SCALE), surroundings(hr, top, left, SIDE, MARGIN)
         for distance in DISTANCES:  # the same direction, warp and exposure at every distance
             rng = np.random.default_rng((7, index))
             ref = displaced_reference(rng, around, SIDE, float(distance))
-            sets[f"{distance}"].append(believed(lr, inner, ref))
+            sets[f"{distance}"].append(fully_valid(lr, inner, ref))
     return sets
 
 
-def inmost(pair: Sample) -> Sample:
-    """The middle SIDE x SIDE pixels of a pair."""
-    top, left = ((side - SIDE) // 2 // SCALE for side in pair.hr.shape[:2])
-    lr = pair.lr[top : top + SIDE // SCALE, left : left + SIDE // SCALE]
-    area = slice(top * SCALE, top * SCALE + SIDE), slice(left * SCALE, left * SCALE + SIDE)
-    return Sample(lr, pair.hr[area], pair.ref[area], pair.validity[area])
-
-
 def file_pair(first: Path, second: Path) -> Sample:
-    """Two files as they are: the reference unregistered and believed everywhere."""
+    """Two files as they are: the reference unregistered and of full validity."""
     hr = load_hr(first, 10_000)
-    return believed(imresize(hr, scale=1 / SCALE), hr, load_photo(second).as_uint8())
+    return fully_valid(imresize(hr, scale=1 / SCALE), hr, load_photo(second).as_uint8())
 
 
 def measured_sets(config: RunConfig) -> dict[str, dict[str, list[Sample]]]:
-    """What every run is measured on: set, then condition, then samples in one order."""
-    held = scenes(config.data)[1]
-    pairs = [inmost(middle(pair)) for pair in cached_pairs(held, config.data)]
+    """The samples that every run is measured on, by set and reference."""
+    held_out = split_scenes(config.data)[1]
+    pairs = [center_crop(center_crop(p, CROP), SIDE) for p in cached_pairs(held_out, config.data)]
     pairs = [pair for pair in pairs if pair.validity.mean() > 64]
     samples = DATA / "cufed_samples"
     first = samples / "cufed5" / "001_0.png"
@@ -166,15 +189,15 @@ def measured_sets(config: RunConfig) -> dict[str, dict[str, list[Sample]]]:
 
 @torch.no_grad()
 def measure(trainer: Trainer, sets: dict[str, dict[str, list[Sample]]]) -> dict[str, Any]:
-    """Mean luma PSNR by set and condition, blank and (where there are others) foreign beside it."""
+    """Mean luma PSNR by set and reference; adds blank and, for several samples, mismatched."""
     scores: dict[str, dict[str, float]] = {}
-    for name, conditions in sets.items():
-        some = next(iter(conditions.values()))
-        modes = {condition: [(s, s, "given") for s in c] for condition, c in conditions.items()}
-        modes["blank"] = [(s, s, "blank") for s in some]
-        if len(some) > 1:
-            others = some[len(some) // 2 :] + some[: len(some) // 2]
-            modes["foreign"] = [(s, o, "foreign") for s, o in zip(some, others, strict=True)]
+    for name, references in sets.items():
+        first = next(iter(references.values()))
+        modes = {reference: [(s, s, "given") for s in r] for reference, r in references.items()}
+        modes["blank"] = [(s, s, "blank") for s in first]
+        if len(first) > 1:
+            others = first[len(first) // 2 :] + first[: len(first) // 2]
+            modes["mismatched"] = [(s, o, "mismatched") for s, o in zip(first, others, strict=True)]
         scores[name] = {
             mode: float(
                 np.mean(
@@ -191,15 +214,15 @@ def measure(trainer: Trainer, sets: dict[str, dict[str, list[Sample]]]) -> dict[
 
 def bicubic_scores(sets: dict[str, dict[str, list[Sample]]]) -> dict[str, float]:
     """Mean luma PSNR of bicubic by set."""
-    firsts = {name: next(iter(conditions.values())) for name, conditions in sets.items()}
+    firsts = {name: next(iter(references.values())) for name, references in sets.items()}
     return {
-        name: float(np.mean([psnr(imresize(s.lr, scale=SCALE), s.hr, border=SCALE) for s in some]))
-        for name, some in firsts.items()
+        name: float(np.mean([psnr(imresize(s.lr, scale=SCALE), s.hr, border=SCALE) for s in first]))
+        for name, first in firsts.items()
     }
 
 
 def plan(seeds: int) -> Iterator[tuple[str, Variant, int]]:
-    """Every run; a whole seed first, so that an interrupted campaign is a whole one of fewer."""
+    """All runs, seed by seed, so that an interrupted ablation is complete for fewer seeds."""
     for variants in (VARIANTS, EXTRAS):
         for seed in range(1, seeds + 1):
             for variant in variants:
@@ -207,13 +230,13 @@ def plan(seeds: int) -> Iterator[tuple[str, Variant, int]]:
                     yield setting, variant, seed
 
 
-def run(config: RunConfig, patches: Patches, sets: dict[str, Any]) -> dict[str, Any]:
+def run(config: RunConfig, sampler: PatchSampler, sets: dict[str, Any]) -> dict[str, Any]:
     """Train one network and measure it."""
-    started = time.process_time()
+    start = time.process_time()
     trainer = Trainer(config)
     t = config.train
-    losses = [trainer.train_step(batch) for batch in patches.batches(0, t.steps, t.batch)]
-    trained = time.process_time() - started
+    losses = [trainer.train_step(batch) for batch in batches(sampler, 0, t.steps, t.batch)]
+    trained = time.process_time() - start
     return {
         "steps": t.steps,
         "parameters": sum(p.numel() for p in trainer.model.parameters()),
@@ -224,7 +247,7 @@ def run(config: RunConfig, patches: Patches, sets: dict[str, Any]) -> dict[str, 
 
 
 def main() -> None:
-    """Make what is missing, one line a run, then the tables."""
+    """Train the missing runs, then write the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--render", action="store_true", help="only write the tables")
     parser.add_argument("--seeds", type=int, default=2)
@@ -235,28 +258,28 @@ def main() -> None:
     options = parser.parse_args()
     if not options.render:
         cv2.setNumThreads(1)
-        campaign(options)
+        train_missing(options)
     write_tables(read_runs(options.runs), options.tables)
 
 
 def write_tables(runs: list[dict[str, Any]], path: Path) -> None:
-    """The tables below MARK; what somebody wrote above it stays."""
+    """Write the tables below MARK and keep the text above it."""
     kept = path.read_text(encoding="utf-8").partition(MARK)[0] if path.is_file() else ""
     tables = "\n\n".join(markdown(section) for section in ablation_sections(runs))
     path.write_text(f"{kept}{MARK}\n\n{tables}\n", encoding="utf-8")
 
 
-def campaign(options: argparse.Namespace) -> None:
-    """Every run of the plan that has no line yet."""
+def train_missing(options: argparse.Namespace) -> None:
+    """Train and measure every run of the plan that has no line yet."""
     configs = {
         name: load_config(REPOSITORY / "configs" / "ablation" / f"{name}.toml")
         for name in ("unregistered", "registered")
     }
     done = {(r["setting"], r["variant"], r["seed"]) for r in read_runs(options.runs)}
-    registered = Patches(configs["registered"].data, 0)
-    displaced = DisplacedPatches.__new__(DisplacedPatches)  # shares the photos in memory
+    registered = PatchSampler(configs["registered"].data, 0)
+    displaced = DisplacedSampler.__new__(DisplacedSampler)  # shares the photos in memory
     displaced.__dict__ |= vars(registered) | {"config": configs["unregistered"].data}
-    patches = {"registered": registered, "unregistered": displaced}
+    samplers = {"registered": registered, "unregistered": displaced}
     sets = measured_sets(configs["registered"])
     bicubic = bicubic_scores(sets)
     for setting, variant, seed in plan(options.seeds):
@@ -270,9 +293,9 @@ def campaign(options: argparse.Namespace) -> None:
             model=dataclasses.replace(config.model, **variant.model),
             train=dataclasses.replace(config.train, seed=seed, steps=steps),
         )
-        patches[setting].seed, displaced.ramp = seed, variant.ramp * steps
+        samplers[setting].seed, displaced.ramp = seed, variant.ramp * steps
         line = dict(zip(("setting", "variant", "seed"), key, strict=True))
-        line |= run(config, patches[setting], sets) | {"bicubic": bicubic}
+        line |= run(config, samplers[setting], sets) | {"bicubic": bicubic}
         with options.runs.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 

@@ -1,12 +1,12 @@
-"""How well ``refsr check`` foresees the gain: measure pairs, fit the constants, count the hits.
+"""Calibrates the gain that ``refsr check`` predicts: measures pairs and fits the constants.
 
     PYTHONPATH=src python research/calibrate_gain.py measure training      # about 8 CPU minutes
     PYTHONPATH=src python research/calibrate_gain.py measure validation    # about 5 CPU minutes
     PYTHONPATH=src python research/calibrate_gain.py fit                   # seconds
 
-The constants are fitted to the training scenes alone (benchmarks/gain_training.csv) and counted on
+The constants are fitted to the training scenes (benchmarks/gain_training.csv) and tested on
 benchmarks/validation.csv (benchmarks/gain_validation.csv). Measure again when the shipped model
-changes, and write the printed constants into src/refsr/expected_gain.py. The gain is the model's
+changes, and copy the printed constants to src/refsr/registration/gain.py. The gain is the model's
 PSNR with the reference minus without: BT.601 luma, 8 bit, border 4 px, LR = MATLAB bicubic / 4.
 """
 
@@ -24,8 +24,8 @@ import numpy as np
 
 from refsr import Upscaler
 from refsr.evaluate.metrics import psnr
-from refsr.evaluate.run import load_pixels, load_truth
-from refsr.registration import gain as foreseen
+from refsr.evaluate.protocol import load_pixels, load_truth
+from refsr.registration import gain as gain_model
 from refsr.resize import imresize
 
 HERE = Path(__file__).resolve().parents[1]
@@ -56,7 +56,7 @@ def validation_pairs() -> list[tuple[str, str, str]]:
 
 
 def measure(upscaler: Upscaler, job: tuple[str, str, str], training: bool) -> dict[str, Any]:
-    """One row: what registration says, and what the reference really brings."""
+    """One row: the registration's measures, and the PSNR without and with the reference."""
     hr = load_truth(ROOT / job[0], TRAINING_SIDE if training else None)
     lr = imresize(hr, scale=0.25)
     reference = load_pixels(ROOT / job[1], 1200 if training else None)
@@ -70,7 +70,7 @@ def measure(upscaler: Upscaler, job: tuple[str, str, str], training: bool) -> di
     composite = upscaler.check(lr).composite
     assert composite is not None
     used = composite.useful[0]
-    worth = foreseen.worth_of(composite.lr, composite.registrations[0])
+    worth = gain_model.worth_of(composite.lr, composite.registrations[0])
     return {
         "input": job[0],
         "reference": job[1],
@@ -95,51 +95,51 @@ def read(split: str) -> list[dict[str, Any]]:
 
 
 def predicted(rows: list[dict[str, Any]], constants: Any) -> Any:
-    """The gains that ``expected_gain`` foresees with these constants: (N,)."""
+    """The gains that ``expected_gain`` predicts with these constants: (N,)."""
     for name, value in zip(CONSTANTS, constants, strict=True):
-        setattr(foreseen, name, float(value))
-    worths = [foreseen.Worth(row["share"], row["error"], row["zoom"]) for row in rows]
-    return np.array([foreseen.expected_gain([worth]) for worth in worths])
+        setattr(gain_model, name, float(value))
+    worths = [gain_model.Worth(row["share"], row["error"], row["zoom"]) for row in rows]
+    return np.array([gain_model.expected_gain([worth]) for worth in worths])
 
 
 def fit() -> None:
-    """Fit to the training rows; print the constants and the hits of both splits."""
+    """Fit to the training rows; print the constants and the accuracy on both splits."""
     from scipy.optimize import minimize
 
     def loss(constants: Any) -> float:
         if not (constants > 0).all() or constants[1] >= 1:
             return 1e9
-        # A dB counts less where there are many: the classes part at 0.15 and 1.
-        off = np.log(predicted(rows, constants) + 0.15) - np.log(np.maximum(real, 0) + 0.15)
+        # Logarithmic, since the classes are separated at 0.15 and 1 dB.
+        off = np.log(predicted(rows, constants) + 0.15) - np.log(np.maximum(measured, 0) + 0.15)
         return float(np.abs(off).mean())
 
     rows = [row for row in read("training") if row["used"]]
-    real = np.array([row["given"] - row["none"] for row in rows])
-    start = np.array([getattr(foreseen, name) for name in CONSTANTS])
+    measured = np.array([row["given"] - row["none"] for row in rows])
+    start = np.array([getattr(gain_model, name) for name in CONSTANTS])
     tries = [minimize(loss, start * k, method="Nelder-Mead") for k in (0.8, 1.0, 1.1)]
     best = min(tries, key=lambda found: found.fun).x
     print(", ".join(CONSTANTS), "=", ", ".join(f"{value:.3f}" for value in best))
     for split in TABLES:
         rows = read(split)
         gains = [row["given"] - row["none"] for row in rows]
-        seen = predicted(rows, best)
+        predictions = predicted(rows, best)
         table = Counter(
-            (foreseen.gain_class(a), foreseen.gain_class(float(b)))
-            for a, b in zip(gains, seen, strict=True)
+            (gain_model.gain_class(a), gain_model.gain_class(float(b)))
+            for a, b in zip(gains, predictions, strict=True)
         )
         right = sum(count for (a, b), count in table.items() if a == b)
-        rmse = float(np.sqrt(np.mean((np.array(gains) - seen) ** 2)))
+        rmse = float(np.sqrt(np.mean((np.array(gains) - predictions) ** 2)))
         print(
-            f"{split}: class right {right} of {len(rows)} ({100 * right / len(rows):.0f} %), ",
+            f"{split}: class correct {right} of {len(rows)} ({100 * right / len(rows):.0f} %), ",
             end="",
         )
         print(f"rms error {rmse:.2f} dB")
         for (a, b), count in sorted(table.items()):
-            print(f"    really {a:5s} foreseen {b:5s} {count}")
+            print(f"    measured {a:5s} predicted {b:5s} {count}")
 
 
 def main() -> None:
-    """See the top of this file."""
+    """Measure or fit, as the module's docstring describes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("what", choices=("measure", "fit"))
     parser.add_argument("split", nargs="?", choices=tuple(TABLES), default="validation")

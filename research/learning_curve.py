@@ -1,10 +1,10 @@
-"""docs/gallery/learning_curve.svg: what the validation said while the shipped models were trained.
+"""Draws docs/gallery/learning_curve.svg, the validation scores of the shipped models' training.
 
     python research/learning_curve.py
 
-Reads the logs of the runs of record in docs/training; ssen-large was not shipped. Runs that went on
-from another's end are drawn one after the other. Set5 without a reference is measured on the whole
-photos; the held-out pairs on crops of 384 pixels, so their numbers are not those of the README.
+Reads the logs in docs/training; ssen-large was not shipped. A run that continues another one is
+drawn after it. Set5 without a reference is measured on whole photos, the held-out pairs on crops of
+384 pixels, so their numbers differ from the README's.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 LOGS, PLOT = ROOT / "docs" / "training", ROOT / "docs" / "gallery" / "learning_curve.svg"
-RUNS = (  # model, its log, and the logs of what it went on from
+RUNS = (  # model, its log, and the logs of the runs that it continues
     ("ssen", "ssen", ()),
     ("ssen", "ssen-2", ("ssen",)),
     ("ssen", "ssen-3", ("ssen", "ssen-2")),
@@ -24,12 +24,12 @@ RUNS = (  # model, its log, and the logs of what it went on from
     ("ssen-tiny", "ssen-tiny-2", ("ssen-tiny",)),
 )
 COLORS = {"ssen": "#0072b2", "ssen-large": "#d55e00", "ssen-tiny": "#009e73"}
-PANELS = (  # what is drawn, its name in the logs, the dB at the bottom and at the top
+PANELS = (  # title, key in the logs, lower and upper limit in dB
     ("Set5 without a reference, dB", "benchmark/blank", 30.0, 31.8),
     ("held-out pairs with their reference, dB", "pairs/given", 30.4, 31.6),
 )
 OTHER_CROPS = "ssen"  # the first run was validated on other pairs
-WIDTH, HEIGHT, EDGE = 400, 260, 56  # of a panel, in pixels, and around it
+WIDTH, HEIGHT, EDGE = 400, 260, 56  # pixels of a panel and its margin
 
 Point = tuple[float, float]
 
@@ -40,13 +40,13 @@ def lines(log: str) -> list[dict[str, float]]:
 
 
 def curve(log: str, before: tuple[str, ...], name: str) -> list[Point]:
-    """Hours of training, those of the runs ``before`` included, and dB, of each validation."""
+    """Hours of training (with the runs ``before``) and dB of each validation."""
     hours = sum(lines(one)[-1]["seconds"] for one in before) / 3600
     return [(hours + one["seconds"] / 3600, one[name]) for one in lines(log) if name in one]
 
 
 def panel(left: float, title: str, name: str, low: float, high: float, most: float) -> list[str]:
-    """SVG of one measure over the hours."""
+    """SVG of one measure over training time."""
 
     def place(point: Point) -> str:
         x = left + WIDTH * point[0] / most
@@ -74,7 +74,7 @@ def panel(left: float, title: str, name: str, low: float, high: float, most: flo
 
 
 def main() -> None:
-    """Write the picture."""
+    """Write the SVG file."""
     most = max(curve(log, before, "benchmark/blank")[-1][0] for _, log, before in RUNS)
     width, height = 2 * (WIDTH + EDGE) + EDGE, HEIGHT + 2 * EDGE + 24
     style = "font-family='sans-serif' font-size='12' fill='#444'"

@@ -1,11 +1,11 @@
-"""Make benchmarks/validation.csv: real pairs of the validation scenes, labelled by their geometry.
+"""Writes benchmarks/validation.csv: real pairs of the validation scenes, labelled by geometry.
 
     python research/make_validation_csv.py --root ../shared/data/pairs -o benchmarks/validation.csv
 
 Every ordered pair of distinct views of a scene is measured on the full-resolution photos, without
 any super-resolution: SIFT matches, mutual and with ratio 0.8; a MAGSAC fundamental matrix, each
 inlier verified by its Sampson distance; on those, a homography within 1 % of the photo's diagonal,
-which stands for the dominant motion. The first rule that holds names the kind:
+which models the dominant motion. The first rule that holds gives the kind:
 
     hopeless        fewer than 16 matches agree with one homography
     zoomed          the input's detail is 1.25 times larger or smaller in the reference
@@ -17,8 +17,8 @@ which stands for the dominant motion. The first rule that holds names the kind:
                     similarity to 0.5 % of the diagonal (median)
     moderate        everything else
 
-An irrelevant row joins photos of two scenes, measured to be hopeless, too. A kind keeps at most
-LIMIT rows, taken from the scenes in turn, so that no scene and no kind decides the mean alone.
+An irrelevant row pairs photos of two scenes whose geometry is hopeless, too. A kind keeps at most
+LIMIT rows, taken from the scenes in turn, so that no scene or kind dominates the mean.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ FORESHORTENING = 1.15
 PARALLAX = 0.04
 LARGE_OVERLAP = 0.85
 SIMILARITY = 0.005
-LIMIT = {"hopeless": 6}  # they tell the least
+LIMIT = {"hopeless": 6}  # the least informative kind
 DEFAULT_LIMIT = 10
 IRRELEVANT_ROWS = 8
-LEAKED = {"spw_42"}  # its building also stands in spw_00, which is not held out
-STRIDE = 7  # scenes between the two photos of an irrelevant row; neighbours in the list are akin
+LEAKED = {"spw_42"}  # its building also appears in spw_00, which is not held out
+STRIDE = 7  # scenes between the two photos of an irrelevant row; adjacent scenes are similar
 
 Points = NDArray[np.float64]
 
@@ -66,7 +66,7 @@ class View:
 
 @dataclass(frozen=True)
 class Geometry:
-    """How one view lies in another; lengths as shares of the input's diagonal."""
+    """The geometry between two views; lengths as shares of the input's diagonal."""
 
     matches: int  # verified, and agreeing with the homography
     overlap: float = 0.0  # share of the input inside the reference
@@ -127,13 +127,13 @@ def sampson_distance(fundamental: Points, here: Points, there: Points) -> NDArra
 
 
 def overlap_share(homography: Points, size: tuple[int, int], other: tuple[int, int]) -> float:
-    """Share of a photo of ``size`` (width, height) that lands inside one of size ``other``."""
+    """Share of a photo of ``size`` (width, height) that maps inside one of size ``other``."""
     x, y = np.meshgrid(np.linspace(0, size[0] - 1, 40), np.linspace(0, size[1] - 1, 40))
     points = np.column_stack([x.ravel(), y.ravel(), np.ones(x.size)]) @ homography.T
-    ahead = points[:, 2] > 0
-    landed = points[:, :2] / np.where(ahead, points[:, 2], 1.0)[:, None]
-    inside = (landed >= 0).all(1) & (landed[:, 0] < other[0]) & (landed[:, 1] < other[1])
-    return float((inside & ahead).mean())
+    in_front = points[:, 2] > 0
+    mapped = points[:, :2] / np.where(in_front, points[:, 2], 1.0)[:, None]
+    inside = (mapped >= 0).all(1) & (mapped[:, 0] < other[0]) & (mapped[:, 1] < other[1])
+    return float((inside & in_front).mean())
 
 
 def distances(matrix: Points, here: Points, there: Points) -> NDArray[np.float64]:
@@ -144,39 +144,39 @@ def distances(matrix: Points, here: Points, there: Points) -> NDArray[np.float64
 
 
 def measure(view: View, other: View) -> Geometry:
-    """How ``view`` lies in ``other``."""
+    """The geometry from ``view`` to ``other``."""
     cv2.setRNGSeed(0)
-    here, there, sizes = mutual_matches(view, other)
-    if len(here) < 8:
+    xy, xy_other, sizes = mutual_matches(view, other)
+    if len(xy) < 8:
         return Geometry(0)
-    fundamental, _ = cv2.findFundamentalMat(here, there, cv2.USAC_MAGSAC, 1.0, 0.9999, 20000)
+    fundamental, _ = cv2.findFundamentalMat(xy, xy_other, cv2.USAC_MAGSAC, 1.0, 0.9999, 20000)
     if fundamental is None or fundamental.shape != (3, 3):
         return Geometry(0)
-    # OpenCV's own mask is not always right: the inliers are found anew.
-    verified = sampson_distance(fundamental, here, there) < SAMPSON
-    here, there, sizes = here[verified], there[verified], sizes[verified]
-    if len(here) < 8:
+    # OpenCV's own mask is not always right, so the inliers are computed again.
+    verified = sampson_distance(fundamental, xy, xy_other) < SAMPSON
+    xy, xy_other, sizes = xy[verified], xy_other[verified], sizes[verified]
+    if len(xy) < 8:
         return Geometry(0)
     diagonal = float(np.hypot(*view.size))
-    homography, _ = cv2.findHomography(here, there, cv2.USAC_MAGSAC, DOMINANT * diagonal)
-    similarity, _ = cv2.estimateAffinePartial2D(here, there, method=cv2.LMEDS)
-    affine, _ = cv2.estimateAffine2D(here, there, method=cv2.LMEDS)
+    homography, _ = cv2.findHomography(xy, xy_other, cv2.USAC_MAGSAC, DOMINANT * diagonal)
+    similarity, _ = cv2.estimateAffinePartial2D(xy, xy_other, method=cv2.LMEDS)
+    affine, _ = cv2.estimateAffine2D(xy, xy_other, method=cv2.LMEDS)
     if homography is None or similarity is None or affine is None:
         return Geometry(0)
-    off = distances(homography, here, there) / diagonal
+    off_plane = distances(homography, xy, xy_other) / diagonal
     stretch = np.linalg.svd(affine[:, :2], compute_uv=False)
     return Geometry(
-        matches=int((off < DOMINANT).sum()),
+        matches=int((off_plane < DOMINANT).sum()),
         overlap=overlap_share(homography, view.size, other.size),
         zoom=float(np.exp(np.median(np.log(sizes)))),
         foreshortening=float(stretch[0] / stretch[1]),
-        parallax=float(np.percentile(off, 90)),
-        similarity=float(np.median(distances(similarity, here, there)) / diagonal),
+        parallax=float(np.percentile(off_plane, 90)),
+        similarity=float(np.median(distances(similarity, xy, xy_other)) / diagonal),
     )
 
 
-def in_turn(rows: list[tuple[str, str]], limit: int) -> list[tuple[str, str]]:
-    """At most ``limit`` rows, one of every scene before the second of any, in the given order."""
+def take_in_turn(rows: list[tuple[str, str]], limit: int) -> list[tuple[str, str]]:
+    """At most ``limit`` rows, taken from the scenes in turn, in the given order."""
     scenes: dict[str, list[tuple[str, str]]] = {}
     for row in rows:
         scenes.setdefault(row[0].split("/")[0], []).append(row)
@@ -220,7 +220,7 @@ def main() -> None:
         order = ("near-identical", "moderate", "zoomed", "small-overlap", "strong", "hopeless")
         for kind in (*order, "irrelevant"):
             limit = IRRELEVANT_ROWS if kind == "irrelevant" else LIMIT.get(kind, DEFAULT_LIMIT)
-            chosen = in_turn(kinds.get(kind, []), limit)
+            chosen = take_in_turn(kinds.get(kind, []), limit)
             chosen = [row for row in chosen if LEAKED.isdisjoint(p.split("/")[0] for p in row)]
             print(f"{kind}: {len(chosen)} of {len(kinds.get(kind, []))}")
             writer.writerows([*row, kind] for row in chosen)

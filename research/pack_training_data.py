@@ -1,12 +1,12 @@
-"""Pack what a training run reads into a few files that travel, and unpack them where it runs.
+"""Packs the data of a training run into a few files for transfer, and unpacks them there.
 
     python research/pack_training_data.py pack configs/small.toml gpu_packs
     python research/pack_training_data.py unpack configs/gpu.toml gpu_packs gpu_data
 
-A pack is a plain tar below ``--mib``: photos shrunk to the run's size (JPEG, quality 95; one that
-is a small JPEG already travels as it is), the files of the benchmark and of patch pairs, and of
-every registered pair in the cache the aligned reference (JPEG, quality 95) and its validity (PNG).
-Unpacking rebuilds the cache from those; packs may arrive one by one, in any order.
+A pack is a plain tar below ``--mib``: photos shrunk to the run's size (JPEG, quality 95; small
+JPEGs are kept as they are), the files of the benchmark and of patch pairs, and of every registered
+pair in the cache the aligned reference (JPEG, quality 95) and its validity (PNG). Unpacking
+rebuilds the cache from those; packs may arrive one by one, in any order.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ from tqdm import tqdm
 
 from refsr.resize import SCALE, imresize
 from refsr.train.config import DataConfig, load_config
-from refsr.train.data import cache_file, image_files, load_hr
+from refsr.train.datasets import image_files, load_hr
+from refsr.train.pair_cache import cache_file
 
 QUALITY = 95
-BLOCK = 512  # of a tar; a member is a header block and its bytes in whole blocks
+BLOCK = 512  # bytes of a tar block; a member is a header block and whole blocks of content
 
 
 def jpeg(pixels: NDArray[np.uint8]) -> bytes:
@@ -48,7 +49,7 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def small_photo(path: Path, max_side: int) -> bytes:
-    """A photo's own bytes where they are a JPEG of that size already; else shrunk to it."""
+    """The file's bytes if it is a JPEG of at most ``max_side``; else shrunk to it as JPEG."""
     with Image.open(path) as image:
         if image.format == "JPEG" and max(image.size) <= max_side:
             return path.read_bytes()
@@ -56,7 +57,7 @@ def small_photo(path: Path, max_side: int) -> bytes:
 
 
 def members(config: DataConfig) -> Iterator[tuple[str, bytes]]:
-    """Name and bytes of everything that is packed."""
+    """The name and bytes of every file to pack."""
     for path in image_files(Path(config.benchmark)) if config.benchmark else []:
         yield f"benchmark/{path.name}", path.read_bytes()
     for number, folder in enumerate(config.photos):
@@ -68,19 +69,19 @@ def members(config: DataConfig) -> Iterator[tuple[str, bytes]]:
             yield f"patch_pairs/{part}/{path.name}", path.read_bytes()
     if not config.pairs:
         return
-    held = Path(config.held_out).read_bytes() if config.held_out else b""
-    yield "pairs/validation.txt", held
+    held_out = Path(config.held_out).read_bytes() if config.held_out else b""
+    yield "pairs/validation.txt", held_out
     for folder in sorted(path for path in Path(config.pairs).iterdir() if path.is_dir()):
         views = image_files(folder)
         for path in views:
             yield f"pairs/{folder.name}/{path.stem}.jpg", small_photo(path, config.max_side)
         for first, second in permutations(views, 2):
-            kept = cache_file(config, folder.name, first, second)
+            cached = cache_file(config, folder.name, first, second)
             name = f"registered/{folder.name}/{first.stem}/{second.stem}"
-            if not kept.exists():
-                print(f"{kept.name} is not in the cache yet: it would be registered anew.")
-            elif kept.stat().st_size:
-                with np.load(kept) as arrays:
+            if not cached.exists():
+                print(f"{cached.name} is not in the cache and will be registered there.")
+            elif cached.stat().st_size:
+                with np.load(cached) as arrays:
                     yield f"{name}.jpg", jpeg(arrays["ref"])
                     yield f"{name}.png", png(arrays["validity"])
             else:
@@ -88,51 +89,51 @@ def members(config: DataConfig) -> Iterator[tuple[str, bytes]]:
 
 
 def pack(config: DataConfig, out: Path, limit: int) -> list[Path]:
-    """Write the packs, each below ``limit`` bytes, and return them; earlier packs are removed."""
+    """Write packs below ``limit`` bytes and return their paths; earlier packs are removed."""
     out.mkdir(parents=True, exist_ok=True)
     for path in out.glob("pack_*.tar"):
         path.unlink()
     packs: list[Path] = []
-    waiting: list[tuple[str, bytes]] = []
+    pending: list[tuple[str, bytes]] = []
     used = 0
 
     def close() -> None:
         packs.append(out / f"pack_{len(packs)}.tar")
         with tarfile.open(packs[-1], "w", format=tarfile.USTAR_FORMAT) as tar:
-            for name, content in waiting:
+            for name, content in pending:
                 member = tarfile.TarInfo(name)
                 member.size = len(content)
                 tar.addfile(member, io.BytesIO(content))
-        waiting.clear()
+        pending.clear()
 
     for name, content in tqdm(members(config), desc="packed", disable=None):
         size = BLOCK * (1 + -(-len(content) // BLOCK))
-        if waiting and used + size > limit - tarfile.RECORDSIZE:  # a tar's end fits a record
+        if pending and used + size > limit - tarfile.RECORDSIZE:  # a record holds the tar's end
             close()
             used = 0
-        waiting.append((name, content))
+        pending.append((name, content))
         used += size
     close()
     return packs
 
 
-def rebuild(folder: Path, config: DataConfig, found: Path) -> None:
-    """One pair of the cache, from its packed files; nothing where its photo has not arrived."""
-    first = found.parent
-    kept = cache_file(config, first.parent.name, first, found)
+def rebuild(folder: Path, config: DataConfig, file: Path) -> None:
+    """Rebuild one pair of the cache from its files, if they and its photo have arrived."""
+    first = file.parent
+    cached = cache_file(config, first.parent.name, first, file)
     hr_path = folder / "pairs" / first.parent.name / f"{first.name}.jpg"
-    if kept.exists() or not hr_path.exists() or found.suffix == ".png":
+    if cached.exists() or not hr_path.exists() or file.suffix == ".png":
         return
-    validity_path = found.with_suffix(".png")
-    if found.suffix == ".jpg" and not validity_path.exists():
+    validity_path = file.with_suffix(".png")
+    if file.suffix == ".jpg" and not validity_path.exists():
         return
-    partial_file = kept.with_suffix(".tmp")
-    with partial_file.open("wb") as file:
-        if found.suffix == ".jpg":  # else .none: an empty file, a pair that does not match
+    partial_file = cached.with_suffix(".tmp")
+    with partial_file.open("wb") as out:
+        if file.suffix == ".jpg":  # else .none: an empty file for a pair that does not register
             hr = load_hr(hr_path, config.max_side)
-            ref, validity = (np.asarray(Image.open(path)) for path in (found, validity_path))
-            np.savez(file, lr=imresize(hr, scale=1 / SCALE), hr=hr, ref=ref, validity=validity)
-    partial_file.replace(kept)
+            ref, validity = (np.asarray(Image.open(path)) for path in (file, validity_path))
+            np.savez(out, lr=imresize(hr, scale=1 / SCALE), hr=hr, ref=ref, validity=validity)
+    partial_file.replace(cached)
 
 
 def unpack(packs: Path, folder: Path, max_side: int) -> int:
@@ -143,10 +144,10 @@ def unpack(packs: Path, folder: Path, max_side: int) -> int:
             tar.extractall(folder, filter="data")
     config = DataConfig(cache=str(folder / "cache"), max_side=max_side)
     Path(config.cache).mkdir(exist_ok=True)
-    found = sorted((folder / "registered").glob("*/*/*"))
+    files = sorted((folder / "registered").glob("*/*/*"))
     with ThreadPoolExecutor() as pool:
-        jobs = pool.map(partial(rebuild, folder, config), found)
-        for _ in tqdm(jobs, desc="cache", total=len(found), disable=None):
+        jobs = pool.map(partial(rebuild, folder, config), files)
+        for _ in tqdm(jobs, desc="cache", total=len(files), disable=None):
             pass
     return len(list(Path(config.cache).glob("*.npz")))
 
@@ -160,7 +161,7 @@ def main() -> None:
     packing.add_argument("out", type=Path, help="folder for the packs")
     packing.add_argument("--mib", type=int, default=48, help="largest size of a pack")
     unpacking = commands.add_parser("unpack", help="unpack, and rebuild the cache")
-    unpacking.add_argument("config", type=Path, help="the TOML file of the run to come")
+    unpacking.add_argument("config", type=Path, help="the TOML file of the run there")
     unpacking.add_argument("packs", type=Path, help="folder of packs")
     unpacking.add_argument("out", type=Path, help="folder for the data")
     given = parser.parse_args()

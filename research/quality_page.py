@@ -1,8 +1,8 @@
-"""docs/QUALITY.md and its scatter plot, out of what `make quality` measured.
+"""Writes docs/QUALITY.md and its scatter plot from the results of `make quality`.
 
     make quality && python research/quality_page.py
 
-Reads out/quality_MODEL_REFERENCE.json and, for what registration saw,
+Reads out/quality_MODEL_REFERENCE.json and, for the registration's measures,
 benchmarks/gain_validation.csv.
 """
 
@@ -31,7 +31,7 @@ COLUMNS = (
     ("Lanczos", "lanczos", "none"),
     ("detail-transfer, given", "detail-transfer", "given"),
     ("refsr, no reference", "ssen", "none"),
-    ("refsr, foreign", "ssen", "shuffled"),
+    ("refsr, mismatched", "ssen", "shuffled"),
     ("refsr, given", "ssen", "given"),
 )
 MEASURES = (
@@ -40,11 +40,11 @@ MEASURES = (
     ("haarpsi", "HaarPSI", 4),
     ("lpips", "LPIPS: lower is better", 4),  # where `refsr evaluate --lpips` measured it
 )
-SIDE, EDGE = 420, 48  # of the plot, in pixels: the square, and around it
-MOST = 8  # dB: the end of the axes
+SIDE, EDGE = 420, 48  # pixels of the plot and its margin
+MAX_GAIN = 8  # dB at the end of the axes
 WORST = 10
-WHY = {  # looked at: `refsr evaluate --sheets`
-    "buddha_statue": "a sculpture of many like knobs, from above and from the side",
+WHY = {  # from `refsr evaluate --sheets`
+    "buddha_statue": "a sculpture of many similar knobs, from above and from the side",
     "pt_piazza_san_marco": "a facade of repeated arches in other light: a grazing view, a frontal "
     "one in evening sun, one in rain with the arches alone",
     "saharov_monument": "a statue and a stone seen from three sides, with other houses behind",
@@ -54,13 +54,13 @@ Row = dict[str, Any]
 
 
 def rows_of(model: str, reference: str) -> list[Row]:
-    """The rows that one run of `refsr evaluate` wrote."""
+    """The rows of one run of `refsr evaluate`."""
     path = ROOT / "out" / f"quality_{model}_{reference}.json"
     return json.loads(path.read_text())["rows"]
 
 
 def table(measure: str, digits: int, runs: dict[str, list[Row]]) -> list[str]:
-    """Means by kind of pair: bicubic, then a column a run."""
+    """Means by kind of pair: bicubic, then one column per run."""
     first = next(iter(runs.values()))
     lines = [
         f"| pairs | n | bicubic | {' | '.join(runs)} |",
@@ -77,10 +77,10 @@ def table(measure: str, digits: int, runs: dict[str, list[Row]]) -> list[str]:
 
 
 def scatter(none: list[Row], given: list[Row]) -> str:
-    """SVG: each pair's gain over bicubic without (across) and with (up) its reference."""
+    """SVG: each pair's gain over bicubic without (x) and with (y) its reference."""
 
     def place(gain: float) -> float:
-        return EDGE + SIDE * min(max(gain, 0.0), MOST) / MOST
+        return EDGE + SIDE * min(max(gain, 0.0), MAX_GAIN) / MAX_GAIN
 
     full = SIDE + 2 * EDGE
     style = "font-family='sans-serif' font-size='12' fill='#444'"
@@ -88,7 +88,7 @@ def scatter(none: list[Row], given: list[Row]) -> str:
         f"<svg xmlns='http://www.w3.org/2000/svg' width='{full + 140}' height='{full}' {style}>"
     ]
     parts.append(f"<rect width='{full + 140}' height='{full}' fill='white'/>")
-    for value in range(0, MOST + 1, 2):
+    for value in range(0, MAX_GAIN + 1, 2):
         at = place(value)
         parts.append(f"<text x='{at}' y='{full - 28}' text-anchor='middle'>{value}</text>")
         parts.append(f"<text x='{EDGE - 8}' y='{full - at + 4}' text-anchor='end'>{value}</text>")
@@ -100,8 +100,8 @@ def scatter(none: list[Row], given: list[Row]) -> str:
     parts.append(
         f"<line x1='{EDGE}' y1='{full - EDGE}' x2='{full - EDGE}' y2='{EDGE}' stroke='#888'/>"
     )
-    for alone, row in zip(none, given, strict=True):
-        x = place(alone["psnr"] - alone["bicubic_psnr"])
+    for baseline, row in zip(none, given, strict=True):
+        x = place(baseline["psnr"] - baseline["bicubic_psnr"])
         y = full - place(row["psnr"] - row["bicubic_psnr"])
         color = COLORS[KINDS.index(row["kind"])]
         parts.append(f"<circle cx='{x:.1f}' cy='{y:.1f}' r='4.5' fill='{color}' opacity='.8'/>")
@@ -121,9 +121,9 @@ def scatter(none: list[Row], given: list[Row]) -> str:
 
 
 def worst(none: list[Row], given: list[Row]) -> list[str]:
-    """The matching pairs that gain least from their reference, and what registration saw."""
+    """The matching pairs that gain least from their reference, with the registration's measures."""
     with (ROOT / "benchmarks" / "gain_validation.csv").open(newline="") as file:
-        seen = {(row["input"], row["reference"]): row for row in csv.DictReader(file)}
+        measures = {(row["input"], row["reference"]): row for row in csv.DictReader(file)}
     pairs = [pair for pair in zip(none, given, strict=True) if pair[1]["kind"] != "irrelevant"]
     pairs.sort(key=lambda pair: pair[1]["psnr"] - pair[0]["psnr"])
     lines = [
@@ -131,14 +131,14 @@ def worst(none: list[Row], given: list[Row]) -> list[str]:
         " what it shows |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for alone, row in pairs[:WORST]:
-        facts = seen[row["input"], row["reference"]]
+    for baseline, row in pairs[:WORST]:
+        facts = measures[row["input"], row["reference"]]
         used = facts["used"] == "1"
-        words = [f"{100 * float(facts['share']):.0f} %", facts["error"], facts["zoom"]]
+        cells = [f"{100 * float(facts['share']):.0f} %", facts["error"], facts["zoom"]]
         lines.append(
             f"| {row['input']} | {row['reference']} | {row['kind']} "
-            f"| {row['psnr'] - alone['psnr']:+.2f} dB "
-            f"| {' | '.join(words if used else ['not used', '', ''])} "
+            f"| {row['psnr'] - baseline['psnr']:+.2f} dB "
+            f"| {' | '.join(cells if used else ['not used', '', ''])} "
             f"| {WHY.get(row['input'].split('/')[0], '')} |"
         )
     return lines
@@ -152,11 +152,11 @@ def main() -> None:
     lines = [
         "# Quality",
         "",
-        "Written by `research/quality_page.py` from what `make quality` measured on",
-        "benchmarks/validation.csv: 52 real pairs of scenes that no training has seen.",
+        "Written by `research/quality_page.py` from the results of `make quality` on",
+        "benchmarks/validation.csv: 52 real pairs of held-out scenes.",
         "",
         f"LR: {protocol['lr']}. Measured on {protocol['channel']}, border {protocol['border']} px.",
-        f"HaarPSI: {protocol['haarpsi']}. Foreign: each photo gets another pair's reference.",
+        f"HaarPSI: {protocol['haarpsi']}. Mismatched: each photo gets another pair's reference.",
         *([f"LPIPS: {protocol['lpips']}."] if "lpips" in protocol else []),
         "",
     ]
@@ -164,21 +164,20 @@ def main() -> None:
         if any(measure not in row for rows in runs.values() for row in rows):
             continue
         lines += [f"## {title}", "", *table(measure, digits, runs), ""]
-    least = min(row["psnr"] - alone["psnr"] for alone, row in zip(none, given, strict=True))
+    least = min(row["psnr"] - b["psnr"] for b, row in zip(none, given, strict=True))
     lines += [
         "## Pair by pair",
         "",
-        "A dot above the line gained from its reference; on the line it was not used, or changed",
-        f"nothing. The least of all pairs gains {least:+.2f} dB.",
+        "Pairs above the line gain from their reference; for those on the line it was not used or",
+        f"made no difference. The smallest gain is {least:+.2f} dB.",
         "",
         "![gain with over gain without reference](gallery/scatter.svg)",
         "",
         f"## The {WORST} matching pairs that gain least",
         "",
-        "*Explained*: the share of the photo's finest detail that lies where the reference is",
-        "found and agrees. *Error*: the registration's median error. Not used: registration found",
-        "no geometry (hopeless pairs are these by definition), or too little that agrees. To see",
-        "them:",
+        "*Explained*: the share of the photo's finest detail where the reference is valid and",
+        "consistent. *Error*: the registration's median error. Not used: the pair did not register",
+        "(by definition for hopeless pairs) or is too little consistent. To see them:",
         "",
         "    refsr evaluate benchmarks/validation.csv --root PAIRS --sheets sheets",
         "",

@@ -1,10 +1,10 @@
-"""Draw the golden scenes of the tests: a small photo, its truth, and a second photo of the scene.
+"""Draws the golden scenes of the tests: an LR photo, its truth, and a second photo.
 
     python research/render_golden.py tests/golden
 
-Each scene is drawn by rules at four times the truth's size, seen through two cameras. The small
-photo is the truth shrunk by MATLAB's bicubic; the second photo has another perspective, zoom and
-exposure, noise of its own, and is drawn from the scene, not from the truth's pixels.
+Each scene is drawn at four times the truth's size and seen by two cameras. The LR photo is the
+truth shrunk by MATLAB's bicubic; the second photo has another perspective, zoom, exposure and
+noise, and is rendered from the scene, not from the truth's pixels.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from refsr.arrays import Pixels
 from refsr.image.photo import Photo, save_photo
 from refsr.resize import imresize
 
-WIDTH, HEIGHT, FINER = 192, 160, 4  # of the truth, and how much finer the scene is drawn
+WIDTH, HEIGHT, FACTOR = 192, 160, 4  # of the truth, and the scene's size relative to it
 
 
 def leaves(rng: np.random.Generator) -> Pixels:
     """Overlapping discs of all sizes: the statistics of natural photos."""
-    scene = np.full((HEIGHT * FINER, WIDTH * FINER, 3), 128, np.uint8)
+    scene = np.full((HEIGHT * FACTOR, WIDTH * FACTOR, 3), 128, np.uint8)
     for _ in range(2600):
-        centre = rng.integers(0, (WIDTH * FINER, HEIGHT * FINER))
+        centre = rng.integers(0, (WIDTH * FACTOR, HEIGHT * FACTOR))
         radius = int(6 / rng.uniform(0.04, 1.0))
         color = [int(value) for value in np.clip(rng.normal(120, 55, 3), 0, 255)]
         cv2.circle(scene, centre.tolist(), radius, color, -1, cv2.LINE_AA)
@@ -34,8 +34,8 @@ def leaves(rng: np.random.Generator) -> Pixels:
 
 
 def page(rng: np.random.Generator) -> Pixels:
-    """Lines of print on paper, with a colored picture."""
-    scene = np.full((HEIGHT * FINER, WIDTH * FINER, 3), (236, 230, 214), np.uint8)
+    """Printed text with a colored picture."""
+    scene = np.full((HEIGHT * FACTOR, WIDTH * FACTOR, 3), (236, 230, 214), np.uint8)
     letters = np.array(list("abcdefghijklmnopqrstuvwxyz  ABCDEFGHIJKLMNOPQRSTUVWXYZ 0123456789"))
     for line in range(11):
         text = "".join(rng.choice(letters, 26))
@@ -46,11 +46,11 @@ def page(rng: np.random.Generator) -> Pixels:
 
 
 def bricks(rng: np.random.Generator) -> Pixels:
-    """A wall: no two bricks have the same color or the same edge."""
-    scene = np.full((HEIGHT * FINER, WIDTH * FINER, 3), (150, 146, 138), np.uint8)
+    """A wall of bricks that differ in color and outline."""
+    scene = np.full((HEIGHT * FACTOR, WIDTH * FACTOR, 3), (150, 146, 138), np.uint8)
     for row in range(13):
         left = -int(rng.integers(20, 90))
-        while left < WIDTH * FINER:
+        while left < WIDTH * FACTOR:
             width = int(rng.integers(70, 130))
             corner = np.array([left, row * 50], np.int32)
             box = np.array([[4, 4], [width - 4, 4], [width - 4, 46], [4, 46]], np.int32)
@@ -63,15 +63,15 @@ def bricks(rng: np.random.Generator) -> Pixels:
 
 
 def second_photo(scene: Pixels, rng: np.random.Generator) -> Pixels:
-    """The scene by another camera, about as fine as the truth: (200, 240, 3)."""
+    """The scene by another camera, at about the truth's resolution: (200, 240, 3)."""
     size = (240, 200)
-    width, height = WIDTH * FINER, HEIGHT * FINER
+    width, height = WIDTH * FACTOR, HEIGHT * FACTOR
     corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
     seen = np.array([[9, 12], [224, 5], [232, 190], [14, 183]], np.float32)
     seen += rng.uniform(-4, 4, (4, 2)).astype(np.float32)
     matrix = cv2.getPerspectiveTransform(corners, seen)
-    soft = cv2.GaussianBlur(scene, (0, 0), 1.4)  # about four scene pixels become one
-    photo = cv2.warpPerspective(soft, matrix, size, flags=cv2.INTER_CUBIC)
+    blurred = cv2.GaussianBlur(scene, (0, 0), 1.4)  # against aliasing: about four pixels to one
+    photo = cv2.warpPerspective(blurred, matrix, size, flags=cv2.INTER_CUBIC)
     values = np.power(photo / 255.0, 0.92) * (1.04, 1.0, 0.95) + rng.normal(0, 0.006, photo.shape)
     return np.clip(np.rint(values * 255), 0, 255).astype(np.uint8)
 
@@ -81,7 +81,7 @@ def main(folder: Path) -> None:
     for draw in (leaves, page, bricks):
         rng = np.random.default_rng(20200614)
         scene = draw(rng)
-        truth = imresize(scene, scale=1 / FINER)
+        truth = imresize(scene, scale=1 / FACTOR)
         pictures = {
             "truth": truth,
             "small": imresize(truth, scale=1 / 4),

@@ -1,9 +1,9 @@
-"""Photos to try training with: those that scikit-image carries inside its package.
+"""Writes photos for a first training: those that scikit-image includes.
 
     python research/sample_photos.py out/tiny
 
-FOLDER/photos is to train on, FOLDER/held_out for the validation, and FOLDER/views are two photos of
-one motorcycle, which nothing is trained on: for `refsr data build` and `refsr evaluate`.
+FOLDER/photos is for training, FOLDER/held_out for validation, and FOLDER/views holds two photos of
+a motorcycle, not used in training, for `refsr data build` and `refsr evaluate`.
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
-"""Where the decibels are lost: registration, what a reference cannot show, fusion, no reference.
+"""Splits the error by its cause: registration, the reference's limits, fusion, no reference.
 
     python research/split_error.py [--photos N] [--model ssen] [--real]
 
-One view of each held-out scene becomes the truth; its reference is rendered: seen from elsewhere
-(a homography), nearer by 1.15, darker, noisy, JPEG 95. So the true alignment is known. PSNR (BT.601
-luma, 8 bits, border 4) of: no reference; the reference as registration finds it; the same reference
-truly aligned; the truth itself as the aligned reference. The photos' long side is 800 pixels.
+One view of each held-out scene is the truth; its reference is rendered with a known homography,
+nearer by 1.15, darker, noisy, JPEG 95. PSNR (BT.601 luma, 8 bits, border 4) with: no reference; the
+registered reference; the same reference with the true alignment; the truth itself as aligned
+reference. The photos' long side is 800 pixels.
 
-``--real``: two views of each held-out scene, where they register. Nobody knows their true
-alignment, but the truth knows more of it than an LR photo: the aligned reference is moved on by
-optical flow to the truth itself, at HR size, and believed where registration believes it, or
-everywhere. What that gains is what a better registration, or validity, could gain at most.
+``--real``: two views of each held-out scene, where they register. Their true alignment is unknown,
+but the truth determines it better than the LR photo: the aligned reference is refined by optical
+flow to the truth at HR size, with the registration's validity or full validity. Its gain bounds
+what a better registration, or validity, can achieve.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from refsr import Upscaler
 from refsr.arrays import Pixels
 from refsr.evaluate.metrics import psnr
-from refsr.evaluate.run import as_jpeg, load_truth
+from refsr.evaluate.protocol import encode_jpeg, load_truth
 from refsr.image.photo import load_photo
 from refsr.inference.back_projection import back_project
 from refsr.resize import imresize
@@ -36,8 +36,8 @@ SIDE = 800  # HR pixels
 ZOOM, EXPOSURE, NOISE, QUALITY = 1.15, 0.85, 1.5, 95
 
 COLUMNS = ("bicubic", "none", "registered", "truly aligned", "the truth")
-REAL_COLUMNS = ("bicubic", "none", "registered", "moved on to the truth", "believed everywhere")
-SMOOTH = 4.0  # HR pixels: sigma of the flow to the truth, which else follows its noise
+REAL_COLUMNS = ("bicubic", "none", "registered", "refined to the truth", "full validity")
+SMOOTH = 4.0  # HR pixels: sigma of the flow's smoothing, which else follows noise
 
 
 def rendered(hr: Pixels, rng: np.random.Generator) -> tuple[Pixels, NDArray[np.float64]]:
@@ -47,18 +47,18 @@ def rendered(hr: Pixels, rng: np.random.Generator) -> tuple[Pixels, NDArray[np.f
     corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
     moved = corners * ZOOM + rng.uniform(-0.04, 0.04, (4, 2)) * size
     view = cv2.getPerspectiveTransform(corners, moved.astype(np.float32))
-    seen = cv2.warpPerspective(hr, view, size, flags=cv2.INTER_CUBIC).astype(np.float64)
-    seen = 255 * (seen / 255) ** 1.1 * EXPOSURE + rng.normal(0, NOISE, seen.shape)
-    pixels = np.clip(np.rint(seen), 0, 255).astype(np.uint8)
-    return load_photo(as_jpeg(pixels, QUALITY)).as_uint8(), view
+    image = cv2.warpPerspective(hr, view, size, flags=cv2.INTER_CUBIC).astype(np.float64)
+    image = 255 * (image / 255) ** 1.1 * EXPOSURE + rng.normal(0, NOISE, image.shape)
+    pixels = np.clip(np.rint(image), 0, 255).astype(np.uint8)
+    return load_photo(encode_jpeg(pixels, QUALITY)).as_uint8(), view
 
 
 def fused(upscaler: Upscaler, hr: Pixels, aligned: Pixels, validity: NDArray[np.float32]) -> float:
-    """PSNR in dB of what the network makes of a photo, ``hr`` shrunk, and an aligned reference."""
-    assert upscaler.network is not None
-    small = imresize(hr, scale=0.25).astype(np.float32) / 255
-    sr = upscaler.network.run(small, aligned.astype(np.float32) / 255, validity)[0]
-    sr = np.clip(back_project(sr, small), 0, 1)
+    """PSNR in dB of the network's result from ``hr`` shrunk and an aligned reference."""
+    assert upscaler.networks.clean is not None
+    lr = imresize(hr, scale=0.25).astype(np.float32) / 255
+    sr = upscaler.networks.clean.run(lr, aligned.astype(np.float32) / 255, validity)[0]
+    sr = np.clip(back_project(sr, lr), 0, 1)
     return psnr(np.rint(sr * 255).astype(np.uint8), hr, border=4)
 
 
@@ -75,13 +75,13 @@ def measure_real(upscaler: Upscaler, hr: Pixels, reference: Path) -> list[float]
     gray = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (hr, aligned)]
     flow = cv2.GaussianBlur(dis.calc(*gray, None), (0, 0), SMOOTH)  # type: ignore[call-overload]
     y, x = np.mgrid[: hr.shape[0], : hr.shape[1]].astype(np.float32)
-    moved = cv2.remap(aligned, x + flow[..., 0], y + flow[..., 1], cv2.INTER_CUBIC)
+    refined = cv2.remap(aligned, x + flow[..., 0], y + flow[..., 1], cv2.INTER_CUBIC)
     return [
         psnr(imresize(lr, size=hr.shape[:2]), hr, border=4),
         fused(upscaler, hr, aligned, np.zeros_like(validity)),
         fused(upscaler, hr, aligned, validity),
-        fused(upscaler, hr, moved, validity),
-        fused(upscaler, hr, moved, np.ones_like(validity)),
+        fused(upscaler, hr, refined, validity),
+        fused(upscaler, hr, refined, np.ones_like(validity)),
     ]
 
 
@@ -90,7 +90,7 @@ def measure(upscaler: Upscaler, hr: Pixels, rng: np.random.Generator) -> list[fl
     lr = imresize(hr, scale=0.25)
     reference, view = rendered(hr, rng)
 
-    def road(references: list[Pixels]) -> float:
+    def upscaled(references: list[Pixels]) -> float:
         upscaler.set_reference(references)
         return psnr(np.asarray(upscaler.upscale(lr).image), hr, border=4)
 
@@ -99,19 +99,19 @@ def measure(upscaler: Upscaler, hr: Pixels, rng: np.random.Generator) -> list[fl
     inside = cv2.warpPerspective(
         np.ones(reference.shape[:2], np.float32), view, size, flags=cv2.WARP_INVERSE_MAP
     )
-    back = aligned.astype(np.float64) / EXPOSURE / 255  # the known change of colors, undone
+    back = aligned.astype(np.float64) / EXPOSURE / 255  # undo the known color change
     aligned = np.clip(np.rint(255 * back ** (1 / 1.1)), 0, 255).astype(np.uint8)
     return [
         psnr(imresize(lr, size=hr.shape[:2]), hr, border=4),
-        road([]),
-        road([reference]),
+        upscaled([]),
+        upscaled([reference]),
         fused(upscaler, hr, aligned, (inside >= 1).astype(np.float32)),
         fused(upscaler, hr, hr, np.ones(hr.shape[:2], np.float32)),
     ]
 
 
 def main() -> None:
-    """Print a row a photo, and the means."""
+    """Print one row per photo, and the means."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--photos", type=int, default=12)
     parser.add_argument("--model", default="ssen")

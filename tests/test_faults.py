@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from refsr import RefsrError
 from refsr.cli import main, progress_bar
-from refsr.evaluate.pairs import load_jobs
+from refsr.data.pairs import load_jobs
 from refsr.image.photo import load_photo
 from refsr.inference import memory
 from refsr.resize import imresize

@@ -1,4 +1,7 @@
-"""docs/API.md out of the source's own signatures, comments and docstrings; see `make docs`."""
+"""Writes docs/API.md from the source's signatures, comments and docstrings.
+
+python tools/api_reference.py    # or `make docs`
+"""
 
 from __future__ import annotations
 
@@ -32,9 +35,9 @@ Definition = ast.ClassDef | ast.FunctionDef
 
 
 def entry(node: Definition, lines: list[str], owner: str = "") -> list[str]:
-    """A heading, the signature or the fields as they stand in the source, and the docstring."""
-    words = ast.get_docstring(node)
-    assert words, f"{node.name} has no docstring"
+    """A heading, the signature or fields as in the source, and the docstring."""
+    docstring = ast.get_docstring(node)
+    assert docstring, f"{node.name} has no docstring"
     if isinstance(node, ast.ClassDef):
         fields = [one.lineno - 1 for one in node.body if isinstance(one, ast.AnnAssign)]
         code, level = [lines[number].strip() for number in fields], "##"
@@ -43,11 +46,11 @@ def entry(node: Definition, lines: list[str], owner: str = "") -> list[str]:
         source = "\n".join(lines[first - 1 : node.body[0].lineno - 1])
         code, level = textwrap.dedent(source).splitlines(), "###" if owner else "##"
     block = ["```python", *code, "```", ""] if code else []
-    return [f"{level} {owner}{node.name}", "", *block, words, ""]
+    return [f"{level} {owner}{node.name}", "", *block, docstring, ""]
 
 
-def defined(body: list[ast.stmt], names: list[str] | None = None) -> list[Definition]:
-    """The definitions of these names, in their order; of all public ones without names."""
+def definitions(body: list[ast.stmt], names: list[str] | None = None) -> list[Definition]:
+    """The definitions of ``names``, in their order; without names, all public functions."""
     kinds = (ast.FunctionDef,) if names is None else (ast.ClassDef, ast.FunctionDef)
     found = {one.name: one for one in body if isinstance(one, kinds)}
     return [found[name] for name in names or found if not name.startswith("_")]
@@ -60,10 +63,10 @@ def page() -> str:
         text = (ROOT / "src" / "refsr" / f"{module}.py").read_text(encoding="utf-8")
         lines = text.splitlines()
         out += [f"# refsr.{module.replace('/', '.')}", ""]
-        for node in defined(ast.parse(text).body, names):
+        for node in definitions(ast.parse(text).body, names):
             out += entry(node, lines)
             if isinstance(node, ast.ClassDef):
-                for method in defined(node.body):
+                for method in definitions(node.body):
                     out += entry(method, lines, f"{node.name}.")
     return "\n".join(out)
 

@@ -1,14 +1,14 @@
-"""Time and memory by size and runtime, over the compute floor measured in the same run.
+"""Benchmarks time and memory by size and runtime, relative to a compute floor.
 
     python tools/bench.py [--sizes 125x80 512x384] [--runtimes onnx openvino openvino-f32 torch]
 
-Each job runs in a fresh process: load, the features of one reference of the result's size,
-registration, network, and the rest. Times are CPU seconds of the process, which other work on the
-machine disturbs less than the clock. The floor is the network's multiplications (counted) at the
-rate of one large 3x3 convolution in ONNX Runtime, measured before and after the job. One thread:
-threads that wait for each other spin, and on a busy machine that counts as CPU time. Results are
-kept in benchmarks/bench.json, job by job, so a long list can be made in parts; docs/BENCHMARKS.md
-is written from all that is there.
+Each job runs in a fresh process: load, features of one reference of the result's size,
+registration, network, and the rest. Times are CPU seconds, which other work on the machine disturbs
+less than wall-clock time. The floor is the network's counted multiplications at the rate of one
+large 3x3 convolution in ONNX Runtime, measured before and after the job. Jobs use one thread, since
+waiting threads spin and so add CPU time on a busy machine. Results are stored job by job in
+benchmarks/bench.json, so a long list can be run in parts; docs/BENCHMARKS.md is written from all of
+them.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 RECORD, PAGE = ROOT / "benchmarks" / "bench.json", ROOT / "docs" / "BENCHMARKS.md"
 SIZES = ("125x80", "256x192", "512x384", "1000x750", "1024x768", "2048x1536")
-FLOAT32 = "openvino-f32"  # where OpenVINO would compute in bfloat16
+FLOAT32 = "openvino-f32"  # on machines where OpenVINO computes in bfloat16 by default
 RUNTIMES = ("onnx", "openvino", FLOAT32, "torch")
 STAGES = ("load", "reference", "registration", "network", "rest")
 MODEL = "ssen"
-ALBUM = 4  # photos upscaled with one set of references
+ALBUM = 4  # photos upscaled with the same reference
 
 
 def conv_rate() -> float:
@@ -74,25 +74,25 @@ def gemm_rate() -> float:
 
 def cpu(job: Callable[[], Any]) -> float:
     """CPU seconds of a job."""
-    started = time.process_time()
+    start = time.process_time()
     job()
-    return time.process_time() - started
+    return time.process_time() - start
 
 
-def picture(width: int, height: int) -> Any:
-    """``textured``, drawn in another process: it takes more memory than a job's network."""
-    draw = (
+def draw_texture(width: int, height: int) -> Any:
+    """``textured``, drawn in another process, since it takes more memory than the network."""
+    code = (
         "import sys, numpy; from refsr.evaluate.paper.time import textured; "
         "numpy.save(sys.argv[1], textured(int(sys.argv[2]), int(sys.argv[3])))"
     )
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/hr.npy"
-        subprocess.run([sys.executable, "-c", draw, path, str(width), str(height)], check=True)
+        subprocess.run([sys.executable, "-c", code, path, str(width), str(height)], check=True)
         return np.load(path)
 
 
-def real_runtime(name: str) -> Any:
-    """The runtime of a row of the page; FLOAT32 sets OpenVINO's precision in this process."""
+def resolve_runtime(name: str) -> Any:
+    """The runtime of a row; FLOAT32 sets OpenVINO's precision in this process."""
     if name != FLOAT32:
         return name
     from refsr.inference.openvino import OpenVinoSession
@@ -103,7 +103,7 @@ def real_runtime(name: str) -> Any:
 
 def measure(size: str, runtime: Any) -> dict[str, Any]:
     """One job in this process: CPU seconds by stage, peak bytes, and the floor."""
-    import refsr.upscaler as road
+    import refsr.upscaler as pipeline
     from refsr.evaluate.paper.time import peak_memory
     from refsr.inference.network import Network
     from refsr.model.count import multiplications
@@ -112,33 +112,33 @@ def measure(size: str, runtime: Any) -> dict[str, Any]:
 
     cv2.setNumThreads(1)
     width, height = map(int, size.split("x"))
-    hr = picture(4 * width, 4 * height)
+    hr = draw_texture(4 * width, 4 * height)
     lr = imresize(hr, scale=0.25)
     rates = [conv_rate()]
     spent = dict.fromkeys(STAGES, 0.0)
     computed = [0]
 
-    def counted(stage: str, function: Any) -> Any:
-        def call(*given: Any, **named: Any) -> Any:
-            started = time.process_time()
+    def timed(stage: str, function: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            start = time.process_time()
             try:
-                return function(*given, **named)
+                return function(*args, **kwargs)
             finally:
-                spent[stage] += time.process_time() - started
+                spent[stage] += time.process_time() - start
                 if stage == "network":
-                    computed[0] += given[1].shape[0] * given[1].shape[1]
+                    computed[0] += args[1].shape[0] * args[1].shape[1]
 
         return call
 
-    Network.run = counted("network", Network.run)  # type: ignore[method-assign]
-    road.register_coarse = counted("registration", road.register_coarse)
+    Network.run = timed("network", Network.run)  # type: ignore[method-assign]
+    pipeline.register_coarse = timed("registration", pipeline.register_coarse)
     wall = time.perf_counter()
-    started = time.process_time()
-    upscaler = road.Upscaler.load(MODEL, runtime=runtime, device="cpu", threads=1)
-    spent["load"] = time.process_time() - started
+    start = time.process_time()
+    upscaler = pipeline.Upscaler.load(MODEL, runtime=runtime, device="cpu", threads=1)
+    spent["load"] = time.process_time() - start
     spent["reference"] = cpu(lambda: upscaler.set_reference(hr))
     result = upscaler.upscale(lr)
-    total = time.process_time() - started
+    total = time.process_time() - start
     wall = time.perf_counter() - wall
     spent["rest"] = total - sum(spent.values())
     rates.append(conv_rate())
@@ -156,7 +156,7 @@ def measure(size: str, runtime: Any) -> dict[str, Any]:
 
 
 def measure_album(runtime: Any) -> dict[str, float]:
-    """CPU seconds a photo of 125 x 80, ``ALBUM`` of them with one reference, loaded once."""
+    """CPU seconds per photo of 125 x 80, for ``ALBUM`` photos with one reference."""
     from refsr import Upscaler
     from refsr.evaluate.paper.time import textured
     from refsr.resize import imresize
@@ -170,10 +170,10 @@ def measure_album(runtime: Any) -> dict[str, float]:
     return {"cpu": each, "per_minute": 60 / each}
 
 
-def in_process(*words: str) -> Any:
-    """The answer of this script in a fresh process."""
+def run_job(*arguments: str) -> Any:
+    """Run this script in a fresh process and return its JSON output."""
     run = subprocess.run(
-        [sys.executable, __file__, *words],
+        [sys.executable, __file__, *arguments],
         env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         check=True,
@@ -183,8 +183,8 @@ def in_process(*words: str) -> Any:
 
 
 def cold_start() -> dict[str, float]:
-    """CPU seconds of a fresh process that only imports; the least of three."""
-    found: dict[str, float] = {}
+    """CPU seconds of a fresh process that only imports or loads; the fastest of three."""
+    seconds: dict[str, float] = {}
     for name, code in (
         ("python", "pass"),
         ("import refsr", "import refsr"),
@@ -198,12 +198,12 @@ def cold_start() -> dict[str, float]:
             for _ in range(3)
         ]
         if not any(run.returncode for run in runs):
-            found[name] = min(float(run.stdout) for run in runs)
-    return found
+            seconds[name] = min(float(run.stdout) for run in runs)
+    return seconds
 
 
 def core_bytes() -> int:
-    """Bytes on disk of the package and all that it needs without extras."""
+    """Bytes on disk of the package and its dependencies without extras."""
     seen: set[str] = set()
     todo, total = ["refsr"], 0
     while todo:
@@ -213,17 +213,17 @@ def core_bytes() -> int:
         seen.add(name)
         try:
             package = metadata.distribution(name)
-        except metadata.PackageNotFoundError:  # needed elsewhere only
+        except metadata.PackageNotFoundError:  # not needed on this platform
             continue
         todo += [line for line in package.requires or [] if "extra ==" not in line]
         files = [Path(str(package.locate_file(file))) for file in package.files or []]
         total += sum(file.stat().st_size for file in files if file.is_file())
-    package = ROOT / "src" / "refsr"  # an editable installation lists none of its files
+    package = ROOT / "src" / "refsr"  # an editable installation does not list its files
     return total + sum(file.stat().st_size for file in package.rglob("*") if file.is_file())
 
 
 def exponent(jobs: list[dict[str, Any]], value: Callable[[dict[str, Any]], float]) -> float:
-    """Of growth in pixels: the slope of log value over log pixels from 256 x 192 on."""
+    """The growth exponent in pixels: slope of log value over log pixels from 256 x 192 on."""
     large = [job for job in jobs if job["pixels"] >= 256 * 192]
     if len(large) < 2:
         return float("nan")
@@ -264,7 +264,7 @@ def page(record: dict[str, Any]) -> str:
         if runtime in record["album"]:
             album = record["album"][runtime]
             lines[-1] += (
-                f" ReferencePool: {album['cpu']:.2f} CPU s for each further photo of 125x80."
+                f" Each further photo of 125x80 with the same reference: {album['cpu']:.2f} CPU s."
             )
         lines.append("")
     lines += ["## Cold start", "", "| | CPU s |", "|---|---|"]
@@ -283,14 +283,14 @@ def page(record: dict[str, Any]) -> str:
 NOTES = (
     "CPU seconds of a fresh process of one thread, with one reference of the result's "
     "size, all of whose parts match. *Floor*: the network's multiplications at the rate of one 3x3 "
-    "convolution, measured in the same process. *Registration* in per cent: reference and "
-    "registration of the total. *Computed*: LR pixels that the network computed, over the photo's: "
-    "halos, and two small tiles that measure memory and speed."
+    "convolution, measured in the same process. *Registration* in per cent: the share of "
+    "reference and registration in the total. *Computed*: LR pixels that the network computed, "
+    "relative to the photo's: halos, and two small tiles that measure memory and speed."
 )
 
 
 def processor() -> str:
-    """The processor's name, where the system tells it."""
+    """The processor's name, if the system provides it."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
@@ -298,23 +298,23 @@ def processor() -> str:
 
 
 def main() -> None:
-    """Measure what is asked for, one job after the other; write the record and the page."""
+    """Run the jobs one after the other; write the record and the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", nargs="+", default=SIZES)
     parser.add_argument("--runtimes", nargs="+", default=RUNTIMES)
     parser.add_argument("--job", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.job:
-        what, runtime = options.job[0], real_runtime(options.job[1])
+        what, runtime = options.job[0], resolve_runtime(options.job[1])
         print(json.dumps(measure_album(runtime) if what == "album" else measure(what, runtime)))
         return
     from refsr.inference.network import has_bf16, installed
     from refsr.model.count import multiplications
     from refsr.weights.models import find_model
 
-    there = [name for name in options.runtimes if installed(name.removesuffix("-f32"))]
-    if not has_bf16() and FLOAT32 in there:
-        there.remove(FLOAT32)  # the same as openvino
+    runtimes = [name for name in options.runtimes if installed(name.removesuffix("-f32"))]
+    if not has_bf16() and FLOAT32 in runtimes:
+        runtimes.remove(FLOAT32)  # the same as openvino
     record: dict[str, Any] = {"jobs": {}, "album": {}}
     if RECORD.exists():
         record = json.loads(RECORD.read_text())
@@ -325,12 +325,12 @@ def main() -> None:
         "network": multiplications(find_model(MODEL).path),
     }
     record["cold"], record["core_bytes"] = cold_start(), core_bytes()
-    for runtime in there:
+    for runtime in runtimes:
         for size in options.sizes:
             print(f"{runtime}, {size}", file=sys.stderr, flush=True)
-            record["jobs"][f"{size} {runtime}"] = in_process("--job", size, runtime)
+            record["jobs"][f"{size} {runtime}"] = run_job("--job", size, runtime)
             RECORD.write_text(json.dumps(record, indent=1) + "\n")
-        record["album"][runtime] = in_process("--job", "album", runtime)
+        record["album"][runtime] = run_job("--job", "album", runtime)
         RECORD.write_text(json.dumps(record, indent=1) + "\n")
     PAGE.write_text(page(record))
 

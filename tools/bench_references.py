@@ -1,8 +1,8 @@
-"""Several references against the best of them alone, on scenes with three or more views.
+"""Benchmarks several references against the best single one, on scenes of three or more views.
 
     PYTHONPATH=src python tools/bench_references.py [--split validation] [--csv OUT.csv]
 
-Every view is the truth once; the other views are its references. Protocol as in ``refsr evaluate``:
+Every view is the ground truth once; the other views are its references. As in ``refsr evaluate``:
 LR = MATLAB bicubic / 4 of the truth, PSNR on BT.601 luma of the 8-bit result, border 4 px.
 """
 
@@ -18,12 +18,12 @@ import numpy as np
 
 from refsr import Upscaler
 from refsr.evaluate.metrics import psnr
-from refsr.evaluate.run import load_pixels, load_truth
+from refsr.evaluate.protocol import load_pixels, load_truth
 from refsr.resize import imresize
 
 ROOT = Path(__file__).resolve().parents[2] / "shared" / "data" / "pairs"
 HELD_OUT = Path(__file__).resolve().parents[1] / "configs" / "held_out.txt"
-LEAST = 0.15  # dB: a reference that brings less counts as bringing nothing
+MIN_GAIN = 0.15  # dB: a reference with a smaller gain does not count as helping
 
 
 def triples(split: str) -> list[tuple[Path, list[Path]]]:
@@ -32,21 +32,21 @@ def triples(split: str) -> list[tuple[Path, list[Path]]]:
     scenes = sorted(p for p in ROOT.iterdir() if p.is_dir())
     scenes = [p for p in scenes if (p.name in held) == (split == "validation")]
     views = [sorted(scene.glob("*.jpg")) for scene in scenes]
-    return [(v, [w for w in many if w != v]) for many in views if len(many) > 2 for v in many]
+    return [(v, [w for w in group if w != v]) for group in views if len(group) > 2 for v in group]
 
 
 def measure(upscaler: Upscaler, truth: Path, refs: list[Path], side: int | None) -> dict[str, Any]:
-    """PSNR without, with each reference alone, and with all of them."""
+    """PSNR without a reference, with each one alone, and with all of them."""
     hr = load_truth(truth, side)
     lr = imresize(hr, scale=0.25)
     pixels = [load_pixels(ref, side) for ref in refs]
 
-    def given(references: list[Any]) -> float:
+    def score(references: list[Any]) -> float:
         upscaler.set_reference(references)
         return psnr(np.asarray(upscaler.upscale(lr).image), hr, border=4)
 
-    alone = [given([one]) for one in pixels]
-    none, together = given([]), given(list(pixels))
+    alone = [score([one]) for one in pixels]
+    none, together = score([]), score(list(pixels))
     return {
         "input": truth.relative_to(ROOT).as_posix(),
         "references": ";".join(ref.relative_to(ROOT).as_posix() for ref in refs),
@@ -54,12 +54,12 @@ def measure(upscaler: Upscaler, truth: Path, refs: list[Path], side: int | None)
         "alone": ";".join(f"{value:.3f}" for value in alone),
         "together": round(together, 3),
         "over_best": round(together - max(alone), 3),
-        "helping": sum(value > none + LEAST for value in alone),
+        "helping": sum(value > none + MIN_GAIN for value in alone),
     }
 
 
 def main() -> None:
-    """Print a line an input and the means."""
+    """Print one line per input, and the means."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--split", choices=("validation", "training"), default="validation")
     parser.add_argument("--side", type=int, help="shrink photos to this long side first")

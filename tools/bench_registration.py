@@ -1,4 +1,4 @@
-"""Benchmark of registration and detail transfer on real pairs: PSNR of bicubic and of the transfer.
+"""Benchmarks registration and detail transfer on real pairs, against bicubic.
 
     PYTHONPATH=src python tools/bench_registration.py [--pairs 30] [--split validation]
 
@@ -46,7 +46,7 @@ def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
 
 
 def pairs_of(split: str, count: int) -> list[tuple[Path, Path, str]]:
-    """(truth, reference, kind): ordered pairs of the views of each scene, then foreign ones."""
+    """(truth, reference, kind): ordered pairs of the views of each scene, then mismatched ones."""
     held_out = (DATA / "validation.txt").read_text().split()
     scenes = sorted(p.name for p in DATA.iterdir() if p.is_dir())
     scenes = held_out if split == "validation" else [s for s in scenes if s not in held_out]
@@ -54,11 +54,11 @@ def pairs_of(split: str, count: int) -> list[tuple[Path, Path, str]]:
     orders = [list(itertools.permutations(views[scene], 2)) for scene in scenes]
     rounds = itertools.chain.from_iterable(itertools.zip_longest(*orders))
     real = [(a, b, "real") for pair in rounds if pair for a, b in [pair]][:count]
-    foreign = [
-        (views[scene][0], views[scenes[(i + 3) % len(scenes)]][0], "foreign")
+    mismatched = [
+        (views[scene][0], views[scenes[(i + 3) % len(scenes)]][0], "mismatched")
         for i, scene in enumerate(scenes)
     ][: max(3, count // 4)]
-    return real + foreign
+    return real + mismatched
 
 
 def measure(truth: Path, ref: Path, kind: str) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def main() -> None:
             f"t {row['seconds_reference']:.1f}+{row['seconds']:.1f}",
             flush=True,
         )
-    for kind in ("real", "foreign"):
+    for kind in ("real", "mismatched"):
         chosen = [row for row in rows if row["kind"] == kind]
         if chosen:
             gains = np.array([row["gain"] for row in chosen])

@@ -1,7 +1,6 @@
-"""Real files of every kind that refsr reads, and how the fuzzer damages them.
+"""Real files of every kind that refsr reads, and the mutations of tools/fuzz.py.
 
-Everything is decided by the random generator that is passed in: an input can be made again from
-its number alone.
+All choices come from the random generator passed in, so an input is reproducible by its number.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from PIL.ExifTags import IFD, Base
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE = 72, 96  # height and width of the drawn photo
-LARGEST = 300_000  # bytes of a found photo: what is larger only slows the fuzzer
+MAX_BYTES = 300_000  # of a real photo; larger ones slow the fuzzer
 EXTREMES = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 SIDES = (0, 1, 2, 255, 4096, 20_000, 65_500, 65_535, 1 << 20, (1 << 31) - 1, (1 << 32) - 1)
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -40,7 +39,7 @@ def picture() -> NDArray[np.uint8]:
 
 
 def exif_bytes() -> bytes:
-    """EXIF with an orientation, a lens, a place and a maker's note."""
+    """EXIF with orientation, lens, GPS position and maker note."""
     exif = Image.Exif()
     exif[Base.Make], exif[Base.Orientation], exif[Base.ImageDescription] = "Acme", 6, "a wall"
     exif[IFD.Exif] = {Base.ExifImageWidth: 96, Base.LensModel: "50mm", Base.MakerNote: bytes(90)}
@@ -51,7 +50,7 @@ def exif_bytes() -> bytes:
 def saved(image: Image.Image, format: str, **options: Any) -> bytes:
     """The bytes of a file that Pillow writes."""
     out = io.BytesIO()
-    image.copy().save(out, format, **options)  # Pillow leaves notes of a writer in an image
+    image.copy().save(out, format, **options)  # Pillow stores writer state in an image
     return out.getvalue()
 
 
@@ -66,42 +65,42 @@ def deep(suffix: str) -> bytes:
     return out.getvalue()
 
 
-def drawn_photos(exif: bytes, icc: bytes) -> dict[str, bytes]:
-    """A file of every format and kind, with this EXIF and color profile."""
+def synthetic_photos(exif: bytes, icc: bytes) -> dict[str, bytes]:
+    """A file of every format and variant, with this EXIF and color profile."""
     image = Image.fromarray(picture())
-    gray, inks = image.convert("L"), image.convert("CMYK")
-    see_through = image.copy()
-    see_through.putalpha(gray)
+    gray, cmyk = image.convert("L"), image.convert("CMYK")
+    rgba = image.copy()
+    rgba.putalpha(gray)
 
     def frames() -> dict[str, Any]:
         return {"save_all": True, "append_images": [image.rotate(180)]}
 
-    told: dict[str, Any] = {"exif": exif, "icc_profile": icc}
+    metadata: dict[str, Any] = {"exif": exif, "icc_profile": icc}
     files = {
-        "jpeg": saved(image, "JPEG", xmp=XMP, dpi=(300, 300), **told),
-        "jpeg progressive": saved(image, "JPEG", progressive=True, **told),
-        "jpeg cmyk": saved(inks, "JPEG", icc_profile=icc),
+        "jpeg": saved(image, "JPEG", xmp=XMP, dpi=(300, 300), **metadata),
+        "jpeg progressive": saved(image, "JPEG", progressive=True, **metadata),
+        "jpeg cmyk": saved(cmyk, "JPEG", icc_profile=icc),
         "jpeg gray": saved(gray, "JPEG"),
         "mpo": saved(image, "MPO", **frames()),
-        "png": saved(see_through, "PNG", dpi=(300, 300), **told),
+        "png": saved(rgba, "PNG", dpi=(300, 300), **metadata),
         "png palette": saved(image.quantize(16), "PNG", transparency=3),
         "apng": saved(image, "PNG", **frames()),
-        "webp": saved(image, "WEBP", quality=80, xmp=XMP, **told),
-        "webp lossless": saved(see_through, "WEBP", lossless=True, **told),
+        "webp": saved(image, "WEBP", quality=80, xmp=XMP, **metadata),
+        "webp lossless": saved(rgba, "WEBP", lossless=True, **metadata),
         "webp animated": saved(image, "WEBP", **frames()),
-        "tiff": saved(image, "TIFF", **told),
-        "tiff lzw": saved(see_through, "TIFF", compression="tiff_lzw"),
+        "tiff": saved(image, "TIFF", **metadata),
+        "tiff lzw": saved(rgba, "TIFF", compression="tiff_lzw"),
         "tiff jpeg": saved(image, "TIFF", compression="jpeg"),
         "tiff g4": saved(image.convert("1"), "TIFF", compression="group4"),
         "tiff lab": saved(Image.merge("LAB", image.split()), "TIFF"),
         "tiff pages": saved(image, "TIFF", **frames()),
-        "avif": saved(image, "AVIF", quality=70, **told),
+        "avif": saved(image, "AVIF", quality=70, **metadata),
         "gif": saved(image, "GIF", **frames()),
         "bmp": saved(image, "BMP"),
         "ppm": saved(image, "PPM"),
         "png 16": deep("PNG"),
         "tiff 16": deep("TIFF"),
-        "png text": bomb(see_through, 1 << 12),
+        "png text": bomb(rgba, 1 << 12),
     }
     with suppress(ImportError):  # the extra `heif`
         from pillow_heif import from_pillow
@@ -113,10 +112,10 @@ def drawn_photos(exif: bytes, icc: bytes) -> dict[str, bytes]:
 
 
 def bomb(image: Image.Image, size: int) -> bytes:
-    """A PNG with a color profile and a text that unpack to ``size`` bytes."""
-    plain, packed = saved(image, "PNG"), zlib.compress(bytes(size))
+    """A PNG with a color profile and a text that decompress to ``size`` bytes."""
+    png, packed = saved(image, "PNG"), zlib.compress(bytes(size))
     chunks = png_chunk(b"iCCP", b"ICC\0\0" + packed) + png_chunk(b"zTXt", b"Comment\0\0" + packed)
-    return plain[:33] + chunks + plain[33:]
+    return png[:33] + chunks + png[33:]
 
 
 def png_chunk(kind: bytes, data: bytes) -> bytes:
@@ -124,18 +123,18 @@ def png_chunk(kind: bytes, data: bytes) -> bytes:
     return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
 
 
-def found_photos(folder: Path | None) -> dict[str, bytes]:
+def real_photos(folder: Path | None) -> dict[str, bytes]:
     """Up to twenty small files below a folder of real photos."""
     paths = sorted(folder.rglob("*.jpg")) if folder else []
-    small = [path for path in paths if path.stat().st_size < LARGEST][:: max(1, len(paths) // 20)]
+    small = [path for path in paths if path.stat().st_size < MAX_BYTES][:: max(1, len(paths) // 20)]
     return {path.name: path.read_bytes() for path in small[:20]}
 
 
-# How a file of any kind is damaged
+# Mutations of any file
 
 
 def flip(data: bytes, rng: np.random.Generator) -> bytes:
-    """Some bytes become others; half of the time those of the header."""
+    """Replace some bytes, half of the time in the header."""
     out = bytearray(data)
     reach = len(out) if rng.random() < 0.5 else min(len(out), 512)
     for at in rng.integers(0, reach, rng.integers(1, 12)):
@@ -143,13 +142,13 @@ def flip(data: bytes, rng: np.random.Generator) -> bytes:
     return bytes(out)
 
 
-def cut_short(data: bytes, rng: np.random.Generator) -> bytes:
-    """The file ends too early."""
+def truncate(data: bytes, rng: np.random.Generator) -> bytes:
+    """Truncate the file."""
     return data[: rng.integers(1, len(data))]
 
 
-def lie(data: bytes, rng: np.random.Generator) -> bytes:
-    """A number of two or four bytes becomes an extreme one: lengths, offsets, sizes, counts."""
+def extreme_number(data: bytes, rng: np.random.Generator) -> bytes:
+    """Replace numbers of two or four bytes by extreme ones: lengths, offsets, sizes, counts."""
     out = bytearray(data)
     for _ in range(rng.integers(1, 4)):
         order = "big" if rng.random() < 0.5 else "little"
@@ -160,43 +159,46 @@ def lie(data: bytes, rng: np.random.Generator) -> bytes:
     return bytes(out)
 
 
-def take_out(data: bytes, rng: np.random.Generator) -> bytes:
-    """A piece is missing in the middle."""
+def cut_out(data: bytes, rng: np.random.Generator) -> bytes:
+    """Remove a piece."""
     at, length = int(rng.integers(len(data))), int(rng.integers(1, 200))
     return data[:at] + data[at + length :]
 
 
 def repeat(data: bytes, rng: np.random.Generator) -> bytes:
-    """A piece stands there many times over."""
+    """Repeat a piece many times."""
     at, length = int(rng.integers(len(data))), int(rng.integers(1, 200))
     return data[:at] + data[at : at + length] * int(rng.integers(2, 60)) + data[at:]
 
 
-def zeroed(data: bytes, rng: np.random.Generator) -> bytes:
-    """A piece became zeros, as a bad disk does it."""
+def zero_out(data: bytes, rng: np.random.Generator) -> bytes:
+    """Zero a piece, as a bad disk does."""
     at, length = int(rng.integers(len(data))), int(rng.integers(1, 4096))
     kept = data[at + length :]
     return data[:at] + bytes(len(data) - at - len(kept)) + kept
 
 
-ANYWHERE: tuple[Mutation, ...] = (flip, flip, cut_short, lie, lie, take_out, repeat, zeroed)
+ANYWHERE: tuple[Mutation, ...] = (
+    *(flip, flip, truncate, extreme_number, extreme_number),
+    *(cut_out, repeat, zero_out),
+)
 
 
 def splice(data: bytes, other: bytes, rng: np.random.Generator) -> bytes:
-    """The beginning of one file and the end of another."""
+    """The start of one file and the end of another."""
     return data[: rng.integers(1, len(data))] + other[rng.integers(0, len(other)) :]
 
 
-# How photos are damaged where it hurts
+# Mutations of photos
 
 
-def huge(data: bytes, rng: np.random.Generator) -> bytes:
-    """The header tells another size."""
+def false_size(data: bytes, rng: np.random.Generator) -> bytes:
+    """Change the size in the header."""
     width, height = (int(rng.choice(np.array(SIDES, np.int64))) for _ in range(2))
     out = bytearray(data)
     if data[:4] == b"\x89PNG":
         out[16:24] = struct.pack(">II", width, height)
-        return with_checksums(bytes(out))
+        return fix_checksums(bytes(out))
     if data[:2] == b"BM":
         out[18:26] = struct.pack("<II", width, height)
     elif data[:3] == b"GIF":
@@ -210,14 +212,14 @@ def huge(data: bytes, rng: np.random.Generator) -> bytes:
             if (at := data.find(marker)) >= 0:
                 out[at + 5 : at + 9] = struct.pack(">HH", height & 0xFFFF, width & 0xFFFF)
     elif data[:2] in (b"II", b"MM"):
-        return tiff_lie(data, rng)
+        return false_tiff_entries(data, rng)
     elif (at := data.find(b"ispe")) >= 0:
         out[at + 8 : at + 16] = struct.pack(">II", width, height)
     return bytes(out)
 
 
-def tiff_lie(data: bytes, rng: np.random.Generator) -> bytes:
-    """Entries of a TIFF's first directory become others."""
+def false_tiff_entries(data: bytes, rng: np.random.Generator) -> bytes:
+    """Change entries of a TIFF's first directory."""
     order = "<" if data[:2] == b"II" else ">"
     out = bytearray(data)
     with suppress(struct.error):
@@ -231,8 +233,8 @@ def tiff_lie(data: bytes, rng: np.random.Generator) -> bytes:
     return bytes(out)
 
 
-def with_checksums(data: bytes) -> bytes:
-    """A PNG whose checksums are right again, so that the damage gets past them."""
+def fix_checksums(data: bytes) -> bytes:
+    """Correct a PNG's checksums, so that the damage is not refused for them."""
     out, at = bytearray(data), 8
     while at + 12 <= len(out):
         (length,) = struct.unpack_from(">I", out, at)
@@ -248,10 +250,10 @@ class Photos:
     """Makes damaged photos."""
 
     def __init__(self, folder: Path | None) -> None:
-        """``folder``: of real photos, which join the drawn ones."""
+        """``folder``: of real photos, used in addition to the synthetic ones."""
         self.exif, self.icc = exif_bytes(), SRGB
-        self.found = found_photos(folder)
-        self.files = list({**drawn_photos(self.exif, self.icc), **self.found}.values())
+        self.real = real_photos(folder)
+        self.files = list({**synthetic_photos(self.exif, self.icc), **self.real}.values())
 
     def damaged(self, rng: np.random.Generator) -> bytes:
         """One damaged photo."""
@@ -260,37 +262,37 @@ class Photos:
         if kind == 0:
             return splice(data, self.files[rng.integers(len(self.files))], rng)
         if kind in (1, 2):
-            return huge(data, rng)
+            return false_size(data, rng)
         if kind == 3 and data[:2] in (b"II", b"MM"):
-            return tiff_lie(data, rng)
+            return false_tiff_entries(data, rng)
         if kind == 4:
             return self.with_bad_extras(rng)
         if kind == 5 and rng.random() < 0.05:  # these are slow
             return bomb(Image.new("RGBA", (9, 9)), int(rng.integers(1 << 20, 1 << 27)))
         for _ in range(rng.integers(1, 4)):
             data = ANYWHERE[rng.integers(len(ANYWHERE))](data, rng) or data
-        return with_checksums(data) if data[:4] == b"\x89PNG" and rng.random() < 0.7 else data
+        return fix_checksums(data) if data[:4] == b"\x89PNG" and rng.random() < 0.7 else data
 
     def with_bad_extras(self, rng: np.random.Generator) -> bytes:
-        """A sound photo whose EXIF and color profile are damaged inside."""
+        """An intact photo with damaged EXIF and color profile."""
         mutate = ANYWHERE[rng.integers(len(ANYWHERE))]
         exif = self.exif[:6] + mutate(self.exif[6:], rng)
         icc = mutate(self.icc, rng)
         image = Image.fromarray(picture())
         format = ("JPEG", "PNG", "WEBP", "TIFF", "AVIF")[rng.integers(5)]
-        if len(exif) > 60_000 or format == "TIFF":  # Pillow reads the EXIF that it writes there
+        if len(exif) > 60_000 or format == "TIFF":  # Pillow parses the EXIF that it writes there
             exif = self.exif
         try:
             return saved(image, format, exif=exif, icc_profile=icc)
-        except Exception:  # the writer refuses it: then only the profile is bad
+        except Exception:  # the writer refuses it: damage only the profile
             return saved(image, "PNG", icc_profile=icc)
 
 
-# What is no photo
+# Other files
 
 
 def damaged_text(text: str, words: tuple[str, ...], rng: np.random.Generator) -> bytes:
-    """A text file with lines, words and bytes that were changed."""
+    """A text file with changed lines, words and bytes."""
     lines = text.splitlines(keepends=True)
     for _ in range(rng.integers(1, 4)):
         at = int(rng.integers(len(lines)))
@@ -346,13 +348,13 @@ def model_files() -> tuple[bytes, str]:
     return (folder / "ssen.onnx").read_bytes(), (folder / "ssen.json").read_text(encoding="utf-8")
 
 
-def sealed(card: str, digest: str) -> str:
-    """A card for another file: else its checksum alone would refuse every damaged network."""
+def with_digest(card: str, digest: str) -> str:
+    """The card with another file's checksum, which would else refuse every damaged network."""
     return json.dumps({**json.loads(card), "sha256": digest}, indent=1)
 
 
 def damaged_network(data: bytes, rng: np.random.Generator) -> bytes:
-    """A network with bytes changed: mostly in its graph, which stands before the weights."""
+    """A network with changed bytes, mostly in its graph, which is before the weights."""
     mutate = ANYWHERE[rng.integers(len(ANYWHERE))]
     graph = data.find(b"DeformConv") + 20_000
     if rng.random() < 0.7:

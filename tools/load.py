@@ -1,12 +1,12 @@
-"""Many clients at once on `refsr web`: every answer is right, or a refusal in one sentence.
+"""Load test of `refsr web`: with many clients, every answer is correct or a one-sentence refusal.
 
     python tools/load.py                              20 clients, 100 requests
-    python tools/load.py --minutes 5 --json load.json as long as that, with the memory by second
+    python tools/load.py --minutes 5 --json load.json for 5 minutes, with the memory by second
 
-Each request is one of: a photo enlarged without or with references, a check and the job that goes
-on from it, a job cancelled, a broken photo, an upload that is too large, a connection closed in the
-middle of an upload or while its check is made. Results are compared byte by byte with what
-`Upscaler` writes here, verdicts with what it says. At the end the server must hold no file.
+Each request is one of: a photo upscaled without or with references, a check and the job continued
+from it, a cancelled job, a damaged photo, an upload that is too large, a connection closed during
+an upload or its check. Results are compared byte by byte with those of `Upscaler` in this process,
+and so are verdicts. At the end the server must hold no file.
 """
 
 from __future__ import annotations
@@ -39,20 +39,20 @@ from refsr.report.report import describe
 
 SIZES = (40, 30), (60, 44), (84, 64), (120, 90)  # width, height of the small photos
 UPLOAD = 300_000  # bytes that the server takes at most
-INTERRUPTED = "refsr: interrupted\n"  # all that the server should say
-PATIENCE = 600.0  # seconds until a request counts as lost
+INTERRUPTED = "refsr: interrupted\n"  # the server's only output to stderr
+TIMEOUT = 600.0  # seconds until a request counts as lost
 PLAN = ["plain", "full", "full", "check", "cancel", "full", "broken", "large", "gone", "check"]
-PLAN += ["plain", "away"]  # of which each request takes the next
+PLAN += ["plain", "away"]  # repeated over the requests
 Files = list[tuple[str, tuple[str, bytes]]]
 
 
-class Full(Exception):
-    """The server takes no more at the moment, and says so."""
+class ServerFull(Exception):
+    """The server refuses further requests for now."""
 
 
 @dataclass
 class Case:
-    """A photo with its reference, and what the library makes of them."""
+    """A photo with its reference, and the library's results for them."""
 
     photo: bytes
     reference: bytes
@@ -68,7 +68,7 @@ class Case:
 
 @dataclass
 class Load:
-    """A server under load: where it is, what is sent to it, and what became of that."""
+    """A server under load: its address, the requests and their outcomes."""
 
     url: str
     cases: list[Case]
@@ -76,14 +76,14 @@ class Load:
     wrong: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def one(self, number: int, clients: int) -> None:
-        """Send request ``number`` of the plan and note how it ended."""
+    def send(self, number: int, clients: int) -> None:
+        """Send request ``number`` of the plan and record its outcome."""
         kind, case = PLAN[number % len(PLAN)], self.cases[number % len(self.cases)]
         headers = {"x-refsr-client": str(number % clients)}
         try:
-            with httpx.Client(base_url=self.url, headers=headers, timeout=PATIENCE) as client:
+            with httpx.Client(base_url=self.url, headers=headers, timeout=TIMEOUT) as client:
                 outcome = KINDS[kind](client, case)
-        except Full:
+        except ServerFull:
             outcome = "refused"
         except httpx.HTTPError as error:
             outcome = f"lost: {error!r}"
@@ -95,8 +95,8 @@ class Load:
                 self.wrong.append(f"{number} {kind} {outcome}")
 
 
-def drawn(seed: int, size: tuple[int, int]) -> tuple[bytes, bytes]:
-    """PNG of a small photo and of a sharp one, a little turned, of the same things."""
+def draw_pair(seed: int, size: tuple[int, int]) -> tuple[bytes, bytes]:
+    """PNG files of an LR photo and of a slightly rotated HR photo of the same scene."""
     rng, (width, height) = np.random.default_rng(seed), (4 * size[0], 4 * size[1])
     sharp = np.full((height, width, 3), rng.uniform(60, 200, 3), np.uint8)
     for _ in range(width * height // 60):
@@ -109,132 +109,136 @@ def drawn(seed: int, size: tuple[int, int]) -> tuple[bytes, bytes]:
     return photo, reference
 
 
-def prepared(upscaler: Upscaler, seed: int, size: tuple[int, int]) -> Case:
-    """A case with the library's own answers."""
-    photo, reference = drawn(seed, size)
-    made: list[bytes] = []
+def prepare_case(upscaler: Upscaler, seed: int, size: tuple[int, int]) -> Case:
+    """A case with the library's results."""
+    photo, reference = draw_pair(seed, size)
+    results: list[bytes] = []
     with tempfile.TemporaryDirectory() as folder:
         for references in ([], [reference]):
             upscaler.set_reference(references)
             upscaler.upscale(photo).save(f"{folder}/out.png")
-            made.append(Path(folder, "out.png").read_bytes())
+            results.append(Path(folder, "out.png").read_bytes())
     composite = upscaler.check(photo).composite
     assert composite is not None
-    return Case(photo, reference, made[0], made[1], describe("sharp.png", composite, 0))
+    return Case(photo, reference, results[0], results[1], describe("sharp.png", composite, 0))
 
 
-def right(condition: bool, what: str) -> None:
-    """Raises AssertionError with the words."""
+def expect(condition: bool, message: str) -> None:
+    """Raises AssertionError with the message."""
     if not condition:
-        raise AssertionError(what)
+        raise AssertionError(message)
 
 
 def refused(answer: httpx.Response, *status: int) -> bool:
-    """Whether the server refuses with one of these, in a sentence. Others are wrong."""
+    """Whether the server refuses with one of ``status``, in a sentence. Others are errors."""
     if answer.status_code < 400:
         return False
-    right(answer.status_code in status, f"{answer.status_code} {answer.text[:200]}")
+    expect(answer.status_code in status, f"{answer.status_code} {answer.text[:200]}")
     sentence = answer.json()["error"]
-    right(re.fullmatch(r"\S.*[.]", sentence) is not None, sentence)
+    expect(re.fullmatch(r"\S.*[.]", sentence) is not None, sentence)
     return True
 
 
-def sent(client: httpx.Client, path: str, files: Any) -> httpx.Response:
-    """The answer to a form. Raises Full where the server says so."""
+def post(client: httpx.Client, path: str, files: Any) -> httpx.Response:
+    """Post a form. Raises ServerFull where the server refuses it."""
     answer = client.post(path, files=files)
     if refused(answer, 429):
-        raise Full
+        raise ServerFull
     return answer
 
 
-def finished(client: httpx.Client, begun: httpx.Response) -> dict[str, Any]:
-    """The job that was begun, once it is at its end."""
-    right(begun.status_code == 201, f"{begun.status_code} {begun.text[:200]}")
-    until, job = time.monotonic() + PATIENCE, begun.json()
+def wait_for(client: httpx.Client, created: httpx.Response) -> dict[str, Any]:
+    """The created job, once it has ended."""
+    expect(created.status_code == 201, f"{created.status_code} {created.text[:200]}")
+    until, job = time.monotonic() + TIMEOUT, created.json()
     while job["state"] in ("waiting", "working"):
-        right(time.monotonic() < until, f"still {job['state']}")
+        expect(time.monotonic() < until, f"still {job['state']}")
         time.sleep(0.25)
         job = client.get(f"/api/jobs/{job['id']}").json()
     return job
 
 
-def is_png(answer: httpx.Response, wanted: bytes | None = None) -> None:
-    """A picture came, and the wanted one if any."""
-    right(answer.status_code == 200, f"{answer.status_code} {answer.text[:200]}")
-    right(answer.content.startswith(b"\x89PNG"), "no PNG")
-    right(wanted in (None, answer.content), "other bytes than the library's")
+def expect_png(answer: httpx.Response, expected: bytes | None = None) -> None:
+    """The answer is a PNG, equal to ``expected`` if given."""
+    expect(answer.status_code == 200, f"{answer.status_code} {answer.text[:200]}")
+    expect(answer.content.startswith(b"\x89PNG"), "not a PNG")
+    expect(expected in (None, answer.content), "other bytes than the library's")
 
 
-def enlarge(client: httpx.Client, case: Case, referenced: bool) -> str:
-    """A whole job: upload, state, result, map, a blend of half strength, its end."""
-    begun = sent(client, "/api/jobs", case.files(referenced))
-    job = finished(client, begun)
+def upscale(client: httpx.Client, case: Case, referenced: bool) -> str:
+    """A whole job: upload, state, result, map, result at half strength, deletion."""
+    created = post(client, "/api/jobs", case.files(referenced))
+    job = wait_for(client, created)
     address = f"/api/jobs/{job['id']}"
-    right(job["state"] == "done", str(job["error"]))
-    is_png(client.get(f"{address}/result.png"), case.full if referenced else case.plain)
-    is_png(client.get(f"{address}/plain.png"), case.plain)
-    is_png(client.get(f"{address}/map.png"))
-    is_png(client.get(f"{address}/result.png?strength=0.5"))
-    right(client.delete(address).status_code == 204, "not removed")
-    return "right"
+    expect(job["state"] == "done", str(job["error"]))
+    expect_png(client.get(f"{address}/result.png"), case.full if referenced else case.plain)
+    expect_png(client.get(f"{address}/plain.png"), case.plain)
+    expect_png(client.get(f"{address}/map.png"))
+    expect_png(client.get(f"{address}/result.png?strength=0.5"))
+    expect(client.delete(address).status_code == 204, "not removed")
+    return "correct"
 
 
 def check(client: httpx.Client, case: Case) -> str:
-    """A verdict, and the job that goes on from it."""
-    answer = sent(client, "/api/check", case.files(True))
+    """A verdict, and the job continued from it."""
+    answer = post(client, "/api/check", case.files(True))
     (row,) = answer.json()["references"]
-    right({key: row[key] for key in case.verdict} == case.verdict, "another verdict")
+    expect({key: row[key] for key in case.verdict} == case.verdict, "another verdict")
     address = f"/api/jobs/{answer.json()['id']}"
-    begun = client.post("/api/jobs", files={"check": (None, answer.json()["id"])})
-    if not refused(begun, 429):
-        right(finished(client, begun)["state"] == "done", "not done")
-        is_png(client.get(f"{address}/result.png"), case.full)
-    right(client.delete(address).status_code == 204, "not removed")
-    return "right"
+    created = client.post("/api/jobs", files={"check": (None, answer.json()["id"])})
+    if not refused(created, 429):
+        expect(wait_for(client, created)["state"] == "done", "not done")
+        expect_png(client.get(f"{address}/result.png"), case.full)
+    expect(client.delete(address).status_code == 204, "not removed")
+    return "correct"
 
 
 def cancel(client: httpx.Client, case: Case) -> str:
-    """A job that is ended at once is gone."""
-    begun = sent(client, "/api/jobs", case.files(True))
-    address = f"/api/jobs/{begun.json()['id']}"
+    """A cancelled job is removed."""
+    created = post(client, "/api/jobs", case.files(True))
+    address = f"/api/jobs/{created.json()['id']}"
     time.sleep(0.5)
-    right(client.delete(address).status_code == 204, "not cancelled")
-    right(refused(client.get(address), 404), "still there")
-    return "right"
+    expect(client.delete(address).status_code == 204, "not cancelled")
+    expect(refused(client.get(address), 404), "still there")
+    return "correct"
 
 
 def broken(client: httpx.Client, case: Case) -> str:
-    """Half a photo is refused, by name."""
+    """A truncated photo is refused."""
     files = [("photo", ("small.png", case.photo[: len(case.photo) // 2]))]
-    right(refused(client.post("/api/check", files=files), 422, 429), "half a photo was taken")
-    return "right"
+    expect(
+        refused(client.post("/api/check", files=files), 422, 429), "a truncated photo was accepted"
+    )
+    return "correct"
 
 
 def large(client: httpx.Client, case: Case) -> str:
     """An upload over the limit is refused."""
     files = [*case.files(True), ("reference", ("large.png", bytes(UPLOAD)))]
-    right(refused(client.post("/api/check", files=files), 413, 429), "too much was taken")
-    return "right"
+    expect(
+        refused(client.post("/api/check", files=files), 413, 429), "a too large upload was accepted"
+    )
+    return "correct"
 
 
 def hang_up(client: httpx.Client, case: Case, share: float) -> str:
-    """A connection that is closed when this share of a check's upload is sent."""
+    """Close the connection after this share of a check's upload."""
     request = client.build_request("POST", "/api/check", files=case.files(True))
     head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
     whole = f"POST /api/check HTTP/1.1\r\n{head}\r\n".encode() + request.read()
     with socket.create_connection((client.base_url.host, client.base_url.port or 80)) as line:
         line.sendall(whole[: round(share * len(whole))])
         line.settimeout(0.2)
-        with suppress(TimeoutError):  # of a quick server the verdict is here already: not wanted
-            told = re.search(rb'"id":"([\w-]+)"', line.recv(1 << 16))
-            if told is not None:
-                client.delete(f"/api/jobs/{told[1].decode()}")
+        with suppress(TimeoutError):  # delete the check of a server that has answered already
+            created = re.search(rb'"id":"([\w-]+)"', line.recv(1 << 16))
+            if created is not None:
+                client.delete(f"/api/jobs/{created[1].decode()}")
     return "closed"
 
 
 KINDS: dict[str, Callable[[httpx.Client, Case], str]] = {
-    "plain": lambda client, case: enlarge(client, case, False),
-    "full": lambda client, case: enlarge(client, case, True),
+    "plain": lambda client, case: upscale(client, case, False),
+    "full": lambda client, case: upscale(client, case, True),
     "check": check,
     "cancel": cancel,
     "broken": broken,
@@ -245,22 +249,22 @@ KINDS: dict[str, Callable[[httpx.Client, Case], str]] = {
 
 
 def resident(pid: int) -> tuple[int, int]:
-    """Bytes that a process holds, and its children together."""
-    held: list[int] = []
+    """Resident bytes of a process, and of its children together."""
+    sizes: list[int] = []
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    for one in (pid, *children):
+    for process in (pid, *children):
         try:
-            pages = int(Path(f"/proc/{one}/statm").read_text().split()[1])
-        except OSError:  # it has ended meanwhile
+            pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+        except OSError:  # it has ended
             continue
-        held.append(pages * os.sysconf("SC_PAGE_SIZE"))
-    return held[0], sum(held[1:])
+        sizes.append(pages * os.sysconf("SC_PAGE_SIZE"))
+    return sizes[0], sum(sizes[1:])
 
 
 def run(clients: int, requests: int, minutes: float) -> dict[str, Any]:
-    """Start a server, load it, stop it; what happened, JSON-ready."""
+    """Start a server, load it and stop it; returns JSON-ready results."""
     upscaler = Upscaler.load(threads=1)
-    cases = [prepared(upscaler, seed, size) for seed, size in enumerate(SIZES)]
+    cases = [prepare_case(upscaler, seed, size) for seed, size in enumerate(SIZES)]
     del upscaler
     flags = ["--port", "0", "--threads", "1", "--max-upload", f"{UPLOAD}B"]
     with tempfile.TemporaryDirectory() as temporary:
@@ -272,29 +276,33 @@ def run(clients: int, requests: int, minutes: float) -> dict[str, Any]:
             env={**os.environ, "TMPDIR": temporary},
         )
         assert server.stdout is not None
-        found = re.search(r"http://\S+?(?=/)", server.stdout.readline())
-        assert found, server.communicate()[1]
-        load, memory, over = Load(found.group(), cases), list[tuple[int, int]](), threading.Event()
+        address = re.search(r"http://\S+?(?=/)", server.stdout.readline())
+        assert address, server.communicate()[1]
+        load, memory, done = (
+            Load(address.group(), cases),
+            list[tuple[int, int]](),
+            threading.Event(),
+        )
 
         def watch() -> None:
             memory.append(resident(server.pid))
-            while not over.wait(1.0):
+            while not done.wait(1.0):
                 memory.append(resident(server.pid))
 
         watcher = threading.Thread(target=watch)
         watcher.start()
-        began, number = time.monotonic(), 0
+        start, number = time.monotonic(), 0
         with ThreadPoolExecutor(clients) as pool:
-            while number < requests or time.monotonic() - began < 60 * minutes:
-                list(pool.map(lambda n: load.one(n, clients), range(number, number + clients)))
+            while number < requests or time.monotonic() - start < 60 * minutes:
+                list(pool.map(lambda n: load.send(n, clients), range(number, number + clients)))
                 number += clients
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - start
         left = files_left(Path(temporary))
-        over.set()
+        done.set()
         watcher.join()
         server.send_signal(signal.SIGINT)
-        words = server.communicate(timeout=PATIENCE)[1]
-        at_last = list(Path(temporary).iterdir())
+        stderr = server.communicate(timeout=TIMEOUT)[1]
+        left_after_exit = list(Path(temporary).iterdir())
     return {
         "clients": clients,
         "requests": number,
@@ -302,16 +310,16 @@ def run(clients: int, requests: int, minutes: float) -> dict[str, Any]:
         "outcomes": dict(sorted(load.outcomes.items())),
         "wrong": load.wrong,
         "files_left": left,
-        "left_after_the_end": [str(path) for path in at_last],
+        "left_after_the_end": [str(path) for path in left_after_exit],
         "exit": server.returncode,
-        "stderr": words,
-        "memory_mb": [[round(held / 1e6) for held in moment] for moment in memory],
+        "stderr": stderr,
+        "memory_mb": [[round(size / 1e6) for size in sample] for sample in memory],
     }
 
 
-def files_left(folder: Path, patience: float = PATIENCE) -> list[str]:
-    """The files of jobs; those of clients who have left may take a moment (seconds) to go."""
-    until = time.monotonic() + patience
+def files_left(folder: Path, timeout: float = TIMEOUT) -> list[str]:
+    """The files of jobs, after waiting up to ``timeout`` seconds for their deletion."""
+    until = time.monotonic() + timeout
     while True:
         left = [str(path) for path in folder.rglob("*") if path.is_file()]
         if not left or time.monotonic() > until:
@@ -320,25 +328,25 @@ def files_left(folder: Path, patience: float = PATIENCE) -> list[str]:
 
 
 def quarters(memory: list[list[int]]) -> list[tuple[int, int]]:
-    """The highest of the server and of its workers, in MB, in each quarter of the time."""
+    """The peak of the server and of its workers, in MB, in each quarter of the time."""
     parts = [part for part in np.array_split(np.array(memory), 4) if len(part)]
     return [(int(part[:, 0].max()), int(part[:, 1].max())) for part in parts]
 
 
 def main() -> int:
-    """Returns 1 where a request was lost, an answer wrong, a file left, or a traceback printed."""
+    """Returns 1 where a request was lost, an answer wrong, a file left, or anything printed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--clients", type=int, default=20)
     parser.add_argument("--requests", type=int, default=100)
-    parser.add_argument("--minutes", type=float, default=0.0, help="go on at least so long")
+    parser.add_argument("--minutes", type=float, default=0.0, help="run at least this long")
     parser.add_argument("--json", type=Path)
-    asked = parser.parse_args()
-    result = run(asked.clients, asked.requests, asked.minutes)
-    if asked.json:
-        asked.json.write_text(json.dumps(result))
+    options = parser.parse_args()
+    result = run(options.clients, options.requests, options.minutes)
+    if options.json:
+        options.json.write_text(json.dumps(result))
     memory = result.pop("memory_mb")
     print(json.dumps(result, indent=1))
-    print("MB of the server and its workers, the highest by quarter:", quarters(memory))
+    print("MB of the server and its workers, peak by quarter:", quarters(memory))
     bad = result["wrong"] or result["files_left"] or result["left_after_the_end"]
     return 1 if bad or result["stderr"] != INTERRUPTED else 0
 

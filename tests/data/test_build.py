@@ -16,11 +16,11 @@ from PIL import Image
 from refsr.cli import main
 from refsr.data import build as building
 from refsr.data import grouping
-from refsr.data.build import Built, build, plain, unused
+from refsr.data.build import Built, build, safe_name, unique_name
 from refsr.data.check import check
-from refsr.data.grouping import components, name_of, share_inside
+from refsr.data.grouping import components, kind_of, overlap_share
+from refsr.data.pairs import load_jobs
 from refsr.errors import DataError
-from refsr.evaluate.pairs import load_jobs
 
 Read = pytest.CaptureFixture[str]
 
@@ -90,7 +90,7 @@ def test_what_is_written_is_ready_to_use(pile: Path, built: Built) -> None:
     assert not list(out.parent.glob(".*"))  # nothing is left beside it
 
 
-def test_an_interrupted_build_goes_on(
+def test_an_interrupted_build_can_be_resumed(
     pile: Path, tmp_path: Path, built: Built, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[int] = []
@@ -106,8 +106,8 @@ def test_an_interrupted_build_goes_on(
     with pytest.raises(KeyboardInterrupt):
         build(pile, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    memory = tmp_path / ".out.partial" / "registered.jsonl"
-    with memory.open("a") as file:
+    journal = tmp_path / ".out.partial" / "registered.jsonl"
+    with journal.open("a") as file:
         file.write('["torn')
     again = build(pile, tmp_path / "out")
     assert len(calls) == built.registered + 1  # the one that was interrupted, and no other, twice
@@ -139,7 +139,7 @@ def test_links_and_where_nothing_can_be_built(pile: Path, tmp_path: Path) -> Non
     with pytest.raises(DataError, match="is not empty"):
         build(some, tmp_path / "out")
     (some / "d.jpg").unlink()
-    with pytest.raises(DataError, match="no two show the same place"):
+    with pytest.raises(DataError, match="no two overlap"):
         build(some, tmp_path / "other")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "some"]
     (some / "b.jpg").unlink()
@@ -167,9 +167,9 @@ def test_the_command_line(
 
 def test_names() -> None:
     taken: set[str] = set()
-    assert [unused(name, taken) for name in ("a", "A", "b", "a")] == ["a", "A-2", "b", "a-3"]
-    assert plain("a;b c\n=1") == "a_b_c__1"
-    assert plain("..") == "photo"
+    assert [unique_name(name, taken) for name in ("a", "A", "b", "a")] == ["a", "A-2", "b", "a-3"]
+    assert safe_name("a;b c\n=1") == "a_b_c__1"
+    assert safe_name("..") == "photo"
 
 
 def test_links_chain_photos_into_scenes() -> None:
@@ -185,13 +185,13 @@ def test_links_chain_photos_into_scenes() -> None:
 
 def test_the_overlap_of_a_homography() -> None:
     half = np.array([[1.0, 0, 50], [0, 1, 0], [0, 0, 1]])  # shifted by half its width
-    assert share_inside(half, (100, 80), (100, 80)) == pytest.approx(0.5, abs=0.03)
-    assert share_inside(np.diag([0.5, 0.5, 1.0]), (100, 80), (100, 80)) == 1.0
-    assert share_inside(np.linalg.inv(half), (100, 80), (100, 80)) == pytest.approx(0.5, abs=0.03)
+    assert overlap_share(half, (100, 80), (100, 80)) == pytest.approx(0.5, abs=0.03)
+    assert overlap_share(np.diag([0.5, 0.5, 1.0]), (100, 80), (100, 80)) == 1.0
+    assert overlap_share(np.linalg.inv(half), (100, 80), (100, 80)) == pytest.approx(0.5, abs=0.03)
 
 
 @pytest.mark.parametrize(
-    ("overlap", "zoom", "foreshortening", "parallax", "unlike", "kind"),
+    ("overlap", "zoom", "foreshortening", "parallax", "similarity", "kind"),
     [
         (0.95, 1.0, 1.0, 0.0, 0.001, "near-identical"),
         (0.95, 1.0, 1.0, 0.0, 0.02, "moderate"),
@@ -203,9 +203,14 @@ def test_the_overlap_of_a_homography() -> None:
     ],
 )
 def test_the_kind_is_the_first_rule_that_holds(
-    overlap: float, zoom: float, foreshortening: float, parallax: float, unlike: float, kind: str
+    overlap: float,
+    zoom: float,
+    foreshortening: float,
+    parallax: float,
+    similarity: float,
+    kind: str,
 ) -> None:
-    assert name_of(overlap, zoom, foreshortening, parallax, unlike) == kind
+    assert kind_of(overlap, zoom, foreshortening, parallax, similarity) == kind
 
 
 def test_real_scenes_are_told_apart(shared_data: Path, tmp_path: Path) -> None:

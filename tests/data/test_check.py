@@ -1,4 +1,4 @@
-"""refsr data check: every fault is found and said, and nothing where there is none."""
+"""refsr data check: every fault is reported, and none where there is none."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from refsr.cli import main
-from refsr.data.check import SHOWN, check, render
+from refsr.data.check import MAX_LISTED, check, render
 
 Read = pytest.CaptureFixture[str]
 
@@ -37,7 +37,7 @@ def test_cufed_pairs(tmp_path: Path) -> None:
     (whole,) = check(tmp_path)
     assert not whole.problems
     assert whole.notes == ("5 pairs; all of CUFED are 11871",)
-    assert render(whole).endswith("nothing is wrong")
+    assert render(whole).endswith("no problems")
 
     save(tmp_path / "ref/a.png", (159, 160), 20)
     small = save(tmp_path / "input/b.png", (160, 100))
@@ -47,16 +47,16 @@ def test_cufed_pairs(tmp_path: Path) -> None:
     same = shutil.copy(tmp_path / "input/e.png", tmp_path / "ref/e.png")
     assert problems(tmp_path) == [
         ("unreadable", f"{torn} is damaged or cut short and cannot be read."),
-        ("small", f"{small} has 160 x 100 pixels; 160 a side are needed."),
+        ("small", f"{small} has 160 x 100 pixels; at least 160 a side are needed."),
         (
             "size",
-            f"{far} has 70 x 160 pixels and its input 160 x 160: a pair's patches must be of about "
-            "one size.",
+            f"{far} has 70 x 160 pixels and its input 160 x 160; the patches of a pair must have "
+            "about the same size.",
         ),
-        ("same", f"{same} is the same file as {tmp_path / 'input/e.png'}, whose reference it is."),
+        ("same", f"{same} is the same file as its input {tmp_path / 'input/e.png'}."),
     ]
     (found,) = check(tmp_path)
-    assert "2 references of another size than their input: padded or cropped" in found.notes
+    assert "2 references differ in size from their input and are padded or cropped" in found.notes
 
 
 def test_own_scenes_and_their_list(tmp_path: Path) -> None:
@@ -80,16 +80,16 @@ def test_benchmarks_are_small_and_training_photos_are_not(tmp_path: Path) -> Non
 
 
 def test_a_long_report_is_cut_for_people_alone(tmp_path: Path, capfd: Read) -> None:
-    for index in range(SHOWN + 3):
+    for index in range(MAX_LISTED + 3):
         save(tmp_path / f"{index:02}.png", (20, 20), index)
     assert main(["data", "check", str(tmp_path)]) == 1
     out, err = capfd.readouterr()
     assert out.splitlines()[-1] == "  small: 3 more; --json lists them all"
-    assert err == f"refsr: {SHOWN + 3} problems in {tmp_path}.\n"
+    assert err == f"refsr: {MAX_LISTED + 3} problems in {tmp_path}.\n"
     assert main(["data", "check", str(tmp_path), "--json"]) == 1
     (found,) = json.loads(capfd.readouterr().out)["sets"]
     assert found["layout"] == "photos"
-    assert len(found["problems"]) == SHOWN + 3
+    assert len(found["problems"]) == MAX_LISTED + 3
     assert found["problems"][0].keys() == {"kind", "file", "problem"}
 
 
@@ -97,7 +97,7 @@ def test_the_command_line(tmp_path: Path, natural: NDArray[np.uint8], capfd: Rea
     Image.fromarray(natural).save(tmp_path / "a.png")
     assert main(["data", "check", str(tmp_path)]) == 0
     out, err = capfd.readouterr()
-    assert out == f"{tmp_path}: photos, 1 photos\n  nothing is wrong\n"
+    assert out == f"{tmp_path}: photos, 1 photos\n  no problems\n"
     assert err == ""
     assert main(["data", "check", str(tmp_path / "nowhere")]) == 1
     assert "does not exist" in capfd.readouterr().err

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from refsr.data.layouts import benchmark, recognise, scene_of, spans
+from refsr.data.layouts import benchmark, detect_layouts, format_ranges, scene_id
+from refsr.data.pairs import BENCHMARKS, load_jobs
 from refsr.errors import DataError
-from refsr.evaluate.pairs import BENCHMARKS, load_jobs
-from refsr.evaluate.run import shuffled
+from refsr.evaluate.protocol import shuffled_references
 
 Touch = Callable[..., None]
 
@@ -31,13 +31,13 @@ def touch(tmp_path: Path) -> Touch:
 
 
 def sentences(folder: Path) -> list[str]:
-    (found,) = recognise(folder)
+    (found,) = detect_layouts(folder)
     return [problem.sentence for problem in found.problems]
 
 
-def test_spans() -> None:
-    assert spans([7, 1, 2, 3, 125], 3) == "001-003, 007, 125"
-    assert spans([], 3) == ""
+def test_ranges() -> None:
+    assert format_ranges([7, 1, 2, 3, 125], 3) == "001-003, 007, 125"
+    assert format_ranges([], 3) == ""
 
 
 def test_cufed5_by_level_and_all_at_once(tmp_path: Path, touch: Touch) -> None:
@@ -52,8 +52,8 @@ def test_cufed5_by_level_and_all_at_once(tmp_path: Path, touch: Touch) -> None:
     together = load_jobs("cufed5-all", tmp_path)
     assert [job.kind for job in together] == ["cufed5-all"] * 2
     assert [path.name for path in together[1].references] == [f"001_{n}.png" for n in range(1, 6)]
-    for job, references in zip(together, shuffled(together), strict=True):
-        assert {scene_of(path) for path in references} != {scene_of(job.input)}
+    for job, references in zip(together, shuffled_references(together), strict=True):
+        assert {scene_id(path) for path in references} != {scene_id(job.input)}
 
 
 def test_cufed5_says_what_is_missing(tmp_path: Path, touch: Touch) -> None:
@@ -77,8 +77,8 @@ def test_wr_sr(tmp_path: Path, touch: Touch) -> None:
     touch(*(f"WR-SR/ref/{n:03}_ref.png" for n in range(1, 81)))
     jobs = load_jobs("wr-sr", tmp_path)
     assert len(jobs) == 80
-    assert jobs[6].shown(jobs[6].references[0]) == "WR-SR/ref/007_ref.png"
-    assert scene_of(jobs[6].input) == scene_of(jobs[6].references[0]) != scene_of(jobs[7].input)
+    assert jobs[6].relative(jobs[6].references[0]) == "WR-SR/ref/007_ref.png"
+    assert scene_id(jobs[6].input) == scene_id(jobs[6].references[0]) != scene_id(jobs[7].input)
     assert sentences(tmp_path / "WR-SR") == []
     (tmp_path / "WR-SR/ref/007_ref.png").unlink()
     (tmp_path / "WR-SR/input/009.png").unlink()
@@ -97,17 +97,17 @@ def test_sun80(tmp_path: Path, touch: Touch) -> None:
     for name in ("a.jpg", "b.jpg"):
         touch(f"{truth}/{name}", *(f"{matches}/{name}/{n:02}.jpg" for n in range(20)))
     first = load_jobs("sun80", tmp_path)
-    assert [job.shown(job.references[0]) for job in first] == [
+    assert [job.relative(job.references[0]) for job in first] == [
         f"{matches}/a.jpg/00.jpg",
         f"{matches}/b.jpg/00.jpg",
     ]
     every = load_jobs("sun80-all", tmp_path)
     assert [len(job.references) for job in every] == [20, 20]
-    assert {scene_of(path) for path in (every[0].input, *every[0].references)} == {
+    assert {scene_id(path) for path in (every[0].input, *every[0].references)} == {
         f"{tmp_path}/a.jpg"
     }
-    for job, references in zip(first, shuffled(first), strict=True):
-        assert scene_of(references[0]) != scene_of(job.input)
+    for job, references in zip(first, shuffled_references(first), strict=True):
+        assert scene_id(references[0]) != scene_id(job.input)
     assert sentences(tmp_path) == [f"{tmp_path} lacks 78 of 80 photos."]
     (tmp_path / matches / "b.jpg/07.jpg").unlink()
     (tmp_path / truth / "a.jpg").unlink()
@@ -140,13 +140,13 @@ def test_benchmarks_without_references(tmp_path: Path, touch: Touch) -> None:
 
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_an_absent_benchmark_says_what_it_should_hold(tmp_path: Path, name: str) -> None:
-    with pytest.raises(DataError, match=r"Neither .* holds images as .* has them: .+\."):
+    with pytest.raises(DataError, match=r"Neither .* holds the images of .*: .+\."):
         load_jobs(name, tmp_path)
 
 
 def test_pairs_are_found_by_name_never_by_order(tmp_path: Path, touch: Touch) -> None:
     touch("input/a.png", "input/b.png", "input/c.png", "ref/b.png", "ref/c.jpg", "ref/d.png")
-    (found,) = recognise(tmp_path)
+    (found,) = detect_layouts(tmp_path)
     assert found.layout == "cufed"
     assert [(pair.input.stem, pair.references[0].name) for pair in found.pairs] == [
         ("b", "b.png"),
@@ -157,7 +157,7 @@ def test_pairs_are_found_by_name_never_by_order(tmp_path: Path, touch: Touch) ->
         f"{tmp_path}/ref/d.png is the reference of no photo in {tmp_path}/input.",
     ]
     with pytest.raises(DataError, match=r"a\.png has no reference.*\(1 more like this"):
-        found.paired()
+        found.require_pairs()
     touch("ref/b.jpg")
     assert any("same name" in sentence for sentence in sentences(tmp_path))
 
@@ -165,7 +165,7 @@ def test_pairs_are_found_by_name_never_by_order(tmp_path: Path, touch: Touch) ->
 def test_div2k_and_its_shrunk_photos(tmp_path: Path, touch: Touch) -> None:
     touch(*(f"DIV2K_valid_HR/{n:04}.png" for n in range(801, 900)))
     touch("DIV2K_valid_LR_bicubic/X4/0801x4.png")
-    whole, shrunk = recognise(tmp_path)
+    whole, shrunk = detect_layouts(tmp_path)
     assert whole.layout == "div2k"
     assert [p.sentence for p in whole.problems] == [f"{whole.folder} lacks 1 of 100 photos: 0900."]
     assert shrunk.layout == "photos"
@@ -174,26 +174,26 @@ def test_div2k_and_its_shrunk_photos(tmp_path: Path, touch: Touch) -> None:
 
 def test_own_scenes_and_photos(tmp_path: Path, touch: Touch) -> None:
     touch("house/1.jpg", "house/2.jpg", "tree/1.jpg", "tree/.hidden.jpg")
-    (found,) = recognise(tmp_path)
+    (found,) = detect_layouts(tmp_path)
     assert found.layout == "scenes"
     assert found.pairs[0].references == (tmp_path / "house/2.jpg",)
     assert sentences(tmp_path) == [
-        f"{tmp_path}/tree/1.jpg is the only photo of its scene: nothing can be its reference."
+        f"{tmp_path}/tree/1.jpg is the only photo of its scene and so has no reference."
     ]
     touch("loose.jpg")
-    (photos,) = recognise(tmp_path)
+    (photos,) = detect_layouts(tmp_path)
     assert (photos.layout, len(photos.photos)) == ("photos", 4)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="There are no photos"):
-        recognise(tmp_path / "empty")
+        detect_layouts(tmp_path / "empty")
     with pytest.raises(DataError, match="does not exist"):
-        recognise(tmp_path / "nowhere")
+        detect_layouts(tmp_path / "nowhere")
 
 
 def test_a_folder_of_data_sets(tmp_path: Path, touch: Touch) -> None:
     touch("CUFED/train/input/a.png", "CUFED/train/ref/a.png", "CUFED/test/CUFED5/000_0.png")
     touch("set5/a.png", "mine/x/1.jpg", "mine/x/2.jpg")
-    found = [(data.layout, data.folder.name) for data in recognise(tmp_path)]
+    found = [(data.layout, data.folder.name) for data in detect_layouts(tmp_path)]
     assert found == [
         ("cufed5", "CUFED5"),
         ("cufed", "train"),
@@ -203,7 +203,7 @@ def test_a_folder_of_data_sets(tmp_path: Path, touch: Touch) -> None:
 
 
 def test_the_shared_data_is_recognised(shared_data: Path) -> None:
-    found = {data.folder.name: data for data in recognise(shared_data)}
+    found = {data.folder.name: data for data in detect_layouts(shared_data)}
     assert {name: found[name].layout for name in ("set5", "set14", "b100", "cufed5", "pairs")} == {
         "set5": "set5",
         "set14": "set14",

@@ -15,7 +15,7 @@ from PIL import Image, ImageFilter
 from refsr.arrays import Pixels
 from refsr.cli import main
 from refsr.evaluate import lpips as learned
-from refsr.evaluate.lpips import SMALLEST, Distance, load_lpips
+from refsr.evaluate.lpips import MIN_SIDE, Distance, load_lpips
 from refsr.evaluate.run import lanczos
 from refsr.resize import imresize
 
@@ -79,7 +79,7 @@ def test_the_border_does_not_count(photo: Pixels, distance: Distance) -> None:
 
 def test_what_is_too_small_for_the_network_is_mirrored(photo: Pixels, distance: Distance) -> None:
     a, b = photo[:16, 100:140].copy(), photo[200:216, 100:140].copy()
-    mirrored = [np.concatenate([x, x[::-1][: SMALLEST - 16]]) for x in (a, b)]
+    mirrored = [np.concatenate([x, x[::-1][: MIN_SIDE - 16]]) for x in (a, b)]
     value = distance(a, b, 0)
     assert value > 0.01
     assert value == pytest.approx(distance(mirrored[0], mirrored[1], 0))
@@ -156,7 +156,7 @@ def test_it_stands_in_the_table_and_the_json(
         assert mean[name] > 4.0
     assert values["LPIPS"] == f"{mean['lpips']:.4f}"
     assert values["bicubic's"] == f"{mean['bicubic_lpips']:.4f}"
-    assert "version 0.1, AlexNet, of RGB without the border" in result["protocol"]["lpips"]
+    assert "version 0.1, AlexNet, on RGB without the border" in result["protocol"]["lpips"]
     assert f"LPIPS: {result['protocol']['lpips']}" in table
     again = evaluated(pairs, "--reference", "none")
     assert "LPIPS" not in capsys.readouterr().out

@@ -13,13 +13,15 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from refsr.data.pairs import MIN_SIDE, EvaluationJob, load_jobs
 from refsr.errors import DataError, RefsrError
-from refsr.evaluate import run
-from refsr.evaluate.metrics import luma, psnr, ssim
-from refsr.evaluate.pairs import EvaluationJob, load_jobs
+from refsr.evaluate import perceptual, run
+from refsr.evaluate.metrics import SSIM_WINDOW, luma, psnr, ssim
 from refsr.evaluate.perceptual import detail_share, haarpsi
-from refsr.evaluate.run import evaluate, render_table
-from refsr.evaluate.sheets import ERROR_GAIN, GAP, LINE
+from refsr.evaluate.protocol import BORDER, decode_lr, shuffled_references
+from refsr.evaluate.run import evaluate
+from refsr.evaluate.sheets import ERROR_GAIN, GAP, TITLE_HEIGHT
+from refsr.evaluate.table import render_evaluation
 from refsr.image.photo import load_photo
 from refsr.resize import imresize
 
@@ -75,7 +77,7 @@ def test_a_csv_of_pairs(root: Path, jobs: list[EvaluationJob]) -> None:
     assert jobs[0].input == root / "church/a.png"
     assert jobs[0].references == (root / "church/b.png",)
     assert jobs[3].references == ()
-    assert jobs[0].shown(jobs[0].input) == "church/a.png"
+    assert jobs[0].relative(jobs[0].input) == "church/a.png"
 
 
 def test_several_references_and_a_byte_order_mark(root: Path) -> None:
@@ -118,14 +120,14 @@ def test_unknown_targets(root: Path) -> None:
 
 
 def test_benchmark_folders(root: Path) -> None:
-    with pytest.raises(DataError, match="holds images"):
+    with pytest.raises(DataError, match="holds the images of"):
         load_jobs("set5", root)
     by_root = load_jobs("set5", root / "church")
     assert [job.input.name for job in by_root] == ["a.png", "b.png"]
     assert {job.kind for job in by_root} == {"set5"}
     (root / "church").rename(root / "Set5")
     by_name = load_jobs("set5", root)
-    assert [job.shown(job.input) for job in by_name] == ["Set5/a.png", "Set5/b.png"]
+    assert [job.relative(job.input) for job in by_name] == ["Set5/a.png", "Set5/b.png"]
 
 
 def test_cufed5_has_five_kinds(root: Path) -> None:
@@ -137,7 +139,7 @@ def test_cufed5_has_five_kinds(root: Path) -> None:
     jobs = load_jobs("cufed5", root)
     assert [job.kind for job in jobs] == ["L1", "L2", "L3", "L4", "L5"] * 2
     assert jobs[6].references == (root / "001_2.png",)
-    for job, references in zip(jobs, run.shuffled(jobs), strict=True):
+    for job, references in zip(jobs, shuffled_references(jobs), strict=True):
         assert references[0].name[:3] != job.input.name[:3]
     (root / "001_4.png").unlink()
     with pytest.raises(DataError, match=r"001_4\.png"):
@@ -187,7 +189,7 @@ def test_the_result_is_json_and_a_table(jobs: list[EvaluationJob]) -> None:
     result = evaluate(jobs, model="lanczos", reference="blank")
     assert json.loads(json.dumps(result, allow_nan=False)) == result
     assert {"protocol", "model", "look", "ensemble", "reference", "rows", "mean"} == set(result)
-    table = render_table(result).splitlines()
+    table = render_evaluation(result).splitlines()
     assert "lanczos" in table[0]
     assert "blank" in table[0]
     assert table[1].split()[:3] == ["kind", "pairs", "bicubic"]
@@ -233,10 +235,10 @@ def test_a_sheet_shows_what_was_measured(root: Path, jobs: list[EvaluationJob], 
     assert sheets == ["00.00dB_001_harbour-a.jpg", "00.00dB_002_harbour-b.jpg"]
     shown = pixels(folder / sheets[0]).astype(int)
     truth = pixels(root / "harbour" / "a.png")[:60, :80]
-    assert shown.shape == (2 * (LINE + 60) + GAP, 3 * 80 + 2 * GAP, 3)
+    assert shown.shape == (2 * (TITLE_HEIGHT + 60) + GAP, 3 * 80 + 2 * GAP, 3)
 
     def cell(row: int, column: int) -> NDArray[np.int_]:
-        top, left = row * (LINE + 60 + GAP) + LINE, column * (80 + GAP)
+        top, left = row * (TITLE_HEIGHT + 60 + GAP) + TITLE_HEIGHT, column * (80 + GAP)
         return shown[top : top + 60, left : left + 80]
 
     bicubic = imresize(imresize(truth, scale=0.25), scale=4.0)
@@ -261,7 +263,7 @@ def test_shuffled_shows_another_scene(jobs: list[EvaluationJob], seen: Seen) -> 
         *jobs,
         EvaluationJob(root / "harbour/a.png", (root / "church/a.png",), "irrelevant", root),
     ]
-    for job, references in zip(crossed, run.shuffled(crossed), strict=True):
+    for job, references in zip(crossed, shuffled_references(crossed), strict=True):
         assert references[0].parent != job.input.parent
 
 
@@ -290,7 +292,7 @@ def test_the_small_photo_may_be_a_jpeg_file(jobs: list[EvaluationJob]) -> None:
     assert packed["mean"]["all"]["psnr"] < clean["mean"]["all"]["psnr"]
     assert "JPEG of quality 30" in packed["protocol"]["lr"]
     assert "JPEG" not in clean["protocol"]["lr"]
-    with pytest.raises(DataError, match="A JPEG quality of 0 does not exist"):
+    with pytest.raises(DataError, match="The JPEG quality must be 1 to 100, not 0"):
         evaluate(jobs, jpeg=0)
 
 
@@ -301,7 +303,7 @@ def test_a_model_gets_the_jpeg_file_itself(jobs: list[EvaluationJob], monkeypatc
         def method(small: object, references: object) -> NDArray[np.uint8]:
             files.append(small)
             assert isinstance(small, bytes)
-            return imresize(run.pixels_of(small), scale=4.0)
+            return imresize(decode_lr(small), scale=4.0)
 
         return method
 
@@ -310,6 +312,12 @@ def test_a_model_gets_the_jpeg_file_itself(jobs: list[EvaluationJob], monkeypatc
     photo = load_photo(files[0])  # pyright: ignore[reportArgumentType]
     assert photo.jpeg_quality == 60
     assert (photo.height, photo.width) == (15, 20)
+
+
+def test_the_least_side_is_the_least_that_every_metric_takes() -> None:
+    filters = max(SSIM_WINDOW, perceptual.MIN_SIDE)
+    assert filters + 2 * BORDER <= MIN_SIDE < filters + 2 * BORDER + 4
+    assert MIN_SIDE % 4 == 0
 
 
 def test_what_cannot_be_evaluated(root: Path, jobs: list[EvaluationJob]) -> None:
@@ -322,7 +330,7 @@ def test_what_cannot_be_evaluated(root: Path, jobs: list[EvaluationJob]) -> None
     Image.new("RGB", (60, 18)).save(root / "thin.png")
     with pytest.raises(DataError, match=r"thin\.png is too small to measure \(60 x 18 pixels\)"):
         evaluate([EvaluationJob(root / "thin.png", (), "x")], model="bicubic")
-    Image.new("RGB", (run.SMALLEST, run.SMALLEST)).save(root / "least.png")
+    Image.new("RGB", (MIN_SIDE, MIN_SIDE)).save(root / "least.png")
     assert (
         evaluate([EvaluationJob(root / "least.png", (), "x")], model="bicubic")["rows"][0][
             "haarpsi"
@@ -362,4 +370,4 @@ def test_the_validation_list_matches_the_photos(shared_data: Path) -> None:
         assert same == (job.kind != "irrelevant")
         assert job.references[0].parent.name in scenes
         assert job.input != job.references[0]
-    run.shuffled(jobs)
+    shuffled_references(jobs)

@@ -18,7 +18,7 @@ def load(scripts: Callable[[str], ModuleType]) -> ModuleType:
 
 
 @pytest.mark.slow
-def test_many_clients_at_once_are_answered_rightly(load: ModuleType) -> None:
+def test_many_clients_at_once_get_correct_answers(load: ModuleType) -> None:
     result = load.run(clients=5, requests=15, minutes=0)
     assert result["wrong"] == []
     assert result["requests"] == sum(result["outcomes"].values()) == 15
@@ -30,21 +30,21 @@ def test_many_clients_at_once_are_answered_rightly(load: ModuleType) -> None:
     assert max(server) < 150
 
 
-def test_a_wrong_answer_is_found(load: ModuleType, tmp_path: Path) -> None:
-    """The tool itself: another picture, no sentence, and a server that is not there."""
+def test_wrong_answers_are_detected(load: ModuleType, tmp_path: Path) -> None:
+    """Other bytes, an error that is no sentence, and a server that does not exist."""
     import httpx
 
     picture = b"\x89PNG of the library"
-    load.is_png(httpx.Response(200, content=picture), picture)
+    load.expect_png(httpx.Response(200, content=picture), picture)
     with pytest.raises(AssertionError, match="other bytes"):
-        load.is_png(httpx.Response(200, content=picture + b"!"), picture)
+        load.expect_png(httpx.Response(200, content=picture + b"!"), picture)
     with pytest.raises(AssertionError, match="traceback"):
         load.refused(httpx.Response(422, json={"error": "traceback"}), 422)
     nobody = load.Load("http://127.0.0.1:9", [load.Case(b"", b"", b"", b"", {})])
-    nobody.one(0, 1)
+    nobody.send(0, 1)
     assert list(nobody.outcomes) == ["plain: lost"]
     (tmp_path / "left").write_bytes(b"")
-    assert load.files_left(tmp_path, patience=0.1) == [str(tmp_path / "left")]
+    assert load.files_left(tmp_path, timeout=0.1) == [str(tmp_path / "left")]
     memory = [[1, 2], [3, 4], [5, 6], [7, 8], [9, 1]]
     assert load.quarters(memory) == [
         (3, 4),
@@ -52,4 +52,4 @@ def test_a_wrong_answer_is_found(load: ModuleType, tmp_path: Path) -> None:
         (7, 8),
         (9, 1),
     ]
-    assert np.array_equal(load.drawn(0, (40, 30))[0], load.drawn(0, (40, 30))[0])
+    assert np.array_equal(load.draw_pair(0, (40, 30))[0], load.draw_pair(0, (40, 30))[0])

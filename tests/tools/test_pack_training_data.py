@@ -18,7 +18,9 @@ from PIL import Image
 
 from refsr.resize import imresize
 from refsr.train.config import DataConfig
-from refsr.train.data import Patches, cache_file, cached_pairs, image_files, load_hr, scenes
+from refsr.train.datasets import image_files, load_hr, split_scenes
+from refsr.train.pair_cache import cache_file, cached_pairs
+from refsr.train.sampler import PatchSampler
 
 ROOT = Path(__file__).parents[2]
 
@@ -82,19 +84,19 @@ def test_what_is_packed_arrives(packing: ModuleType, source: DataConfig, tmp_pat
         max_side=source.max_side,
         patch=source.patch,
     )
-    assert [[f.name for f in part] for part in scenes(there)] == [["house"], ["tree"]]
+    assert [[f.name for f in part] for part in split_scenes(there)] == [["house"], ["tree"]]
     before = {path.name: path.stat().st_size > 0 for path in Path(source.cache).iterdir()}
     after = {path.name: path.stat().st_size > 0 for path in Path(there.cache).iterdir()}
     assert after == before
     assert sum(after.values()) == 1
-    old, new = (cached_pairs(scenes(config)[0], config)[0] for config in (source, there))
+    old, new = (cached_pairs(split_scenes(config)[0], config)[0] for config in (source, there))
     assert np.abs(old.hr.astype(int) - new.hr).mean() < 3  # one more JPEG
     assert np.abs(old.ref.astype(int) - new.ref).mean() < 3
     np.testing.assert_array_equal(old.validity, new.validity)
     np.testing.assert_array_equal(new.lr, imresize(new.hr, scale=0.25))
     for config in (source, there):
         assert len(image_files(Path(config.benchmark))) == 2
-        assert len(Patches(config, 1).photos) == 4
+        assert len(PatchSampler(config, 1).photos) == 4
 
 
 def test_patch_pairs_travel_as_they_are(packing: ModuleType, tmp_path: Path) -> None:

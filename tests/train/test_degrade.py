@@ -1,4 +1,4 @@
-"""Degraded small photos for training: what is done to them, and what stays as it is."""
+"""Degraded LR photos for training: what changes, and what does not."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from PIL import Image
 from refsr.arrays import Pixels
 from refsr.resize import imresize
 from refsr.train.config import DataConfig, RunConfig
-from refsr.train.data import Patches
-from refsr.train.degrade import GRID, degraded_lr, jpeg, noise, shrink
+from refsr.train.degrade import GRID, add_noise, compress_jpeg, degraded_lr, downscale
+from refsr.train.sampler import PatchSampler
 from refsr.train.validation import Validation
 
 
@@ -43,7 +43,7 @@ def test_no_way_of_shrinking_moves_the_photo(natural: Pixels) -> None:
     """The centre of mass of the difference to a shifted photo is least at no shift."""
     clean = imresize(natural, scale=1 / 4).astype(float)
     for seed in range(30):
-        lr = shrink(np.random.default_rng(seed), natural).astype(float)
+        lr = downscale(np.random.default_rng(seed), natural).astype(float)
         errors = {
             (dy, dx): np.abs(np.roll(lr, (dy, dx), (0, 1)) - clean)[2:-2, 2:-2].mean()
             for dy in (-1, 0, 1)
@@ -57,10 +57,12 @@ def test_no_way_of_shrinking_moves_the_photo(natural: Pixels) -> None:
 def test_jpeg_leaves_its_grid_and_noise_its_grain(
     rng: np.random.Generator, natural: Pixels
 ) -> None:
-    grids = [blockiness(jpeg(np.random.default_rng(seed), natural, 30)) for seed in range(12)]
+    grids = [
+        blockiness(compress_jpeg(np.random.default_rng(seed), natural, 30)) for seed in range(12)
+    ]
     assert np.median(grids) > 1.1 * blockiness(natural)
     flat = np.full((64, 64, 3), 128, np.uint8)
-    deviations = [float(noise(rng, flat).std()) for _ in range(20)]
+    deviations = [float(add_noise(rng, flat).std()) for _ in range(20)]
     assert 1.0 < np.median(deviations) < 20.0
 
 
@@ -68,8 +70,8 @@ def test_jpeg_leaves_its_grid_and_noise_its_grain(
 def test_a_share_of_the_patches_is_degraded(tmp_path: Path, natural: Pixels, share: float) -> None:
     Image.fromarray(natural).save(tmp_path / "a.png")
     shares: dict[str, Any] = {"real": 0.0, "simulated": 0.5, "patch": 64}
-    clean = Patches(DataConfig(photos=(str(tmp_path),), **shares), 1)
-    worse = Patches(DataConfig(photos=(str(tmp_path),), **shares, degraded=share), 1)
+    clean = PatchSampler(DataConfig(photos=(str(tmp_path),), **shares), 1)
+    worse = PatchSampler(DataConfig(photos=(str(tmp_path),), **shares, degraded=share), 1)
     changed = 0
     for index in range(40):
         a, b = clean.sample(0, index), worse.sample(0, index)

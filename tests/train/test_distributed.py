@@ -1,4 +1,4 @@
-"""Several processes, one run: the same result as one process, and a clean end when one dies."""
+"""Distributed training: the result of a single process, and a clean end when one dies."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from networks import tiny_toml
 from refsr.errors import DataError, ModelError
 from refsr.train.config import RunConfig, load_config
-from refsr.train.distributed import LOST, Ranks, connection_lost, joined, told_to_stop
-from refsr.train.loop import check, train
+from refsr.train.distributed import LOST, Ranks, connection_lost, on_sigterm, process_group
+from refsr.train.loop import check_config, train
 
 PATIENCE = 900  # seconds: torch starts three times, and other work may share the cores
 SOURCE = Path(__file__).parents[2] / "src"
@@ -29,15 +30,10 @@ pytestmark = pytest.mark.skipif(
     not torch.distributed.is_available() or sys.platform == "win32",
     reason="this torch cannot run several processes here",
 )
-CONFIG = """
+CONFIG = f"""
 out = "OUT"
 [model]
-channels = 8
-feature_blocks = 1
-reconstruction_blocks = 1
-deform_layers = 1
-offset_channels = 8
-attention_window = 8
+{tiny_toml()}
 [data]
 photos = ["photos"]
 real = 0
@@ -144,7 +140,7 @@ def test_a_killed_process_ends_the_run_and_costs_one_interval(here: Path) -> Non
     errors = job.communicate(timeout=PATIENCE)[1]
     assert job.returncode != 0
     sentences = [line for line in errors.splitlines() if line.startswith("refsr: ")]
-    assert len(sentences) == 1, errors  # of the process that is left, and no traceback of ours
+    assert len(sentences) == 1, errors  # of the remaining process, without a traceback
     assert LOST in sentences[0]
     assert "--resume auto" in sentences[0]
     assert not any("src/refsr" in line for line in errors.splitlines())
@@ -164,21 +160,21 @@ def test_a_killed_process_ends_the_run_and_costs_one_interval(here: Path) -> Non
 
 
 def test_processes_share_a_batch_without_gap_or_overlap() -> None:
-    parts = [Ranks(rank, 4).part(12) for rank in range(4)]
+    parts = [Ranks(rank, 4).shard(12) for rank in range(4)]
     assert [index for part in parts for index in part] == list(range(12))
     assert {len(part) for part in parts} == {3}
-    assert Ranks().part(5) == range(5)
+    assert Ranks().shard(5) == range(5)
 
 
 def test_alone_nothing_is_shared() -> None:
     ranks = Ranks()
     terms = {"a": 0.1, "b": 1 / 3}
     assert ranks.mean(terms) == terms  # to the last bit
-    assert ranks.agree(1.5, True) == (1.5, True)
-    assert ranks.agree(1.5, False) == (1.5, False)
-    assert ranks.shared(lambda: "made") == "made"
-    ranks.wait()
-    with ranks.in_turn():
+    assert ranks.sync(1.5, True) == (1.5, True)
+    assert ranks.sync(1.5, False) == (1.5, False)
+    assert ranks.broadcast(lambda: "made") == "made"
+    ranks.barrier()
+    with ranks.local_first():
         pass
     weight = torch.nn.Parameter(torch.ones(2))
     weight.grad = torch.tensor([1.0, 2.0])
@@ -188,9 +184,9 @@ def test_alone_nothing_is_shared() -> None:
 
 def test_a_batch_that_cannot_be_shared_is_said() -> None:
     config = RunConfig(train=dataclasses.replace(RunConfig().train, batch=7))
-    with pytest.raises(DataError, match="batch = 7 cannot be shared equally by 2 processes"):
-        check(config, Ranks(0, 2))
-    check(config, Ranks(0, 7))
+    with pytest.raises(DataError, match="batch = 7 cannot be split equally between 2 processes"):
+        check_config(config, Ranks(0, 2))
+    check_config(config, Ranks(0, 7))
 
 
 def test_without_torchrun_a_process_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,7 +194,7 @@ def test_without_torchrun_a_process_is_alone(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WORLD_SIZE", "8")  # a batch system's, not torchrun's
     before = signal.getsignal(signal.SIGTERM)
-    with joined() as ranks:
+    with process_group() as ranks:
         assert ranks == Ranks()
         assert signal.getsignal(signal.SIGTERM) is before
 
@@ -215,5 +211,5 @@ def test_the_term_to_stop_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None
     handled: list[Any] = []
     monkeypatch.setattr(signal, "signal", lambda *given: handled.append(given))
     with pytest.raises(ModelError, match="--resume auto"):
-        told_to_stop(signal.SIGTERM, None)
+        on_sigterm(signal.SIGTERM, None)
     assert handled == [(signal.SIGTERM, signal.SIG_IGN)]

@@ -1,20 +1,14 @@
-"""Losses and schedules: against plain float64 forms and what each must do to a network."""
+"""The losses: against plain float64 forms and what each must do to a network."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from refsr.errors import DataError
-from refsr.train.config import RunConfig, TrainConfig
-from refsr.train.distributed import Ranks
-from refsr.train.loop import check
 from refsr.train.losses import (
     charbonnier,
     discriminator_loss,
@@ -22,7 +16,6 @@ from refsr.train.losses import (
     gradient_penalty,
     reconstruction_loss,
 )
-from refsr.train.schedule import learning_rate
 
 
 @pytest.fixture
@@ -65,12 +58,12 @@ def test_an_exact_result_has_a_finite_gradient(kind: str) -> None:
     assert torch.equal(sr.grad, torch.zeros_like(sr))
 
 
-# The adversarial game
+# Adversarial
 
 
 @pytest.mark.parametrize("objective", ["wgan-gp", "vanilla"])
-def test_each_side_wants_its_own(objective: str) -> None:
-    """The discriminator raises true scores and lowers made ones; the network raises made ones."""
+def test_the_two_sides_minimize_opposite_losses(objective: str) -> None:
+    """The discriminator raises real scores and lowers fake ones; the generator raises fake ones."""
     real, fake = (torch.randn(2, 1, 3, 3, requires_grad=True) for _ in range(2))
     discriminator_loss(real, fake, objective).backward()  # type: ignore[arg-type]
     assert real.grad is not None
@@ -124,61 +117,3 @@ def test_minimising_the_penalty_makes_the_slope_one() -> None:
             conv.weight -= 2.0 * slope
     assert penalties[0] > 0.2
     assert penalties[-1] < 0.01
-
-
-# Schedules
-
-TOP, FLOOR = 1e-3, 1e-6
-
-
-def rates(**changes: object) -> list[float]:
-    """The learning rate of each of 310 steps, ten of them rising, with periods of 100."""
-    t = TrainConfig(steps=310, warmup=10, learning_rate=TOP, final_learning_rate=FLOOR, period=100)
-    config = RunConfig(train=dataclasses.replace(t, **changes))  # type: ignore[arg-type]
-    return [learning_rate(step, config) for step in range(311)]
-
-
-def test_restarts_begin_at_a_lower_top_each() -> None:
-    found = rates(schedule="cosine_restarts")
-    assert [found[10], found[110], found[210]] == pytest.approx([TOP, 0.9 * TOP, 0.81 * TOP])
-    assert found[60] == pytest.approx((TOP + FLOOR) / 2)
-    assert found[160] == pytest.approx((0.9 * TOP + FLOOR) / 2)
-    assert found[310] == pytest.approx(FLOOR)  # the end is the end of a period, not a new top
-    for start in (10, 110, 210):
-        assert all(a > b for a, b in pairwise(found[start : start + 100]))
-
-
-def test_the_decayed_cosine_only_falls_and_drops_by_gamma() -> None:
-    found, whole = rates(schedule="cosine_decayed"), rates()
-    assert found[:110] == whole[:110]
-    assert all(a > b for a, b in pairwise(found[10:]))
-    for step in (110, 160, 210, 260):
-        share = (found[step] - FLOOR) / (whole[step] - FLOOR)
-        top = 0.9 ** ((step - 10) // 100) * TOP
-        assert share == pytest.approx((top - FLOOR) / (TOP - FLOOR))
-    assert found[310] == pytest.approx(FLOOR)
-
-
-def test_without_gamma_the_decayed_cosine_is_the_plain_one() -> None:
-    assert rates(schedule="cosine_decayed", gamma=1.0) == rates()
-    assert rates(schedule="cosine_restarts", period=300, gamma=0.5) == rates()
-
-
-def test_no_rate_falls_below_the_final_one() -> None:
-    for schedule in ("cosine_restarts", "cosine_decayed"):
-        assert min(rates(schedule=schedule, period=1, gamma=0.1)[10:]) == FLOOR
-
-
-def test_a_time_limit_takes_every_schedule_with_it() -> None:
-    t = TrainConfig(
-        steps=310, warmup=10, learning_rate=TOP, minutes=3, schedule="cosine_restarts", period=100
-    )
-    config = RunConfig(train=t)
-    assert learning_rate(20, config, 90) == pytest.approx(learning_rate(160, config, 0))
-    assert learning_rate(20, config, 200) == pytest.approx(t.final_learning_rate)
-
-
-def test_a_period_of_no_steps_is_refused() -> None:
-    config = RunConfig(train=TrainConfig(schedule="cosine_restarts", period=0))
-    with pytest.raises(DataError, match="period = 0 must be at least one step"):
-        check(config, Ranks())

@@ -50,10 +50,10 @@ def evaluate(
             errors. Sorted by name, those with the smallest gain come first.
         quiet: Print no progress.
     """
-    from refsr.evaluate.compare import compare_references, render_comparison
-    from refsr.evaluate.pairs import load_jobs
+    from refsr.data.pairs import load_jobs
+    from refsr.evaluate.compare import compare_references
     from refsr.evaluate.run import evaluate as measure
-    from refsr.evaluate.run import render_table
+    from refsr.evaluate.table import render_comparison, render_evaluation
     from refsr.image.atomic import check_writable
 
     if json is not None:
@@ -67,7 +67,7 @@ def evaluate(
             table = render_comparison(result)
         else:
             result = measure(jobs, reference=reference, progress=progress, **choices)
-            table = render_table(result)
+            table = render_evaluation(result)
     if json is not None:
         write_text(json, to_json(result, indent=1))
     print(table)

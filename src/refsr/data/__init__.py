@@ -1,1 +1,1 @@
-"""Data sets as folders: what they hold, what they lack, and how to make one of own photos."""
+"""Data sets on disk: their layouts, checks of them, lists of pairs, and building one."""

@@ -1,8 +1,8 @@
-"""Training pairs of one's own photos: overlapping ones become a scene, others are named.
+"""Builds training pairs from own photos: overlapping ones become a scene, the rest are listed.
 
 OUT/SCENE/PHOTO is what ``pairs`` of a training configuration reads, OUT/pairs.csv what
-`refsr evaluate` reads, and OUT/sources.csv says which photo each file is. OUT appears whole or not
-at all; what was registered is kept beside it until then, so that an interrupted run goes on.
+`refsr evaluate` reads, and OUT/sources.csv maps each file to its original. OUT is written whole or
+not at all; until then a journal beside it lets an interrupted build continue.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from pathlib import Path
 from typing import Any
 
 from refsr.data.grouping import Link, View, candidates, components, load_view, register_candidates
-from refsr.data.layouts import SUFFIXES, images_below
-from refsr.data.memory import Memory
+from refsr.data.journal import Journal
+from refsr.data.layouts import SUFFIXES, find_images
 from refsr.errors import DataError
 from refsr.image import photo
 from refsr.image.atomic import reason
 
 PAIRS, SOURCES = "pairs.csv", "sources.csv"
-LARGE = 32  # photos of a scene from which on its pairs take long to register in training
+LARGE_SCENE = 32  # photos; the pairs of such a scene take long to register in training
 
 Progress = Callable[[float], None]
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Photos of one place, as they are written."""
+    """The photos of one place and the files they are written to."""
 
     name: str
     files: dict[Path, str]  # source -> OUT/SCENE/file, relative to OUT
@@ -41,20 +41,20 @@ class Scene:
 
 @dataclass(frozen=True)
 class Built:
-    """What a build did, for people and JSON."""
+    """The result of a build."""
 
     out: Path
     scenes: tuple[Scene, ...]
-    alone: tuple[Path, ...]  # photos that no other overlaps
-    unusable: tuple[str, ...]  # a sentence for each photo that was left out
-    registered: int  # pairs that were tried
+    alone: tuple[Path, ...]  # photos that overlap no other
+    unusable: tuple[str, ...]  # one sentence for each photo that cannot be used
+    registered: int  # candidate pairs, matched or not
     notes: tuple[str, ...]
 
     @property
     def kinds(self) -> Counter[str]:
-        """How many ordered pairs there are of each kind."""
-        links = [one for scene in self.scenes for one in scene.links]
-        return Counter(kind for one in links for kind in (one.kind, one.kind_back))
+        """The number of ordered pairs of each kind."""
+        links = [link for scene in self.scenes for link in scene.links]
+        return Counter(kind for link in links for kind in (link.kind, link.kind_back))
 
 
 def build(
@@ -62,41 +62,41 @@ def build(
 ) -> Built:
     """Group the photos below ``folder`` and write the scenes to ``out``, a new or empty folder.
 
-    Photos are copied byte for byte or, with ``link``, linked to (symbolic links). ``progress`` gets
-    the finished share, 0..1. Raises DataError where there is nothing to build, ``out`` holds
-    something already or cannot be written.
+    Photos are copied byte for byte or, with ``link``, linked to (symbolic links). ``progress`` is
+    called with the finished share, 0..1. Raises DataError where there is nothing to build, or
+    ``out`` is not empty or cannot be written.
     """
     if not folder.is_dir():
         raise DataError(f"The folder {folder} does not exist.")
     try:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise DataError(f"{out} is not empty; give a new folder.")
-        place = out.absolute()
-        memory = Memory(place.parent / f".{place.name}.partial")
-        built = group(folder, out, memory, progress)
+        target = out.absolute()
+        journal = Journal(target.parent / f".{target.name}.partial")
+        built = group_photos(folder, out, journal, progress)
         if not built.scenes:
-            memory.forget()
+            journal.remove()
             raise DataError(
-                f"Of {len(built.alone)} photos in {folder} no two show the same place from "
-                "overlapping views: there is nothing to build."
+                f"Of {len(built.alone)} photos in {folder} no two overlap: there is "
+                "nothing to build."
             )
-        write(built, memory.folder / "scenes", link)
+        write_scenes(built, journal.folder / "scenes", link)
         if out.exists():
             out.rmdir()
-        (memory.folder / "scenes").replace(out)
-        memory.forget()
+        (journal.folder / "scenes").replace(out)
+        journal.remove()
     except OSError as error:
         raise DataError(f"{out} cannot be written: {reason(error)}.") from error
     return built
 
 
-def group(folder: Path, out: Path, memory: Memory, progress: Progress | None) -> Built:
-    """Look through the photos of a folder and find the scenes; nothing of them is written."""
+def group_photos(folder: Path, out: Path, journal: Journal, progress: Progress | None) -> Built:
+    """Find the scenes among the photos of a folder, without writing them."""
 
-    def move(start: float, end: float) -> Progress:
+    def stage(start: float, end: float) -> Progress:
         return lambda share: progress(start + (end - start) * share) if progress else None
 
-    files, notes = photos_of(folder)
+    files, notes = unique_photos(folder)
     views: list[View] = []
     unusable: list[str] = []
     for index, path in enumerate(files, start=1):
@@ -105,29 +105,29 @@ def group(folder: Path, out: Path, memory: Memory, progress: Progress | None) ->
             views.append(view)
         else:
             unusable.append(view)
-        move(0.0, 0.2)(index / len(files))
-    pairs = candidates(views, move(0.2, 0.3))
-    links = register_candidates(views, pairs, memory.known, memory.keep, move(0.3, 1.0))
-    found = components((view.path for view in views), links)
-    scenes = named_scenes(found, links)
-    grouped = {path for paths in found for path in paths}
+        stage(0.0, 0.2)(index / len(files))
+    pairs = candidates(views, stage(0.2, 0.3))
+    links = register_candidates(views, pairs, journal.known, journal.append, stage(0.3, 1.0))
+    groups = components((view.path for view in views), links)
+    scenes = name_scenes(groups, links)
+    grouped = {path for paths in groups for path in paths}
     alone = tuple(view.path for view in views if view.path not in grouped)
     notes += [
         f"{scene.name} holds {len(scene.files)} photos: training will register "
         f"{len(scene.files) * (len(scene.files) - 1)} pairs, about a second each"
         for scene in scenes
-        if len(scene.files) >= LARGE
+        if len(scene.files) >= LARGE_SCENE
     ]
     return Built(out, scenes, alone, tuple(unusable), len(pairs), tuple(notes))
 
 
-def photos_of(folder: Path) -> tuple[list[Path], list[str]]:
-    """The photos below a folder, each content once, and notes on what was left out.
+def unique_photos(folder: Path) -> tuple[list[Path], list[str]]:
+    """The photos below a folder without duplicates, and notes on what was left out.
 
     Raises DataError where there are none.
     """
     notes: list[str] = []
-    files = images_below(folder)
+    files = find_images(folder)
     if not files:
         raise DataError(f"There are no photos in {folder}.")
     others = [
@@ -136,8 +136,8 @@ def photos_of(folder: Path) -> tuple[list[Path], list[str]]:
         if path.suffix.lower() in photo.SUFFIXES - SUFFIXES and not path.name.startswith(".")
     ]
     if others:
-        endings = ", ".join(sorted({path.suffix.lower() for path in others}))
-        notes.append(f"{len(others)} files that training does not read were left out ({endings})")
+        suffixes = ", ".join(sorted({path.suffix.lower() for path in others}))
+        notes.append(f"{len(others)} files that training cannot read were left out ({suffixes})")
     sizes = Counter(path.stat().st_size for path in files)
     first: dict[str, Path] = {}
     kept: list[Path] = []
@@ -152,13 +152,13 @@ def photos_of(folder: Path) -> tuple[list[Path], list[str]]:
     return kept, notes
 
 
-def plain(stem: str) -> str:
-    """A file's name without what a CSV file, a shell or another system would stumble over."""
+def safe_name(stem: str) -> str:
+    """A file's name without characters that are special in CSV, shells or file systems."""
     return re.sub(r"[^\w.-]", "_", stem).lstrip(".-") or "photo"
 
 
-def unused(name: str, taken: set[str]) -> str:
-    """The name, with a number where it is taken, capitals or not; it is taken from now on."""
+def unique_name(name: str, taken: set[str]) -> str:
+    """The name, numbered if it is ``taken`` (ignoring case), and added to ``taken``."""
     number, free = 1, name
     while free.lower() in taken:
         number += 1
@@ -167,22 +167,23 @@ def unused(name: str, taken: set[str]) -> str:
     return free
 
 
-def named_scenes(groups: list[list[Path]], links: list[Link]) -> tuple[Scene, ...]:
-    """Scenes named after their first photo; the names of a scene's files differ in their stems."""
+def name_scenes(groups: list[list[Path]], links: list[Link]) -> tuple[Scene, ...]:
+    """Scenes named after their first photo; the stems of a scene's files are unique."""
     scenes: list[Scene] = []
     taken: set[str] = set()
     for paths in groups:
-        name, stems = unused(plain(paths[0].stem), taken), set[str]()
+        name, stems = unique_name(safe_name(paths[0].stem), taken), set[str]()
         files = {
-            path: f"{name}/{unused(plain(path.stem), stems)}{path.suffix.lower()}" for path in paths
+            path: f"{name}/{unique_name(safe_name(path.stem), stems)}{path.suffix.lower()}"
+            for path in paths
         }
-        own = tuple(one for one in links if one.first in files)
+        own = tuple(link for link in links if link.first in files)
         scenes.append(Scene(name, files, own))
     return tuple(scenes)
 
 
-def write(built: Built, target: Path, link: bool) -> None:
-    """Write the scenes and both lists to ``target``, anew. Raises OSError."""
+def write_scenes(built: Built, target: Path, link: bool) -> None:
+    """Write the scenes and both lists to ``target``, replacing it. Raises OSError."""
     if target.exists():
         shutil.rmtree(target)
     target.mkdir(parents=True)
@@ -194,9 +195,9 @@ def write(built: Built, target: Path, link: bool) -> None:
                 (target / name).symlink_to(path.resolve())
             else:
                 shutil.copy2(path, target / name)
-        for one in scene.links:
-            first, second = scene.files[one.first], scene.files[one.second]
-            rows += [(first, second, one.kind), (second, first, one.kind_back)]
+        for pair in scene.links:
+            first, second = scene.files[pair.first], scene.files[pair.second]
+            rows += [(first, second, pair.kind), (second, first, pair.kind_back)]
     sources = [(name, str(path)) for scene in built.scenes for path, name in scene.files.items()]
     lists = (
         (PAIRS, ("input", "reference", "kind"), sorted(rows)),
@@ -208,7 +209,7 @@ def write(built: Built, target: Path, link: bool) -> None:
 
 
 def describe(built: Built) -> dict[str, Any]:
-    """A build for JSON."""
+    """A build as JSON-ready values."""
     return {
         "out": str(built.out),
         "scenes": [
@@ -228,7 +229,7 @@ def describe(built: Built) -> dict[str, Any]:
 
 
 def render(built: Built) -> str:
-    """A build for people."""
+    """A build as text."""
     photos = sum(len(scene.files) for scene in built.scenes)
     kinds = ", ".join(f"{count} {kind}" for kind, count in built.kinds.most_common())
     lines = [

@@ -1,1 +1,1 @@
-"""How good is it: metrics, lists of pairs, and the evaluation that every number comes from."""
+"""Evaluation: metrics, the protocol, and the run that every published number comes from."""

@@ -1,8 +1,7 @@
-"""Does the reference help at all? One model with every kind of reference, beside each other.
+"""Whether the reference helps: one model, measured in every reference mode.
 
-A network can reach its numbers without looking at the reference; rivals' users found some that do.
-So one model is measured with the given, a shuffled, a blank and no reference and with the photo
-itself, and the five stand in one table.
+A network can reach good numbers while ignoring its reference; some published ones do. So one model
+is measured with the given, a shuffled, a blank and no reference and with the photo itself.
 """
 
 from __future__ import annotations
@@ -11,9 +10,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from refsr.data.pairs import EvaluationJob
 from refsr.errors import DataError
-from refsr.evaluate.pairs import EvaluationJob
-from refsr.evaluate.run import MODE_SENTENCES, ReferenceMode, aligned, evaluate
+from refsr.evaluate.protocol import MODE_SENTENCES, ReferenceMode
+from refsr.evaluate.run import evaluate
 from refsr.inference.ensemble import Mode
 
 MODES: tuple[ReferenceMode, ...] = ("given", "shuffled", "blank", "none", "self")
@@ -37,8 +37,8 @@ def compare_references(
     ``sheets`` gets a folder for each mode.
 
     Returns {"model", "modes", "left_out", "results"}: ``results`` holds what ``evaluate`` returns,
-    by mode; ``left_out`` says of each mode that these jobs do not allow why (references of a single
-    scene cannot be shuffled). Ready for JSON.
+    by mode; ``left_out`` says why a mode cannot be measured on these jobs (references of a single
+    scene cannot be shuffled). The result can be written as JSON.
 
     Raises DataError where no mode can be run.
     """
@@ -49,9 +49,9 @@ def compare_references(
             left_out[mode] = "These jobs have no references."
             continue
 
-        def report(done: float, before: int = index) -> None:
+        def report(share: float, before: int = index) -> None:
             if progress:
-                progress((before + done) / len(modes))
+                progress((before + share) / len(modes))
 
         try:
             results[mode] = evaluate(
@@ -96,37 +96,3 @@ def comparison_rows(comparison: dict[str, Any], metric: str = "psnr") -> list[di
         }
         for kind, mean in first.items()
     ]
-
-
-def table(comparison: dict[str, Any], metric: str, digits: int) -> list[str]:
-    """The means of one metric by kind and mode as an aligned plain-text table."""
-    modes = list(comparison["results"])
-    lines = [
-        [
-            row["kind"],
-            f"{row['pairs']}",
-            *(f"{row[name]:.{digits}f}" for name in ("bicubic", *modes)),
-        ]
-        for row in comparison_rows(comparison, metric)
-    ]
-    return aligned(["kind", "pairs", "bicubic", *modes], lines)
-
-
-def render_comparison(comparison: dict[str, Any]) -> str:
-    """The comparison as plain text with its protocol: PSNR, and LPIPS where it was measured."""
-    protocol = next(iter(comparison["results"].values()))["protocol"]
-    learned: list[str] = []
-    if "lpips" in protocol:
-        learned = ["", f"LPIPS: {protocol['lpips']}", *table(comparison, "lpips", 4), ""]
-    return "\n".join(
-        [
-            f"model {comparison['model']}, PSNR in dB by what it gets as reference",
-            *table(comparison, "psnr", 2),
-            *learned,
-            *(f"{mode}: {sentence}" for mode, sentence in comparison["modes"].items()),
-            *(f"{mode} is left out: {why}" for mode, why in comparison["left_out"].items()),
-            f"x{protocol['scale']}, {protocol['channel']}; border {protocol['border']} px; "
-            f"long side {protocol['max_side'] or 'any'}",
-            f"LR: {protocol['lr']}",
-        ]
-    )

@@ -1,7 +1,7 @@
-"""PSNR and SSIM as the super-resolution field reports them: on BT.601 luma, borders cropped.
+"""PSNR and SSIM as super-resolution papers report them: on BT.601 luma, borders cropped.
 
-The luma keeps its fraction (BasicSR's choice; MATLAB's ``rgb2ycbcr`` of a uint8 image would round
-it): the images that go in are 8 bits already, which is the rounding that the protocol asks for.
+The luma is not rounded (as in BasicSR; MATLAB's ``rgb2ycbcr`` of a uint8 image rounds it): the
+protocol asks for 8-bit images, and the inputs already are.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ def luma(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
     return rgb.astype(np.float64) @ (LUMA_WEIGHTS / 255.0) + LUMA_OFFSET
 
 
-def check_images(a: NDArray[np.uint8], b: NDArray[np.uint8], border: int, smallest: int) -> None:
+def check_images(a: NDArray[np.uint8], b: NDArray[np.uint8], border: int, min_side: int) -> None:
     """Raises ValueError unless both are RGB images (HWC, uint8) of one size, and large enough.
 
-    ``smallest``: pixels that each side must have inside the border.
+    ``min_side``: pixels that each side must have inside the border.
     """
     if a.shape != b.shape or a.ndim != 3 or a.shape[2] != 3 or not a.dtype == b.dtype == np.uint8:
         raise ValueError(
             "two RGB images (HWC, uint8) of one size are needed, "
             f"not {a.shape} {a.dtype} and {b.shape} {b.dtype}"
         )
-    if min(a.shape[:2]) < smallest + 2 * border:
+    if min(a.shape[:2]) < min_side + 2 * border:
         raise ValueError(
             f"an image of {a.shape[1]}x{a.shape[0]} pixels is too small to be measured: "
-            f"{smallest + 2 * border} a side are needed"
+            f"{min_side + 2 * border} a side are needed"
         )
 
 
 def _planes(
-    a: NDArray[np.uint8], b: NDArray[np.uint8], border: int, use_luma: bool, smallest: int
+    a: NDArray[np.uint8], b: NDArray[np.uint8], border: int, use_luma: bool, min_side: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Both images as HWC float64 planes (one of luma, or R, G and B) without their border."""
-    check_images(a, b, border, smallest)
+    check_images(a, b, border, min_side)
     inside = slice(border, -border or None)
     if use_luma:
         return luma(a)[inside, inside, None], luma(b)[inside, inside, None]
@@ -64,7 +64,7 @@ def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8], border: int = 4, luma: bool
 
     Raises ValueError where shapes or types differ or nothing is left inside the border.
     """
-    x, y = _planes(a, b, border, luma, smallest=1)
+    x, y = _planes(a, b, border, luma, min_side=1)
     error = float(np.mean((x - y) ** 2))
     return math.inf if error == 0.0 else 10.0 * math.log10(255.0**2 / error)
 
@@ -98,6 +98,6 @@ def ssim(a: NDArray[np.uint8], b: NDArray[np.uint8], border: int = 4, luma: bool
 
     Raises ValueError where shapes or types differ or no window fits.
     """
-    x, y = _planes(a, b, border, luma, smallest=SSIM_WINDOW)
+    x, y = _planes(a, b, border, luma, min_side=SSIM_WINDOW)
     planes = [_ssim_plane(x[..., i].copy(), y[..., i].copy()) for i in range(x.shape[2])]
     return float(np.mean(planes))

@@ -83,7 +83,7 @@ def is_damaged(
 ) -> bool:
     """Whether a photo wants the model for damaged ones, by limits that were measured.
 
-    ``research/fit_condition.py`` finds them; the table is in docs/DECISIONS.md.
+    ``research/fit_degradation_limits.py`` finds them; the table is in docs/DECISIONS.md.
     """
     compressed = condition.jpeg_quality is not None and condition.jpeg_quality <= jpeg_quality
     return (

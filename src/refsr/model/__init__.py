@@ -1,1 +1,1 @@
-"""The network, in torch: training and export only. Inference runs the exported ONNX file."""
+"""The network in torch, for training and export. Inference runs the exported ONNX file."""

@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors with the network's configuration in their header."""
+"""Checkpoints: safetensors files with the network's configuration in their header."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from refsr.model.config import SSENConfig, from_dict
 from refsr.model.ssen import SSEN
 from refsr.weights.models import find_model
 
-LARGEST_SIZE = 1024  # of any number in a network's description: channels, blocks, LR pixels
+MAX_SIZE = 1024  # of every number in a network's configuration: channels, blocks, LR pixels
 
 
-def save_weights(model: SSEN, path: Path, about: dict[str, Any]) -> None:
-    """Write the weights and what is known ``about`` them, whole or not at all."""
-    header = {**about, "model": dataclasses.asdict(model.config)}
+def save_weights(model: SSEN, path: Path, metadata: dict[str, Any]) -> None:
+    """Write the weights and their ``metadata`` (JSON values) atomically."""
+    header = {**metadata, "model": dataclasses.asdict(model.config)}
     partial = path.with_suffix(".partial")
     tensors = {
         name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
@@ -35,59 +35,58 @@ def save_weights(model: SSEN, path: Path, about: dict[str, Any]) -> None:
     partial.replace(path)
 
 
-def exported_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The weights in an exported model, whose graph keeps their names, and its card's facts.
+def load_exported_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The weights of an exported model, whose graph keeps their names, and its card's metadata.
 
-    Raises ModelError where file and card are not one of ours.
+    Raises ModelError where file and card are no refsr model.
     """
-    about = find_model(path).card["training"]
+    metadata = find_model(path).card["training"]
     values = {
-        one.name.removeprefix("model."): torch.from_numpy(
-            onnx.numpy_helper.to_array(one).astype(np.float32)
+        tensor.name.removeprefix("model."): torch.from_numpy(
+            onnx.numpy_helper.to_array(tensor).astype(np.float32)
         )
-        for one in onnx.load(path, load_external_data=False).graph.initializer
+        for tensor in onnx.load(path, load_external_data=False).graph.initializer
     }
-    return values, about
+    return values, metadata
 
 
 def load_weights(path: Path) -> tuple[SSEN, dict[str, Any]]:
-    """Read weights: the network, on the CPU and ready to run, and what is known about it.
+    """Read a network, on the CPU and in eval mode, and its metadata.
 
-    A checkpoint of training (.safetensors), or an exported model (.onnx, its card beside it).
+    ``path``: a training checkpoint (.safetensors) or an exported model (.onnx, its card beside it).
     Raises ModelError where the file is neither.
     """
     try:
         if path.suffix == ".onnx":
-            values, about = exported_weights(path)
+            values, metadata = load_exported_weights(path)
         else:
             with safe_open(path, "pt") as file:
-                about = json.loads((file.metadata() or {}).get("about", "{}"))
+                metadata = json.loads((file.metadata() or {}).get("about", "{}"))
             values = load_file(path)
-        config: SSENConfig = from_dict(SSENConfig, dict(about["model"]), str(path))
-        names = names_that_fit(config, {name: value.shape for name, value in values.items()})
+        config: SSENConfig = from_dict(SSENConfig, dict(metadata["model"]), str(path))
+        names = matching_names(config, {name: value.shape for name, value in values.items()})
         model = SSEN(config)
         model.load_state_dict({name: values[name] for name in names})
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {reason(error)}.") from error
     except (SafetensorError, DataError, LookupError, TypeError, ValueError) as error:
         raise ModelError(f"{path} is not a refsr checkpoint, or is damaged.") from error
-    except (RuntimeError, ArithmeticError) as error:  # a RecursionError is one, too
-        raise ModelError(f"{path} does not fit its own description; it is damaged.") from error
-    return model.eval(), about
+    except (RuntimeError, ArithmeticError) as error:  # a RecursionError is a RuntimeError
+        raise ModelError(f"{path} does not match its own configuration; it is damaged.") from error
+    return model.eval(), metadata
 
 
-def names_that_fit(config: SSENConfig, shapes: Mapping[str, Sequence[int]]) -> list[str]:
-    """The names of a network's weights, which are all here and of its shapes.
+def matching_names(config: SSENConfig, shapes: Mapping[str, Sequence[int]]) -> list[str]:
+    """The names of the network's weights. Raises ValueError where one is missing or misshaped.
 
-    Decided on a network that takes no memory: a damaged description may ask for any size. Raises
-    ValueError where they do not fit.
+    Checked on the meta device, since a damaged configuration may ask for any size.
     """
     sizes = [value for value in dataclasses.asdict(config).values() if type(value) is int]
     blocks = config.rcan_groups * config.rcan_blocks if config.trunk == "rcan" else 0
-    if not all(0 <= size <= LARGEST_SIZE for size in (*sizes, blocks)):
-        raise ValueError("a size that no network has")
+    if not all(0 <= size <= MAX_SIZE for size in (*sizes, blocks)):
+        raise ValueError("the configuration has an impossible size")
     with torch.device("meta"):
-        wanted = SSEN(config).state_dict()
-    if any(list(shapes.get(name, ())) != list(value.shape) for name, value in wanted.items()):
-        raise ValueError("weights of another network")
-    return list(wanted)
+        expected = SSEN(config).state_dict()
+    if any(list(shapes.get(name, ())) != list(value.shape) for name, value in expected.items()):
+        raise ValueError("the weights are of another network")
+    return list(expected)

@@ -1,4 +1,4 @@
-"""What a model computes: the multiplications in an exported graph, counted and not timed."""
+"""The computational cost of an exported model, counted from its graph."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ import onnxruntime
 
 from refsr.resize import SCALE
 
-SIDE = 64  # LR pixels a side of the tile that is counted; a multiple of every shipped model's grid
+SIDE = 64  # LR pixels of the counted tile; a multiple of every shipped model's grid
 
 
 def multiplications(path: Path) -> float:
     """Multiply-adds per LR pixel of convolutions (plain, transposed, deformable) and products.
 
-    The graph is run once, since only that tells the size of every map in it. What a deformable
-    convolution takes to sample, and all that works pixel by pixel, is not counted.
+    The graph is run once to get the shape of every tensor. The sampling of deformable convolutions
+    and pointwise operations are not counted.
     """
     proto = onnx.load(path)
     kinds = ("Conv", "ConvTranspose", "DeformConv", "MatMul")
     nodes = [node for node in proto.graph.node if node.op_type in kinds]
-    weights = {one.name: tuple(one.dims) for one in proto.graph.initializer}
+    weights = {tensor.name: tuple(tensor.dims) for tensor in proto.graph.initializer}
     casts = [node for node in proto.graph.node if node.op_type == "Cast"]  # of 16-bit weights
-    weights |= {one.output[0]: weights[one.input[0]] for one in casts if one.input[0] in weights}
-    asked = sorted({name for node in nodes for name in (node.input[0], node.output[0])})
-    known = {one.name for one in (*proto.graph.input, *proto.graph.output)}
-    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in asked if name not in known)
+    weights |= {c.output[0]: weights[c.input[0]] for c in casts if c.input[0] in weights}
+    names = sorted({name for node in nodes for name in (node.input[0], node.output[0])})
+    known = {value.name for value in (*proto.graph.input, *proto.graph.output)}
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
     session: Any = onnxruntime.InferenceSession(
         proto.SerializeToString(), providers=["CPUExecutionProvider"]
     )
@@ -37,9 +37,9 @@ def multiplications(path: Path) -> float:
         for name, channels, scale in (("lr", 3, 1), ("ref", 3, SCALE), ("validity", 1, SCALE))
     }
     shapes = {name: value.shape for name, value in feed.items()}
-    there = [name for name in asked if name not in feed]
-    found = session.run(there, feed)
-    shapes |= {name: value.shape for name, value in zip(there, found, strict=True)}
+    computed = [name for name in names if name not in feed]
+    values = session.run(computed, feed)
+    shapes |= {name: value.shape for name, value in zip(computed, values, strict=True)}
     total = 0
     for node in nodes:
         into, out = shapes[node.input[0]], shapes[node.output[0]]

@@ -1,9 +1,9 @@
 """Modulated deformable 3x3 convolution (DCNv2) without a compiled kernel.
 
 Sampling is one ``embedding_bag``: the feature map is a table of channel rows, every (pixel, tap) is
-a bag of its four bilinear corners, and the corners' weights carry the modulation; one matrix
-product over the nine sampled rows is the convolution. Coordinates stay float32 whatever the
-features' type is: bf16 cannot hold a sub-pixel position.
+a bag of its four bilinear corners, whose weights include the modulation; the convolution is one
+matrix product over the nine sampled rows. Coordinates stay float32 whatever the features' type:
+bf16 cannot represent sub-pixel positions.
 """
 
 from __future__ import annotations
@@ -23,14 +23,16 @@ def sample_corners(
     """Row indices and weights of the bags: both (B*H*W*9*G, 4), weights zero outside the map."""
     batch, _, height, width = offset.shape
     groups = modulation.shape[1] // TAPS
-    moved = offset.float().view(batch, groups, TAPS, 2, height, width).permute(0, 4, 5, 2, 1, 3)
+    displacement = (
+        offset.float().view(batch, groups, TAPS, 2, height, width).permute(0, 4, 5, 2, 1, 3)
+    )
     device = offset.device
     tap = torch.arange(TAPS, device=device).view(1, 1, 1, TAPS, 1)
     row = torch.arange(height, device=device).view(1, height, 1, 1, 1)
     column = torch.arange(width, device=device).view(1, 1, width, 1, 1)
-    y = moved[..., 0] + (row + tap // KERNEL - 1)
-    x = moved[..., 1] + (column + tap % KERNEL - 1)
-    strength = modulation.float().view(batch, groups, TAPS, height, width).permute(0, 3, 4, 2, 1)
+    y = displacement[..., 0] + (row + tap // KERNEL - 1)
+    x = displacement[..., 1] + (column + tap % KERNEL - 1)
+    weight = modulation.float().view(batch, groups, TAPS, height, width).permute(0, 3, 4, 2, 1)
     y0, x0 = torch.floor(y), torch.floor(x)
     fy, fx = y - y0, x - x0
     image = torch.arange(batch, device=device).view(batch, 1, 1, 1, 1)
@@ -40,7 +42,7 @@ def sample_corners(
     for cy, wy in ((y0, 1.0 - fy), (y0 + 1.0, fy)):
         for cx, wx in ((x0, 1.0 - fx), (x0 + 1.0, fx)):
             inside = (cy >= 0) & (cy <= height - 1) & (cx >= 0) & (cx <= width - 1)
-            weights.append(wy * wx * strength * inside)
+            weights.append(wy * wx * weight * inside)
             iy = cy.detach().clamp(0, height - 1).to(torch.int64)
             ix = cx.detach().clamp(0, width - 1).to(torch.int64)
             indices.append(((image * height + iy) * width + ix) * groups + group)
@@ -72,7 +74,7 @@ def deform_conv2d(
 def deform_conv2d_op(
     x: Tensor, offset: Tensor, modulation: Tensor, weight: Tensor, bias: Tensor
 ) -> Tensor:
-    """The same as one opaque operator, so that the exporter can name it DeformConv."""
+    """``deform_conv2d`` as one opaque operator, which the exporter maps to DeformConv."""
     return deform_conv2d(x, offset, modulation, weight, bias).contiguous()
 
 
@@ -82,9 +84,9 @@ def _(x: Tensor, offset: Tensor, modulation: Tensor, weight: Tensor, bias: Tenso
 
 
 class DeformConv(nn.Module):
-    """Weights of one modulated deformable 3x3 convolution.
+    """One modulated deformable 3x3 convolution.
 
-    They start small: the layer is added to its input, and must begin as a gentle correction.
+    Its weights start small: the layer is residual and begins as a small correction.
     """
 
     def __init__(self, channels: int) -> None:
@@ -96,7 +98,7 @@ class DeformConv(nn.Module):
             self.weight.mul_(0.1)
 
     def forward(self, x: Tensor, offset: Tensor, modulation: Tensor) -> Tensor:
-        """See ``deform_conv2d``; an exporter is given the operator that ONNX names."""
+        """See ``deform_conv2d``; export uses the opaque operator."""
         if torch.compiler.is_exporting():
             return deform_conv2d_op(x, offset, modulation, self.weight, self.bias)
         return deform_conv2d(x, offset, modulation, self.weight, self.bias)

@@ -1,9 +1,9 @@
-"""PatchGAN: judges every patch of a photo by itself (Isola et al., CVPR 2017).
+"""PatchGAN: a score for every patch of a photo (Isola et al., CVPR 2017).
 
-It sees texture, not composition: what the adversarial term is wanted for. There is no batch norm:
-the gradient penalty belongs to one sample, and processes that share a batch must see what one
-would. Nor instance norm: it takes away local contrast, which is what tells a soft patch from a
-sharp one. Spectral norm was tried and made no difference (docs/DECISIONS.md).
+It judges texture, not composition, which is what the adversarial loss is for. It has no batch norm:
+the gradient penalty is defined per sample, and processes that share a batch must compute what one
+would. It has no instance norm, which removes the local contrast that separates blurred from sharp
+patches. Spectral norm was tried and made no difference (docs/DECISIONS.md).
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 
 class PatchDiscriminator(nn.Module):
-    """``layers`` 4x4 convolutions of stride 2, two of stride 1; with three, a score sees 70x70.
+    """``layers`` 4x4 convolutions of stride 2, then two of stride 1; 70x70 pixels with three.
 
-    The last has no bias: Wasserstein compares scores, so its gradient would be rounding alone, and
-    Adam would walk it off at random.
+    The last has no bias: a Wasserstein loss compares scores, so the bias's gradient would only be
+    rounding noise, which Adam would scale up to full steps.
     """
 
     def __init__(self, channels: int, layers: int) -> None:
-        """``channels``: of the first convolution, doubled by each next, at most eightfold."""
+        """``channels``: of the first convolution, doubled by each following one, at most x8."""
         super().__init__()
         widths = [channels * min(2**index, 8) for index in range(layers + 1)]
         inputs = [3, *widths]
@@ -34,7 +34,7 @@ class PatchDiscriminator(nn.Module):
         self.convs = nn.ModuleList(convs)
 
     def forward(self, photo: Tensor) -> Tensor:
-        """(B, 3, H, W) RGB in 0..1 to scores (B, 1, h, w) of any size, high where it looks real."""
+        """(B, 3, H, W) RGB in 0..1 to unbounded scores (B, 1, h, w), high for real."""
         x = photo * 2.0 - 1.0
         for conv in self.convs[:-1]:
             x = F.leaky_relu(conv(x), 0.2)

@@ -1,4 +1,4 @@
-"""From torch to the ONNX file that the wheel carries: standard operators only, any size."""
+"""Exports the network to ONNX, with standard operators and dynamic sizes, and its card."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from refsr.model.deform import TAPS
 from refsr.model.ssen import SSEN
 from refsr.resize import SCALE
 
-OPSET = 20  # has DeformConv (19) and is read by every runtime; Attention (23) is not yet
+OPSET = 20  # includes DeformConv (19); runtimes do not all support Attention (23) yet
 
 
 def translate_deform_conv(x: Any, offset: Any, modulation: Any, weight: Any, bias: Any) -> Any:
-    """The exporter's name for ``refsr::deform_conv2d``: ONNX's own DeformConv."""
+    """Translates ``refsr::deform_conv2d`` to ONNX's DeformConv."""
     pads, groups = [1, 1, 1, 1], int(modulation.shape[1]) // TAPS
     return opset20.DeformConv(
         x, weight, offset, bias, modulation, kernel_shape=[3, 3], pads=pads, offset_group=groups
     )
 
 
-class Explained(nn.Module):
-    """The network with every layer's offsets and modulation as outputs, flat: what is exported."""
+class ExportedSSEN(nn.Module):
+    """The exported network: SSEN with every layer's offsets and modulation as extra outputs."""
 
     def __init__(self, model: SSEN) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class Explained(nn.Module):
     def forward(self, lr: Tensor, ref: Tensor, validity: Tensor) -> tuple[Tensor, ...]:
         """sr and gate as ``SSEN.forward``, then offset and modulation of each layer."""
         sr, gate, samples = self.model.explain(lr, ref, validity)
-        return sr, gate, *(part for pair in samples for part in pair)
+        return sr, gate, *(tensor for pair in samples for tensor in pair)
 
 
 def output_names(layers: int) -> list[str]:
@@ -50,8 +50,8 @@ def output_names(layers: int) -> list[str]:
     return ["sr", "gate", *(name for pair in pairs for name in pair)]
 
 
-def example(model: SSEN, rows: int, columns: int) -> tuple[Tensor, ...]:
-    """Random inputs (lr, ref, validity) of rows x columns times the network's grid."""
+def example_inputs(model: SSEN, rows: int, columns: int) -> tuple[Tensor, ...]:
+    """Random inputs (lr, ref, validity) of rows x columns cells of the network's grid."""
     height, width = rows * model.config.multiple, columns * model.config.multiple
     generator = torch.Generator().manual_seed(rows * 31 + columns)
     shapes = [(3, 1), (3, SCALE), (1, SCALE)]
@@ -64,13 +64,13 @@ def example(model: SSEN, rows: int, columns: int) -> tuple[Tensor, ...]:
 def export(model: SSEN, path: Path, card: dict[str, Any], half: bool = False) -> float:
     """Write ``model`` as ``path`` (.onnx) with its card (.json) beside it.
 
-    ``half``: its weights are rounded to float16, in ``model`` too, and kept so: half the file.
-    Every computation stays in float32.
+    ``half``: store the weights as float16, which halves the file, and round those of ``model``,
+    too. All computations stay float32.
 
     The graph takes lr (1, 3, H, W), ref (1, 3, 4H, 4W), validity (1, 1, 4H, 4W), float32 in 0..1,
-    H and W multiples of the card's ``multiple``; it gives sr and gate and, to who asks for them,
-    what ``SSEN.explain`` tells (``output_names``). Returns the largest difference of sr and gate
-    to torch over two sizes that were not traced; raises ModelError above 1e-4.
+    H and W multiples of the card's ``multiple``. Its outputs are sr, gate and those of
+    ``SSEN.explain`` (``output_names``). Returns the largest difference of sr and gate to torch over
+    two sizes that were not traced; raises ModelError above 1e-4.
     """
     model = model.eval().cpu()
     if half:
@@ -85,8 +85,8 @@ def export(model: SSEN, path: Path, card: dict[str, Any], half: bool = False) ->
     )
     hr = {2: step * SCALE * rows, 3: step * SCALE * columns}
     program = torch.onnx.export(
-        Explained(model).eval(),
-        example(model, 2, 3),
+        ExportedSSEN(model).eval(),
+        example_inputs(model, 2, 3),
         dynamo=True,
         opset_version=OPSET,
         input_names=["lr", "ref", "validity"],
@@ -97,23 +97,23 @@ def export(model: SSEN, path: Path, card: dict[str, Any], half: bool = False) ->
     )
     assert program is not None
     path.parent.mkdir(parents=True, exist_ok=True)
-    proto = strip(program.model_proto)
-    onnx.save(halved(proto) if half else proto, path)
-    error = difference(model, path)
+    proto = strip_metadata(program.model_proto)
+    onnx.save(store_half(proto) if half else proto, path)
+    error = max_difference(model, path)
     if error > 1e-4:
         raise ModelError(f"{path} differs from torch by {error:.1e}, more than 1e-4.")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     parameters = sum(value.numel() for value in model.parameters())
-    about = {"name": path.stem, "scale": SCALE, "multiple": step, "parameters": parameters}
-    about["deform_layers"] = model.config.deform_layers
+    facts = {"name": path.stem, "scale": SCALE, "multiple": step, "parameters": parameters}
+    facts["deform_layers"] = model.config.deform_layers
     path.with_suffix(".json").write_text(
-        json.dumps(about | card | {"sha256": digest}, indent=1) + "\n"
+        json.dumps(facts | card | {"sha256": digest}, indent=1) + "\n"
     )
     return error
 
 
-def strip(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Without the exporter's notes: source paths and stack traces are nobody's business."""
+def strip_metadata(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Remove the exporter's metadata, which holds source paths and stack traces."""
     for node in proto.graph.node:
         del node.metadata_props[:]
         node.doc_string = ""
@@ -126,10 +126,10 @@ def strip(proto: onnx.ModelProto) -> onnx.ModelProto:
     return proto
 
 
-def halved(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """With the weights as float16, each turned into float32 where it is read.
+def store_half(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Store the weights as float16, each followed by a Cast to float32.
 
-    Runtimes do so once, as they load the model. Constants that float16 does not hold stay.
+    Runtimes fold the casts on loading. Constants that float16 cannot represent stay float32.
     """
     graph, casts = proto.graph, list[onnx.NodeProto]()
     for tensor in graph.initializer:
@@ -141,22 +141,22 @@ def halved(proto: onnx.ModelProto) -> onnx.ModelProto:
         casts.append(
             onnx.helper.make_node("Cast", [name], [f"{name}.float32"], to=onnx.TensorProto.FLOAT)
         )
-    renamed = {cast.input[0]: cast.output[0] for cast in casts}
+    outputs = {cast.input[0]: cast.output[0] for cast in casts}
     for node in graph.node:
-        for at, name in enumerate(node.input):
-            node.input[at] = renamed.get(name, name)
+        for index, name in enumerate(node.input):
+            node.input[index] = outputs.get(name, name)
     nodes = [*casts, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
     return proto
 
 
-def difference(model: SSEN, path: Path) -> float:
+def max_difference(model: SSEN, path: Path) -> float:
     """The largest absolute difference between ONNX Runtime and torch, over sr and gate."""
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     worst = 0.0
     for rows, columns in ((1, 1), (3, 2)):
-        inputs = example(model, rows, columns)
+        inputs = example_inputs(model, rows, columns)
         with torch.no_grad():
             expected = model(*inputs)
         names = ("lr", "ref", "validity")
@@ -167,13 +167,14 @@ def difference(model: SSEN, path: Path) -> float:
 
 
 def export_checkpoint(checkpoint: Path, path: Path, note: str = "", half: bool = False) -> float:
-    """Export weights written by training; the card takes over what they know of themselves.
+    """Export a training checkpoint with its metadata in the card.
 
-    ``half``: see ``export``. Returns the difference to torch. Raises ModelError for a broken
+    ``half``: see ``export``. Returns the difference to torch. Raises ModelError for a damaged
     checkpoint or a path that does not end in .onnx.
     """
     if path.suffix != ".onnx":
-        raise ModelError(f"An exported model's name ends in .onnx; {path} does not.")
-    model, about = load_weights(checkpoint)
-    faithful = about.get("degraded", 0.0) == 0.0  # else the small photo's damage would come back
-    return export(model, path, {"note": note, "faithful": faithful, "training": about}, half)
+        raise ModelError(f"The name of an exported model must end in .onnx, not {path}.")
+    model, metadata = load_weights(checkpoint)
+    # Back-projection would restore the degradation that the model was trained to remove.
+    faithful = metadata.get("degraded", 0.0) == 0.0
+    return export(model, path, {"note": note, "faithful": faithful, "training": metadata}, half)

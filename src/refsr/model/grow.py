@@ -1,4 +1,4 @@
-"""A larger network that computes, at first, exactly what a trained smaller one does."""
+"""Grows a trained network to a deeper one with the same function."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from refsr.model.ssen import SSEN
 from refsr.model.trunk import ResBlock
 
 
-def grown(model: SSEN, config: SSENConfig) -> SSEN:
-    """``model`` with as many reconstruction blocks more as ``config`` has: they start as nothing.
+def grow(model: SSEN, config: SSENConfig) -> SSEN:
+    """``model`` with the reconstruction blocks of ``config``; new ones are zero-initialized.
 
-    Raises ModelError where the two differ in anything else, or there would be fewer.
+    Raises ModelError where ``config`` has fewer blocks or differs in anything else.
     """
     have, want = model.config.reconstruction_blocks, config.reconstruction_blocks
     if replace(model.config, reconstruction_blocks=want) != config or want < have:
         raise ModelError(
-            "The weights are of another network than the configuration describes, which may have "
-            "more reconstruction_blocks and nothing else."
+            "The weights are of another network than the configuration, which may differ from them "
+            "only in having more reconstruction_blocks."
         )
     larger = SSEN(config)
     larger.load_state_dict(model.state_dict(), strict=False)

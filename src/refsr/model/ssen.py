@@ -1,6 +1,6 @@
 """SSEN: similarity-aware deformable extraction of reference detail (Shim, Park, Kweon, CVPR 2020).
 
-The road through the network, at LR resolution unless it says HR:
+The forward pass, at LR resolution unless marked HR:
 
     lr -> conv -> shared extractor -> lr_feat
     aligned reference (HR) -> two stride-2 convs -> shared extractor -> ref_feat
@@ -10,16 +10,17 @@ The road through the network, at LR resolution unless it says HR:
     sr = bicubic(lr) + residual + gate * (reference - bicubic(lr))
 
 Notable choices, each measured in docs/DECISIONS.md:
-- the deformable path is residual, its modulation starts at 0.88 and its offsets at zero: the plain
-  aligned feature always gets through, else the network learns to ignore the reference;
-- where the reference is not valid, the upscaled photo stands in its place (self-similarity), so a
-  blank reference and no reference are the same thing by construction;
-- the reference enters with its difference to the upscaled photo: what disagrees is seen at once;
-- a per-pixel gate hands registered HR detail straight to the output; it is also the map of where
-  each detail came from;
-- the non-local blocks attend in windows aligned to a fixed grid of LR pixels: as far as a training
-  patch reaches (the paper's own is 40 LR pixels), linear in pixels, and tiles cut on the grid give
-  the whole photo's result.
+- the deformable path is residual, its modulation starts at 0.88 and its offsets at zero, so the
+  aligned feature passes from the first step; else the network learns to ignore the reference;
+- where the reference is not valid, the upscaled photo replaces it (self-similarity), so a blank
+  reference and no reference are equivalent by construction;
+- the reference is input together with its difference to the upscaled photo, which shows where the
+  two disagree;
+- a per-pixel gate adds registered HR detail directly to the output; it is also the map of where the
+  result's detail comes from;
+- the non-local blocks attend in windows on a fixed grid of LR pixels, as large as a training patch
+  (the paper's has 40 LR pixels): the cost is linear in pixels, and tiles cut on the grid give the
+  untiled result.
 """
 
 from __future__ import annotations
@@ -34,14 +35,12 @@ from refsr.model.deform import TAPS, DeformConv
 from refsr.model.trunk import RCAN, ResBlock, conv3, edsr
 from refsr.resize import SCALE, contributions
 
-MODULATION_BIAS_INIT = (
-    2.0  # the modulation's first bias: sigmoid(2) = 0.88, nearly everything passes
-)
-GATE_BIAS_INIT = -2.0  # the gate's first bias: sigmoid(-2) = 0.12, HR detail has to earn its way
+MODULATION_BIAS_INIT = 2.0  # sigmoid(2) = 0.88: at first nearly all of the reference passes
+GATE_BIAS_INIT = -2.0  # sigmoid(-2) = 0.12: at first little HR detail is transferred
 
 
-def zeroed(conv: nn.Conv2d) -> nn.Conv2d:
-    """The convolution, starting as nothing: weights and bias zero."""
+def zero_init(conv: nn.Conv2d) -> nn.Conv2d:
+    """Set the convolution's weights and bias to zero."""
     nn.init.zeros_(conv.weight)
     assert conv.bias is not None
     nn.init.zeros_(conv.bias)
@@ -49,7 +48,7 @@ def zeroed(conv: nn.Conv2d) -> nn.Conv2d:
 
 
 def build_trunk(config: SSENConfig) -> nn.Module:
-    """The trunk that ``config`` names: (B, channels, H, W) to the same."""
+    """The trunk of ``config``: (B, channels, H, W) to the same."""
     if config.trunk == "rcan":
         return RCAN(config.channels, config.rcan_groups, config.rcan_blocks, config.rcan_reduction)
     return edsr(config.channels, config.reconstruction_blocks)
@@ -61,8 +60,8 @@ class NonLocal(nn.Module):
     def __init__(self, channels: int, window: int) -> None:
         super().__init__()
         self.window = window
-        self.qkv = nn.Conv2d(channels, channels // 2 * 3, 1)  # theta, phi and g in one product
-        self.out = zeroed(nn.Conv2d(channels // 2, channels, 1))
+        self.qkv = nn.Conv2d(channels, channels // 2 * 3, 1)  # theta, phi and g in one convolution
+        self.out = zero_init(nn.Conv2d(channels // 2, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same; H and W multiples of the window."""
@@ -77,7 +76,7 @@ class NonLocal(nn.Module):
 
 
 class OffsetEstimator(nn.Module):
-    """The paper's Dynamic Offset Estimator: down to 1/8, back up, a non-local block a scale."""
+    """The paper's Dynamic Offset Estimator: a U-Net to 1/8 with a non-local block at each scale."""
 
     def __init__(self, config: SSENConfig) -> None:
         super().__init__()
@@ -95,7 +94,7 @@ class OffsetEstimator(nn.Module):
             for width, step in zip(inputs, (8, 4, 2), strict=True)
         )
         self.up = nn.ModuleList(nn.ConvTranspose2d(width, c, 4, 2, 1) for width in inputs)
-        self.out = zeroed(conv3(c, self.groups * TAPS * 3))
+        self.out = zero_init(conv3(c, self.groups * TAPS * 3))
 
     def forward(self, lr_feat: Tensor, ref_feat: Tensor) -> tuple[Tensor, Tensor]:
         """Offsets (B, G*18, H, W) in LR pixels and modulation (B, G*9, H, W) in 0..1, float32."""
@@ -121,7 +120,7 @@ class OffsetEstimator(nn.Module):
 
 
 class BicubicX4(nn.Module):
-    """MATLAB's bicubic x4 as a fixed convolution and a pixel shuffle: the same in every runtime."""
+    """MATLAB's bicubic x4 as a fixed convolution and pixel shuffle, the same in every runtime."""
 
     kernel: Tensor
 
@@ -143,10 +142,10 @@ class BicubicX4(nn.Module):
 
 
 class SSEN(nn.Module):
-    """Reference-based super-resolution x4 with a registered, or just any, reference."""
+    """Reference-based super-resolution x4."""
 
     def __init__(self, config: SSENConfig, trunk: nn.Module | None = None) -> None:
-        """``trunk``: to try one that has no name in the configuration yet; see docs/PAPER.md."""
+        """``trunk``: replaces the configuration's; see docs/PAPER.md."""
         super().__init__()
         self.config = config
         c = config.channels
@@ -169,13 +168,13 @@ class SSEN(nn.Module):
     def forward(
         self,
         lr: Tensor,  # (B, 3, H, W) RGB 0..1; H, W multiples of config.multiple
-        ref: Tensor | None,  # (B, 3, 4H, 4W) RGB 0..1, in the photo's frame and colors
-        validity: Tensor | None,  # (B, 1, 4H, 4W) 0..1, where the reference may be trusted
+        ref: Tensor | None,  # (B, 3, 4H, 4W) RGB 0..1, aligned to the photo and in its colors
+        validity: Tensor | None,  # (B, 1, 4H, 4W) 0..1, where the reference is valid
     ) -> tuple[Tensor, Tensor]:
-        """Returns the SR photo (B, 3, 4H, 4W) and the gate (B, 1, 4H, 4W): HR detail borrowed.
+        """Returns the SR photo (B, 3, 4H, 4W) and the gate (B, 1, 4H, 4W) of transferred HR detail.
 
-        Without ``ref`` and ``validity`` the reference path is left out: the photo's own features
-        take the aligned reference's place, H and W may be any, and the gate is zero.
+        Without ``ref`` and ``validity`` the reference path is skipped: the LR features replace the
+        aligned ones, H and W are arbitrary, and the gate is zero.
         """
         if ref is None or validity is None:
             return self.without_reference(lr)
@@ -183,7 +182,7 @@ class SSEN(nn.Module):
         return sr, gate
 
     def without_reference(self, lr: Tensor) -> tuple[Tensor, Tensor]:
-        """What ``forward`` gives without a reference: half the multiplications."""
+        """``forward`` without a reference, at half the cost."""
         with torch.autocast(lr.device.type, enabled=False):
             base = self.bicubic(lr)
         lr_feat = self.extract(self.lr_in(lr - 0.5))
@@ -199,15 +198,15 @@ class SSEN(nn.Module):
     def explain(
         self, lr: Tensor, ref: Tensor, validity: Tensor
     ) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]]]:
-        """What ``forward`` gives, and each layer's offsets and modulation (paper: Fig. 7).
+        """``forward`` and each layer's offsets and modulation (paper: Fig. 7).
 
-        One pair a layer, the first layer's first: offsets (B, G*18, H, W) in LR pixels, (dy, dx)
-        of each group's taps, and modulation (B, G*9, H, W), 0..1.
+        One pair per layer, first layer first: offsets (B, G*18, H, W) in LR pixels, (dy, dx) of
+        each group's taps, and modulation (B, G*9, H, W), 0..1.
         """
         samples: list[tuple[Tensor, Tensor]] = []
         with torch.autocast(lr.device.type, enabled=False):
             base = self.bicubic(lr)
-            detail = (ref - base) * validity  # zero where the photo stands in for the reference
+            detail = (ref - base) * validity  # zero where the photo replaces the reference
         lr_feat = self.extract(self.lr_in(lr - 0.5))
         ref_feat = torch.cat([base + detail - 0.5, detail, validity], 1)
         ref_feat = self.ref_in2(F.leaky_relu(self.ref_in1(ref_feat), 0.1))

@@ -1,1 +1,1 @@
-"""Training: data, losses and the loop. Needs the extra ``train`` (torch)."""
+"""Training: samples, losses and the loop. Needs the extra ``train`` (torch)."""

@@ -1,4 +1,4 @@
-"""One TOML file describes a training run; every key is a field of a frozen dataclass below."""
+"""Training configuration: one TOML file per run, whose keys are the fields below."""
 
 from __future__ import annotations
 
@@ -14,75 +14,77 @@ from refsr.model.config import SSENConfig, from_dict
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What to train on. Folders are relative to the TOML file's own folder."""
+    """Training data. Folders are relative to the TOML file's folder."""
 
-    photos: tuple[str, ...] = ()  # folders of sharp photos, searched recursively
+    photos: tuple[str, ...] = ()  # folders of HR photos, searched recursively
     pairs: str = ""  # folder of scenes: pairs/<scene>/*.jpg, views of the same thing
-    held_out: str = ""  # text file with one scene a line, never trained on
-    benchmark: str = ""  # folder of photos for the validation without reference (Set5)
+    held_out: str = ""  # text file of scenes to validate on, one per line
+    benchmark: str = ""  # folder of photos for validation without reference (Set5)
     patch_pairs: str = ""  # folder of small pairs as CUFED's: input/NAME.png and ref/NAME.png
-    cache: str = "cache"  # registered pairs are kept here, and mapped photos
-    map_photos: bool = False  # keep photos decoded in cache, not in memory (DIV2K: 7 GB)
+    cache: str = "cache"  # folder for registered pairs, decoded photos and teacher results
+    map_photos: bool = False  # memory-map decoded photos from the cache (DIV2K: 7 GB)
     max_side: int = 1000  # HR long side in pixels; larger photos are shrunk to it
     patch: int = 128  # HR pixels a side of a training patch
     real: float = 0.5  # share of registered real pairs
     simulated: float = 0.3  # share of simulated references
-    foreign: float = 0.08  # share of references that show something else; the rest is blank
-    unregistered: float = 0.0  # share of patch_pairs as they lie, the paper's way
-    flips: bool = True  # mirror half of the patches, beside the quarter turns; the paper turns only
-    labels: str = ""  # folder of targets made beforehand, named as photos and pairs are; labels.py
-    teacher: str = ""  # model (a shipped name, or an .onnx) whose results are targets; teacher.py
-    degraded: float = 0.0  # share of LR photos that are blurred, noisy, JPEG; the others are clean
+    mismatched: float = 0.08  # share of references that show something else; the rest is blank
+    unregistered: float = 0.0  # share of patch_pairs without registration, as in the paper
+    flips: bool = True  # flip half of the patches, in addition to rotations; the paper only rotates
+    labels: str = ""  # folder of precomputed targets, named as photos and pairs are; labels.py
+    teacher: str = ""  # model (a shipped name, or .onnx file) whose results are targets; teacher.py
+    degraded: float = 0.0  # share of LR photos with blur, noise and JPEG; degrade.py
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How to train."""
+    """Optimization, schedule and checkpoints."""
 
     steps: int = 10_000
-    minutes: float = 0.0  # above zero the run, and its schedule with it, ends by then at the latest
+    minutes: float = 0.0  # time limit of the run, which the schedule follows; 0: none
     batch: int = 8
-    optimizer: Literal["adam", "muon"] = "adam"  # muon: far quicker, at 2.5 times the rate
-    learning_rate: float = 4e-4  # at the top of the cosine
+    optimizer: Literal["adam", "muon"] = "adam"  # muon: faster, at 2.5 times the learning rate
+    learning_rate: float = 4e-4  # peak
     final_learning_rate: float = 1e-6
     warmup: int = 200  # steps of linear rise to the learning rate
     schedule: Literal["cosine", "cosine_restarts", "cosine_decayed", "constant"] = "cosine"
-    period: int = 10_000  # steps after which the decaying schedules restart, or lower, the top
-    gamma: float = 0.9  # ... to this share of the one before, as in the paper
-    offset_learning_rate: float = 0.25  # of the offset estimators, relative to the rest
-    gradient_clip: float = 1.0  # norm
-    loss: Literal["charbonnier", "charbonnier_eps", "l1"] = "charbonnier"  # _eps: not squared
-    charbonnier_epsilon: float = 1e-3  # on values in 0..1; the paper's 1e-6 is all but L1
-    distillation: float = 0.7  # share of the loss that is measured on teacher or labels, if any
-    reference_path: bool = True  # off: pre-training of the network without its reference path
-    ema: float = 0.999  # decay of the averaged weights that are validated and kept
+    period: int = 10_000  # steps after which the peak is multiplied by gamma; schedule.py
+    gamma: float = 0.9  # as in the paper
+    offset_learning_rate: float = 0.25  # of the offset estimators, as a factor
+    gradient_clip: float = 1.0  # maximal norm
+    loss: Literal["charbonnier", "charbonnier_eps", "l1"] = (
+        "charbonnier"  # _eps: epsilon not squared
+    )
+    charbonnier_epsilon: float = 1e-3  # for values in 0..1; with the paper's 1e-6 nearly L1
+    distillation: float = 0.7  # weight of the loss against teacher or labels, where given
+    reference_path: bool = True  # off: pre-training without the reference path
+    ema: float = 0.999  # decay of the averaged weights, which are validated and saved
     seed: int = 1
     threads: int = 2  # of torch
-    workers: int = 1  # threads that load photos and make batches ahead; the run stays the same
-    bf16: bool = True  # autocast where the processor has it; coordinates stay float32
+    workers: int = 1  # threads that prepare batches; the samples do not depend on it
+    bf16: bool = True  # autocast where the hardware supports it; coordinates stay float32
     validate_every: int = 1000  # steps
     checkpoint_minutes: float = 5.0
-    start: str = ""  # weights to start from, .safetensors or .onnx; the schedule starts anew
+    start: str = ""  # initial weights, .safetensors or .onnx; the schedule starts at 0
 
 
 @dataclass(frozen=True)
 class AdversarialConfig:
-    """The second stage of the paper's recipe: L_rec + weight * L_adv. Off while the weight is 0."""
+    """The paper's second stage: L_rec + weight * L_adv. Off where the weight is 0."""
 
-    weight: float = 0.0  # of the adversarial term beside the reconstruction loss
+    weight: float = 0.0  # of L_adv
     objective: Literal["wgan-gp", "vanilla"] = "wgan-gp"
-    gradient_penalty: float = 10.0  # weight of the penalty; wgan-gp alone
-    warmup: int = 100  # steps in which the discriminator learns before the network hears of it
+    gradient_penalty: float = 10.0  # weight; wgan-gp only
+    warmup: int = 100  # steps in which only the discriminator learns from L_adv
     learning_rate: float = 2e-4  # of the discriminator; constant
     channels: int = 64  # of its first convolution
-    layers: int = 3  # its convolutions of stride 2; three: each score sees 70x70 HR pixels
+    layers: int = 3  # of stride 2; with 3, the receptive field of a score is 70x70 HR pixels
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """A whole run: where it is kept, the network, the data, the schedule."""
+    """A training run: output folder, network, data, optimization."""
 
-    out: str = "runs/ssen"  # checkpoints, curves and sample sheets
+    out: str = "runs/ssen"  # folder of checkpoints, curves and sample images
     model: SSENConfig = field(default_factory=SSENConfig)
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -90,7 +92,7 @@ class RunConfig:
 
 
 def load_config(path: Path) -> RunConfig:
-    """Read a run's TOML file; its relative folders are made absolute. Raises DataError."""
+    """Read a run's TOML file and resolve its relative folders. Raises DataError."""
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -98,13 +100,13 @@ def load_config(path: Path) -> RunConfig:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not valid TOML: {error}.") from error
     except RecursionError as error:
-        raise DataError(f"{path} is not valid TOML: it is nested too deep.") from error
+        raise DataError(f"{path} is not valid TOML: it is nested too deeply.") from error
     config: RunConfig = from_dict(RunConfig, values, str(path))
     base = path.resolve().parent
 
     def absolute(name: str) -> str:
         if "\0" in name:
-            raise DataError(f"{name!r} in {path} is no possible name of a file or folder.")
+            raise DataError(f"{name!r} in {path} is not a valid file or folder name.")
         return str((base / name).resolve()) if name else ""
 
     teacher = config.data.teacher

@@ -1,7 +1,7 @@
-"""Labels: targets of a teacher that were made beforehand, by whatever network, as image files.
+"""Labels: distillation targets computed in advance, by any network, and stored as image files.
 
-The label of photos/a/b.jpg (``photos`` a folder of photos, or of scenes) is LABELS/photos/a/b.jpg,
-or .png: as large as the photo, cropped at the top left to a multiple of the scale.
+The label of photos/a/b.jpg (``photos`` a folder of photos, or of scenes) is LABELS/photos/a/b.jpg
+or .png, of the photo's size cropped at the bottom and right to a multiple of the scale.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from refsr.image.photo import load_photo
 
 
 def load_label(labels: Path, root: Path, photo: Path, hr: Pixels) -> Pixels | None:
-    """The label (4h, 4w, 3) RGB of ``photo``, a file below ``root`` loaded as ``hr``; None where
-    there is none. Raises DataError where it cannot be read or is of another size.
+    """The label (4h, 4w, 3) RGB of ``photo``, a file below ``root`` loaded as ``hr``, or None.
+
+    Raises DataError where it cannot be read or has another size.
     """
     stem = labels / root.name / photo.relative_to(root)
     files = [file for suffix in (".jpg", ".png") if (file := stem.with_suffix(suffix)).exists()]

@@ -1,4 +1,4 @@
-"""What a run leaves to look at: curves, numbers, sample sheets, and the best weights so far."""
+"""Logging of a run: TensorBoard curves, ``log.jsonl``, sample images, the best weights so far."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from refsr.train.validation import Validation
 
 
 class Log:
-    """The run's folder: curves, ``log.jsonl``, samples and the best weights so far."""
+    """Writes the run's folder."""
 
     def __init__(self, trainer: Trainer, validation: Validation, folder: Path) -> None:
         config = trainer.config
@@ -32,14 +32,14 @@ class Log:
             disable=None,
             smoothing=0.05,
         )
-        self.terms: dict[str, list[float]] = {}  # of each step since the last report
+        self.terms: dict[str, list[float]] = {}  # of each step since the last validation
 
     def means(self) -> dict[str, float]:
-        """Every term of the loss, averaged over the steps since the last report."""
+        """Every term of the loss, averaged over the steps since the last validation."""
         return {name: float(np.mean(values)) for name, values in self.terms.items()}
 
-    def add(self, trainer: Trainer) -> None:
-        """Take note of the step that was just made."""
+    def add_step(self, trainer: Trainer) -> None:
+        """Record the terms of the last step."""
         for name, value in trainer.terms.items():
             self.terms.setdefault(name, []).append(value)
         self.bar.update()
@@ -49,10 +49,10 @@ class Log:
                 self.writer.add_scalar(name, value, trainer.step)
             self.bar.set_postfix(loss=f"{means['loss']:.4f}")
 
-    def report(self, trainer: Trainer) -> None:
-        """Validate the averaged weights; log, draw, and keep them where they are the best yet."""
-        figures, sheet = self.validation.run(trainer.ema)
-        for name, value in figures.items():
+    def validate(self, trainer: Trainer) -> None:
+        """Validate the averaged weights, log the scores, and save the weights if they are best."""
+        scores, sheet = self.validation.run(trainer.ema)
+        for name, value in scores.items():
             self.writer.add_scalar(name, value, trainer.step)
         if sheet is not None:
             PillowImage.fromarray(sheet).save(self.folder / "samples.png")
@@ -60,21 +60,21 @@ class Log:
         means = self.means()
         self.terms.clear()
         seconds = round(trainer.seconds)
-        line = {"step": trainer.step, **means, "seconds": seconds, **figures}
+        line = {"step": trainer.step, **means, "seconds": seconds, **scores}
         with (self.folder / "log.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
-        shown = "  ".join(f"{name} {value:.3f}" for name, value in figures.items())
+        shown = "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
         tqdm.write(f"step {trainer.step}: loss {means['loss']:.5f}  {shown}")
-        score = float(
-            np.mean([v for n, v in figures.items() if n.endswith(("given", "blank"))] or [0.0])
+        mean = float(
+            np.mean([v for n, v in scores.items() if n.endswith(("given", "blank"))] or [0.0])
         )
-        if score > trainer.best and trainer.adversary is None:
-            # beside an adversarial term PSNR falls on purpose: which weights are best is for eyes
-            trainer.best = score
-            about = {**trainer.about(), **figures}
-            save_weights(trainer.ema, self.folder / "best.safetensors", about)
+        if mean > trainer.best and trainer.discriminator is None:
+            # with an adversarial term PSNR falls on purpose, so no weights are the best by it
+            trainer.best = mean
+            metadata = {**trainer.metadata(), **scores}
+            save_weights(trainer.ema, self.folder / "best.safetensors", metadata)
 
     def close(self) -> None:
-        """The curves are complete."""
+        """Close the progress bar and the curves."""
         self.bar.close()
         self.writer.close()

@@ -1,9 +1,9 @@
-"""The training loop: one function that a reader can follow.
+"""The training loop.
 
 A run's folder holds ``config.json``, ``state.pt`` (everything a resumed run needs), ``last`` and
-``best`` weights (.safetensors, the averaged ones), ``log.jsonl``, TensorBoard curves and sample
-sheets. Every validation prints the gap between the given and a blank reference: a network that
-learns not to use the reference shows here first (docs/DECISIONS.md).
+``best`` weights (.safetensors, averaged), ``log.jsonl``, TensorBoard curves and sample images.
+Every validation logs the gap between the given and a blank reference: a network that learns to
+ignore its reference shows it here first (docs/DECISIONS.md).
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from pathlib import Path
 
 from refsr.errors import DataError, ModelError
 from refsr.resize import SCALE
+from refsr.train.collate import batches
 from refsr.train.config import RunConfig
-from refsr.train.data import Patches
-from refsr.train.distributed import Ranks, joined
+from refsr.train.distributed import Ranks, process_group
 from refsr.train.log import Log
+from refsr.train.sampler import PatchSampler
 from refsr.train.trainer import Trainer
 from refsr.train.validation import Validation
 
 
 def train(config: RunConfig, resume: bool = False) -> Path:
-    """Train as ``config`` says; returns the run's folder. ``resume`` continues where it stopped.
+    """Train by ``config`` and return the run's folder. ``resume`` continues an existing run.
 
-    Started by ``torchrun``, it is one of several processes that share each batch; the first of
-    them writes. Raises DataError or ModelError where the data or a checkpoint does not fit, and
-    refuses to start over an existing run unless told to resume it. Ctrl-C finishes the step,
-    saves, and then raises KeyboardInterrupt.
+    Under ``torchrun``, the processes share each batch and the first one writes. Raises DataError or
+    ModelError where the data or a checkpoint does not fit, and ModelError where the run exists and
+    ``resume`` is not set. Ctrl-C finishes the step, saves, and then raises KeyboardInterrupt.
     """
-    with joined() as ranks:
+    with process_group() as ranks:
         return run(config, resume, ranks)
 
 
-def check(config: RunConfig, ranks: Ranks) -> None:
-    """Raises DataError where values of the configuration do not go together."""
+def check_config(config: RunConfig, ranks: Ranks) -> None:
+    """Raises DataError where values of the configuration contradict each other."""
     multiple = SCALE * config.model.multiple
     if config.train.reference_path and config.data.patch % multiple:
         raise DataError(
@@ -47,7 +47,7 @@ def check(config: RunConfig, ranks: Ranks) -> None:
         )
     if config.train.batch % ranks.size:
         raise DataError(
-            f"batch = {config.train.batch} cannot be shared equally by {ranks.size} processes."
+            f"batch = {config.train.batch} cannot be split equally between {ranks.size} processes."
         )
     if config.adversarial.weight > 0 and config.data.patch >> config.adversarial.layers < 3:
         raise DataError(
@@ -61,39 +61,39 @@ def check(config: RunConfig, ranks: Ranks) -> None:
 
 
 def run(config: RunConfig, resume: bool, ranks: Ranks) -> Path:
-    """``train``, as one of the processes that ``ranks`` names."""
+    """``train`` as the process ``ranks``."""
     folder, t = Path(config.out), config.train
-    check(config, ranks)
-    exists = ranks.shared((folder / "state.pt").exists)
+    check_config(config, ranks)
+    exists = ranks.broadcast((folder / "state.pt").exists)
     if exists and not resume:
-        raise ModelError(f"{folder} holds a run already; continue it with --resume auto.")
+        raise ModelError(f"{folder} already holds a run; continue it with --resume auto.")
     trainer = Trainer(config, ranks)
     if exists:
         trainer.resume(folder)
-    with ranks.in_turn():
-        patches = Patches(config.data, t.seed, t.workers)
+    with ranks.local_first():
+        sampler = PatchSampler(config.data, t.seed, t.workers)
     log = Log(trainer, Validation(config), folder) if ranks.first else None
-    ranks.wait()
-    share = ranks.part(t.batch)
-    started = saved = time.monotonic()
-    before = trainer.seconds
+    ranks.barrier()
+    indices = ranks.shard(t.batch)
+    start = saved = time.monotonic()
+    seconds_before = trainer.seconds
     stop = False
-    with interrupts_noted() as interrupted:
-        for batch in patches.batches(trainer.step, t.steps, len(share), share.start):
+    with deferred_interrupt() as interrupted:
+        for batch in batches(sampler, trainer.step, t.steps, len(indices), indices.start):
             trainer.train_step(batch)
-            seconds = before + time.monotonic() - started
-            trainer.seconds, stop = ranks.agree(seconds, interrupted.is_set())
+            seconds = seconds_before + time.monotonic() - start
+            trainer.seconds, stop = ranks.sync(seconds, interrupted.is_set())
             last = trainer.step == t.steps or 0 < 60 * t.minutes <= trainer.seconds
             due = last or (trainer.step % t.validate_every == 0 and not stop)
             if log is not None:
-                log.add(trainer)
+                log.add_step(trainer)
                 if due:
-                    log.report(trainer)
+                    log.validate(trainer)
                 if last or stop or time.monotonic() - saved > 60 * t.checkpoint_minutes:
                     trainer.save(folder)
                     saved = time.monotonic()
             if due:
-                ranks.wait()  # here, not inside the next step's gradients
+                ranks.barrier()  # here, not in the next step's gradients
             if last or stop:
                 break
     if log is not None:
@@ -104,24 +104,24 @@ def run(config: RunConfig, resume: bool, ranks: Ranks) -> Path:
 
 
 @contextmanager
-def interrupts_noted() -> Generator[threading.Event]:
+def deferred_interrupt() -> Generator[threading.Event]:
     """An event that the first Ctrl-C sets instead of raising; a second one raises at once.
 
-    A step that is cut short would leave weights, averages and optimizer at odds.
+    An interrupted step would leave weights, averages and optimizer inconsistent.
     """
-    noted = threading.Event()
+    interrupted = threading.Event()
     before = signal.getsignal(signal.SIGINT)
-    main = threading.current_thread() is threading.main_thread()  # only there may it be changed
+    main = threading.current_thread() is threading.main_thread()  # signals need it
     if not main or before is not signal.default_int_handler:
-        yield noted  # whoever ignores or handles Ctrl-C already, as nohup does, keeps doing so
+        yield interrupted  # keep a handler that is not Python's default, such as nohup's
         return
 
-    def note(number: int, frame: object) -> None:
-        noted.set()
+    def handle(number: int, frame: object) -> None:
+        interrupted.set()
         signal.signal(signal.SIGINT, before)
 
-    signal.signal(signal.SIGINT, note)
+    signal.signal(signal.SIGINT, handle)
     try:
-        yield noted
+        yield interrupted
     finally:
         signal.signal(signal.SIGINT, before)

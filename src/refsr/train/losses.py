@@ -1,7 +1,7 @@
-"""What training minimises: the reconstruction loss, and the two sides of the adversarial game.
+"""The losses: reconstruction, discriminator, generator and gradient penalty.
 
-The paper's recipe is L_rec first, then L_rec + L_adv. What it leaves open is a switch here: what
-epsilon means in Charbonnier, and the adversarial objective, where its P_r and P_g suggest
+The paper trains with L_rec first, then with L_rec + L_adv. What it leaves open is an option here:
+the meaning of epsilon in Charbonnier, and the adversarial objective, where its P_r and P_g suggest
 Wasserstein with a gradient penalty.
 """
 
@@ -36,11 +36,11 @@ def reconstruction_loss(sr: Tensor, hr: Tensor, kind: Reconstruction, epsilon: f
 
 
 def discriminator_loss(real: Tensor, fake: Tensor, objective: Objective) -> Tensor:
-    """What the discriminator minimises, from its scores (B, 1, h, w) of true and made patches.
+    """The discriminator's loss, from its scores (B, 1, h, w) of real and fake patches.
 
-    ``wgan-gp``: mean score of the made less that of the true (Arjovsky et al. 2017; the penalty is
-    ``gradient_penalty``). ``vanilla``: cross entropy of the scores as logits (Goodfellow et al.
-    2014).
+    ``wgan-gp``: mean fake score minus mean real score (Arjovsky et al. 2017), to which
+    ``gradient_penalty`` is added. ``vanilla``: binary cross entropy with the scores as logits
+    (Goodfellow et al. 2014).
     """
     if objective == "wgan-gp":
         return fake.mean() - real.mean()
@@ -48,8 +48,8 @@ def discriminator_loss(real: Tensor, fake: Tensor, objective: Objective) -> Tens
 
 
 def generator_loss(fake: Tensor, objective: Objective) -> Tensor:
-    """L_adv, what the network minimises: its patches should score high. ``vanilla`` is the form
-    that does not saturate, -log D(fake).
+    """L_adv, the generator's loss from the scores of its patches; ``vanilla`` is the
+    non-saturating form, -log D(fake).
     """
     return -fake.mean() if objective == "wgan-gp" else F.softplus(-fake).mean()
 
@@ -57,15 +57,15 @@ def generator_loss(fake: Tensor, objective: Objective) -> Tensor:
 def gradient_penalty(
     discriminator: Callable[[Tensor], Tensor],
     real: Tensor,  # (B, 3, H, W) in 0..1
-    fake: Tensor,  # (B, 3, H, W) in 0..1, without a graph
-    mix: Tensor,  # (B, 1, 1, 1) in 0..1: where between the two each sample's penalty is taken
+    fake: Tensor,  # (B, 3, H, W) in 0..1, detached
+    mix: Tensor,  # (B, 1, 1, 1) in 0..1: the weight of the real image in each interpolation
 ) -> Tensor:
-    """Mean of (norm of the score's gradient - 1)^2 at the mixed images (Gulrajani et al. 2017).
+    """Mean of (norm of the score's gradient - 1)^2 at interpolated images (Gulrajani et al. 2017).
 
-    A sample's score is the mean over its patches, so each sample has one gradient. Its graph is
-    kept: the penalty's own gradient needs the second derivative.
+    The score of a sample is the mean over its patches, so each sample has one gradient. Its graph
+    is kept, since the penalty is differentiated again.
     """
     mixed = (mix * real + (1.0 - mix) * fake).requires_grad_(True)
-    score = discriminator(mixed).mean((1, 2, 3)).sum()  # nothing mixes the samples
+    score = discriminator(mixed).mean((1, 2, 3)).sum()  # samples do not interact
     (gradient,) = torch.autograd.grad(score, mixed, create_graph=True)
     return ((gradient.flatten(1).norm(dim=1) - 1.0) ** 2).mean()

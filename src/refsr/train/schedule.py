@@ -1,4 +1,4 @@
-"""The learning rate of a step: a linear rise, then one of three cosines, or none."""
+"""Learning-rate schedules: linear warmup, then one of three cosines or a constant."""
 
 from __future__ import annotations
 
@@ -13,21 +13,20 @@ def half_cosine(done: float) -> float:
 
 
 def learning_rate(step: int, config: RunConfig, seconds: float = 0.0) -> float:
-    """Linear rise over ``warmup`` steps, then a cosine from the top to the final rate.
+    """Linear warmup over ``warmup`` steps, then a cosine from the peak to the final rate.
 
-    The paper says "cosine, gamma 0.9" and no more; both readings are here. With T steps after the
-    rise, t of them done and n = floor(t / period):
+    The paper only says "cosine, gamma 0.9"; both readings are here. With T steps after the warmup,
+    t of them done and n = floor(t / period):
 
     - ``cosine``: one half cosine over all T steps, no gamma (the default);
     - ``cosine_restarts``: warm restarts (SGDR): a half cosine over each period down to the final
-      rate, the n-th starting at top * gamma^n;
-    - ``cosine_decayed``: one half cosine over all T steps whose top is top * gamma^n: the rate
+      rate, the n-th starting at peak * gamma^n;
+    - ``cosine_decayed``: one half cosine over all T steps with the peak peak * gamma^n: the rate
       never rises again, and drops by gamma at the end of each period;
-    - ``constant``: the top, always: for pre-training that ends when the machine does, and is
-      followed by a run with a cosine.
+    - ``constant``: the peak, for pre-training of unknown length that is followed by a run with a
+      cosine.
 
-    The cosine follows the steps or, where the run has a time limit, ``seconds`` if they are ahead:
-    then t is the share of the time that is over, times T.
+    With a time limit, t is the larger of the steps done and the elapsed share of the time times T.
     """
     t = config.train
     if step < t.warmup:
@@ -38,12 +37,12 @@ def learning_rate(step: int, config: RunConfig, seconds: float = 0.0) -> float:
     done = (step - t.warmup) / total
     if t.minutes:
         done = max(done, seconds / (60 * t.minutes))
-    top = t.learning_rate
+    peak = t.learning_rate
     if t.schedule != "cosine":
         position = min(done, 1.0) * total
-        # at the very end the last period is over, not a new one begun
+        # the last step belongs to the last period, it does not start another
         number = min(int(position / t.period), math.ceil(total / t.period) - 1)
-        top = max(top * t.gamma**number, t.final_learning_rate)
+        peak = max(peak * t.gamma**number, t.final_learning_rate)
         if t.schedule == "cosine_restarts":
             done = (position - number * t.period) / t.period
-    return t.final_learning_rate + (top - t.final_learning_rate) * half_cosine(done)
+    return t.final_learning_rate + (peak - t.final_learning_rate) * half_cosine(done)

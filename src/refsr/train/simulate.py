@@ -1,4 +1,4 @@
-"""Simulated references: the photo itself, changed as a second photo after registration would be."""
+"""Simulated references: the photo itself with registration errors and another camera's look."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from numpy.typing import NDArray
 
 from refsr.arrays import Pixels
 
-MARGIN = 24  # HR pixels around a patch that its simulated reference may reach into
+MARGIN = 24  # HR pixels around a patch that its simulated reference may sample
 
 
 def smooth_field(rng: np.random.Generator, size: int, cells: int) -> NDArray[np.float32]:
-    """A smooth random field (size, size) of about unit deviation with ``cells`` bumps a side."""
+    """A smooth random field (size, size) of about unit deviation, ``cells`` knots a side."""
     knots = rng.standard_normal((cells + 3, cells + 3)).astype(np.float32)
     field = cv2.resize(knots, (size, size), interpolation=cv2.INTER_CUBIC)
     return np.asarray(field, np.float32)
 
 
 def misalign(rng: np.random.Generator, image: Pixels, size: int) -> Pixels:
-    """Resample the middle of ``image`` with what registration leaves over.
+    """Resample the center of ``image`` with a smooth residual misregistration.
 
-    Mostly a few tenths of an LR pixel, now and then several LR pixels, smooth in space.
+    Mostly a few tenths of an LR pixel, occasionally several LR pixels.
     """
     margin = (image.shape[0] - size) // 2
     grid = np.arange(size, dtype=np.float32) + margin
@@ -37,10 +37,10 @@ def misalign(rng: np.random.Generator, image: Pixels, size: int) -> Pixels:
     return np.asarray(warped, np.uint8)
 
 
-def photograph(rng: np.random.Generator, image: Pixels) -> Pixels:
-    """Another camera, another moment: resolution, exposure, white balance, noise, JPEG."""
+def simulate_camera(rng: np.random.Generator, image: Pixels) -> Pixels:
+    """Another camera: resolution, exposure, white balance, shading, noise, JPEG."""
     size = image.shape[0]
-    if rng.random() < 0.4:  # taken from farther away, or out of focus
+    if rng.random() < 0.4:  # farther away, or out of focus
         zoom = float(rng.uniform(1.0, 3.0))
         small = max(8, round(size / zoom))
         shrunk = cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA)
@@ -53,7 +53,7 @@ def photograph(rng: np.random.Generator, image: Pixels) -> Pixels:
         gain = np.exp(rng.normal(0.0, 0.06, 3)).astype(np.float32)
         bias = rng.normal(0.0, 0.02, 3).astype(np.float32)
         pixels = np.maximum(pixels, 0) ** gamma * gain + bias
-    if rng.random() < 0.3:  # a shadow or a vignette that no global color match can undo
+    if rng.random() < 0.3:  # shading that no global color match can undo
         field = smooth_field(rng, size, 2)[..., None]
         pixels = pixels * (1.0 + 0.08 * field)
     if rng.random() < 0.4:
@@ -61,13 +61,13 @@ def photograph(rng: np.random.Generator, image: Pixels) -> Pixels:
     out = np.clip(np.rint(pixels * 255.0), 0, 255).astype(np.uint8)
     if rng.random() < 0.4:
         quality = int(rng.integers(60, 98))
-        done, packed = cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, quality])
-        assert done
-        out = np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR), np.uint8)
+        success, data = cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        assert success
+        out = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
     return out
 
 
-def blob(rng: np.random.Generator, size: int) -> NDArray[np.bool_]:
+def random_mask(rng: np.random.Generator, size: int) -> NDArray[np.bool_]:
     """A random mask (size, size): a half plane or a smooth blob."""
     if rng.random() < 0.5:
         angle, offset = rng.uniform(0, 2 * np.pi), rng.uniform(-0.4, 0.4) * size
@@ -79,40 +79,15 @@ def blob(rng: np.random.Generator, size: int) -> NDArray[np.bool_]:
 def simulate_reference(
     rng: np.random.Generator,
     image: Pixels,  # (size + 2 * MARGIN)^2 RGB around the HR patch
-    other: Pixels,  # at least as large as the patch: what an occluder shows
+    other: Pixels,  # at least as large as the patch: the pixels of an occluder
     size: int,
 ) -> tuple[Pixels, Pixels]:
     """A reference (size, size, 3) uint8 for the patch and its validity (size, size) 0 or 255."""
-    ref = photograph(rng, misalign(rng, image, size))
-    if rng.random() < 0.25:  # something stands before it, and nobody says so
-        mask = blob(rng, size)
+    ref = simulate_camera(rng, misalign(rng, image, size))
+    if rng.random() < 0.25:  # an occluder that the validity does not exclude
+        mask = random_mask(rng, size)
         ref = np.where(mask[..., None], other[:size, :size], ref)
     validity = np.full((size, size), 255, np.uint8)
     if rng.random() < 0.25:
-        validity[blob(rng, size)] = 0
+        validity[random_mask(rng, size)] = 0
     return ref, validity
-
-
-def displaced_reference(
-    rng: np.random.Generator,
-    image: Pixels,  # (size + 2m)^2 RGB around the HR patch, m at least 4 * distance + 6
-    size: int,
-    distance: float,
-) -> Pixels:
-    """An unregistered reference (size, size, 3) uint8: the photo's own place seen ``distance`` off.
-
-    ``distance`` is in LR px, in a random direction; beside it a smooth warp of up to 0.4 LR px and
-    a mild change of exposure. So the sample that lies under an output pixel shows something else,
-    and what belongs there stands ``distance`` away: the paper's task without registration.
-    """
-    angle = float(rng.uniform(0.0, 2.0 * np.pi))
-    warp = float(rng.uniform(0.0, 0.8))  # HR px of unit deviation; two deviations are 0.4 LR px
-    grid = np.arange(size, dtype=np.float32) + (image.shape[0] - size) // 2
-    x, y = np.meshgrid(grid, grid)
-    x = x + np.float32(4.0 * distance * np.cos(angle)) + warp * smooth_field(rng, size, 2)
-    y = y + np.float32(4.0 * distance * np.sin(angle)) + warp * smooth_field(rng, size, 2)
-    ref = cv2.remap(image, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
-    gamma = float(np.exp(rng.normal(0.0, 0.05)))
-    gain = np.exp(rng.normal(0.0, 0.04, 3)).astype(np.float32)
-    pixels = (ref.astype(np.float32) / 255.0) ** gamma * gain
-    return np.clip(np.rint(pixels * 255.0), 0, 255).astype(np.uint8)

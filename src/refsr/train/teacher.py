@@ -1,9 +1,9 @@
-"""A teacher: what a finished model makes of a training sample is a second target beside the truth.
+"""Distillation: a trained model's self-ensemble result is a second target beside the truth.
 
-The truth holds detail that nobody can foretell from the small photo. To a gradient that is noise,
-and small batches are full of it. The mean over a model's eight views (its self-ensemble) has none,
-and is nearer to the truth than any one view: from it a network learns at a learning rate at which
-it only loses against the truth alone (docs/DECISIONS.md has the numbers).
+The truth holds detail that the LR photo does not determine, which adds noise to the gradient of
+small batches. The model's mean over eight flips and rotations has no such detail and is closer to
+the truth than a single pass: with it, training improves at a learning rate at which it gets worse
+on the truth alone (docs/DECISIONS.md has the numbers).
 """
 
 from __future__ import annotations
@@ -24,37 +24,38 @@ from refsr.weights.models import find_model
 
 
 class Teacher:
-    """A model and the folder where its results are kept, named by what they were made of."""
+    """A model and the cache of its results, named by a hash of model and inputs."""
 
     def __init__(self, name: str, cache: Path) -> None:
         """``name``: a shipped model or an ONNX file. Raises ModelError where there is none."""
         self.model = find_model(name)
-        self.mark = str(self.model.card["sha256"])[:8]
+        self.model_hash = str(self.model.card["sha256"])[:8]
         self.cache = cache
-        self.network: TileNetwork | None = None  # loaded for the first sample that is not kept
+        self.network: TileNetwork | None = None  # loaded for the first sample that is not cached
 
-    def taught(self, sample: Sample) -> Sample:
-        """The sample with its ``soft`` target, from the folder or made now (a second or ten)."""
-        parts = [sample.lr, sample.ref, sample.validity] if sample.validity.any() else [sample.lr]
-        digest = hashlib.sha256(self.mark.encode())
-        for part in parts:
-            digest.update(repr(part.shape).encode())
-            digest.update(part.tobytes())
-        kept = self.cache / f"soft-{self.mark}-{digest.hexdigest()[:20]}.npy"
-        if not kept.exists():
+    def add_target(self, sample: Sample) -> Sample:
+        """The sample with its target, from the cache or computed now (1 to 10 seconds)."""
+        inputs = [sample.lr, sample.ref, sample.validity] if sample.validity.any() else [sample.lr]
+        digest = hashlib.sha256(self.model_hash.encode())
+        for image in inputs:
+            digest.update(repr(image.shape).encode())
+            digest.update(image.tobytes())
+        # "soft-" as in existing caches
+        path = self.cache / f"soft-{self.model_hash}-{digest.hexdigest()[:20]}.npy"
+        if not path.exists():
             self.cache.mkdir(parents=True, exist_ok=True)
-            target = self.target(sample)
-            with atomic_file(kept) as file:  # others may be at it, too
+            target = self.compute_target(sample)
+            with atomic_file(path) as file:  # other processes may write it, too
                 np.save(file, target)
-        return replace(sample, soft=np.asarray(np.load(kept, mmap_mode="r")))
+        return replace(sample, target=np.asarray(np.load(path, mmap_mode="r")))
 
-    def target(self, sample: Sample) -> Pixels:
-        """What the teacher makes of a sample (4h, 4w, 3) uint8, its colors those of the LR."""
+    def compute_target(self, sample: Sample) -> Pixels:
+        """The self-ensemble result (4h, 4w, 3) uint8 of a sample, back-projected to its LR."""
         if self.network is None:
             self.network = Ensemble(Network(self.model))
         lr, ref, validity = (
-            np.asarray(part, np.float32) / np.float32(255)
-            for part in (sample.lr, sample.ref, sample.validity)
+            np.asarray(image, np.float32) / np.float32(255)
+            for image in (sample.lr, sample.ref, sample.validity)
         )
         sr = back_project(self.network.run(lr, ref, validity)[0], lr)
         return np.clip(np.rint(sr * 255.0), 0, 255).astype(np.uint8)

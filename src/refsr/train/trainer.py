@@ -1,4 +1,4 @@
-"""State of a training run and its step; a checkpoint that continues bit for bit."""
+"""The training step and the state of a run, with checkpoints that continue it bit for bit."""
 
 from __future__ import annotations
 
@@ -17,41 +17,41 @@ from torch.nn.parallel import DistributedDataParallel
 from refsr.errors import DataError, ModelError
 from refsr.model.checkpoint import load_weights, save_weights
 from refsr.model.config import SSENConfig, from_dict
-from refsr.model.grow import grown
+from refsr.model.grow import grow
 from refsr.model.ssen import SSEN
-from refsr.train.adversary import Adversary
+from refsr.train.adversarial import DiscriminatorTrainer
+from refsr.train.collate import Batch
 from refsr.train.config import RunConfig
-from refsr.train.data import Batch
 from refsr.train.distributed import Ranks
 from refsr.train.losses import reconstruction_loss
 from refsr.train.optimizer import Optimizers
 from refsr.train.schedule import learning_rate
 
-ALONE = Ranks()
+SINGLE_PROCESS = Ranks()
 CPU = torch.device("cpu")
 
 
-def quick_bf16(device: torch.device) -> bool:
-    """Whether the processor multiplies bfloat16 itself; emulated, a step takes six times longer."""
+def supports_bf16(device: torch.device) -> bool:
+    """Whether the hardware computes in bfloat16; emulated, a step takes six times longer."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    known = torch.cpu._is_avx512_bf16_supported, torch.cpu._is_amx_tile_supported  # pyright: ignore[reportPrivateUsage]
-    return any(supported() for supported in known)
+    checks = torch.cpu._is_avx512_bf16_supported, torch.cpu._is_amx_tile_supported  # pyright: ignore[reportPrivateUsage]
+    return any(check() for check in checks)
 
 
-def started(start: str, config: SSENConfig) -> SSEN:
-    """The network of the weights to start from, grown where needed. Raises ModelError."""
+def load_start(start: str, config: SSENConfig) -> SSEN:
+    """The network with the initial weights, grown to ``config``. Raises ModelError."""
     model = load_weights(Path(start))[0]
     try:
-        return grown(model, config)
+        return grow(model, config)
     except ModelError as error:
         raise ModelError(f"Training cannot start from {start}. {error}") from error
 
 
 class Trainer:
-    """State of a run and the step that changes it; the same in every process of the run."""
+    """The state of a run and its step; the same in every process of the run."""
 
-    def __init__(self, config: RunConfig, ranks: Ranks = ALONE) -> None:
+    def __init__(self, config: RunConfig, ranks: Ranks = SINGLE_PROCESS) -> None:
         t = config.train
         torch.manual_seed(t.seed)
         torch.set_num_threads(t.threads)
@@ -59,21 +59,21 @@ class Trainer:
         self.ranks = ranks
         self.terms: dict[str, float] = {}  # of the last step's loss, over the whole batch
         self.device = torch.device("cuda", ranks.local) if torch.cuda.is_available() else CPU
-        model = started(t.start, config.model) if t.start else SSEN(config.model)
+        model = load_start(t.start, config.model) if t.start else SSEN(config.model)
         self.model = model.to(self.device).train()
         self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # stubs
         self.ema = copy.deepcopy(self.model).eval().requires_grad_(False)
         self.optimizer = Optimizers(self.model, t.optimizer, t.offset_learning_rate)
-        self.forward: nn.Module = self.model  # with others, it averages the gradients as well
+        self.forward: nn.Module = self.model  # DistributedDataParallel with several processes
         if ranks.size > 1:
             self.forward = DistributedDataParallel(self.model, broadcast_buffers=False)
         a = config.adversarial
-        self.adversary = Adversary(a, t.seed, self.device) if a.weight > 0 else None
+        self.discriminator = DiscriminatorTrainer(a, t.seed, self.device) if a.weight > 0 else None
 
     def train_step(self, arrays: Batch) -> float:
-        """One update on this process's part of a batch; returns the loss over the whole batch.
+        """One update on this process's shard of a batch; returns the loss over the whole batch.
 
-        Its terms, the discriminator's among them, are in ``terms``.
+        Its terms, the discriminator's included, are in ``terms``.
         """
         t = self.config.train
         batch = {
@@ -81,27 +81,27 @@ class Trainer:
             for key, value in arrays.items()
             if t.reference_path or key not in ("ref", "validity")
         }
-        bf16 = t.bf16 and quick_bf16(self.device)
+        bf16 = t.bf16 and supports_bf16(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             sr, _ = self.forward(batch["lr"], batch.get("ref"), batch.get("validity"))
         loss = reconstruction_loss(sr, batch["hr"], t.loss, t.charbonnier_epsilon)
         terms: dict[str, float] = {}
         if self.config.data.teacher or self.config.data.labels:
-            soft = batch.get("soft", batch["hr"])
-            taught = reconstruction_loss(sr, soft, t.loss, t.charbonnier_epsilon)
-            terms["truth"], terms["taught"] = float(loss.detach()), float(taught.detach())
-            loss = (1.0 - t.distillation) * loss + t.distillation * taught
-        if self.adversary is not None:
-            terms |= self.adversary.learn(batch["hr"], sr, self.step, self.ranks)
+            target = batch.get("target", batch["hr"])
+            target_loss = reconstruction_loss(sr, target, t.loss, t.charbonnier_epsilon)
+            terms["truth"], terms["target"] = float(loss.detach()), float(target_loss.detach())
+            loss = (1.0 - t.distillation) * loss + t.distillation * target_loss
+        if self.discriminator is not None:
+            terms |= self.discriminator.update(batch["hr"], sr, self.step, self.ranks)
             terms["reconstruction"] = float(loss.detach())
-            adversarial = self.adversary.term(sr)
+            adversarial = self.discriminator.generator_loss(sr)
             terms["adversarial"] = float(adversarial.detach())
             if self.step >= self.config.adversarial.warmup:
                 loss = loss + self.config.adversarial.weight * adversarial
         self.model.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), t.gradient_clip)
-        if torch.isfinite(norm):  # a broken batch is skipped, not averaged in for ever
+        if torch.isfinite(norm):  # a batch with NaN or infinity is skipped
             self.optimizer.step(learning_rate(self.step, self.config, self.seconds))
         decay = min(t.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
@@ -122,14 +122,14 @@ class Trainer:
             "ema": self.ema.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
-        if self.adversary is not None:
-            state["adversary"] = self.adversary.state_dict()
+        if self.discriminator is not None:
+            state["adversary"] = self.discriminator.state_dict()
         torch.save(state, folder / "state.partial")
         (folder / "state.partial").replace(folder / "state.pt")
-        save_weights(self.ema, folder / "last.safetensors", self.about())
+        save_weights(self.ema, folder / "last.safetensors", self.metadata())
 
-    def about(self) -> dict[str, Any]:
-        """What the weights' header says of them."""
+    def metadata(self) -> dict[str, Any]:
+        """The facts that are saved with the weights."""
         return {
             "steps": self.step,
             "hours": round(self.seconds / 3600, 2),
@@ -138,32 +138,30 @@ class Trainer:
         }
 
     def resume(self, folder: Path) -> None:
-        """Continue from the folder's checkpoint. Raises ModelError where it is another run's."""
+        """Continue from the folder's checkpoint. Raises ModelError where it does not fit."""
         try:
-            state = self.ranks.shared(
+            state = self.ranks.broadcast(
                 lambda: torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
             )
-            kept = from_dict(SSENConfig, json.loads(state["config"])["model"], str(folder))
+            model_config = from_dict(SSENConfig, json.loads(state["config"])["model"], str(folder))
         except (
             *(OSError, EOFError, RuntimeError, ValueError, LookupError),
             *(UnpicklingError, DataError),
         ) as error:
             raise ModelError(f"The checkpoint in {folder} cannot be read: {error}") from error
-        if kept != self.config.model:
-            raise ModelError(
-                f"The checkpoint in {folder} is of another network; choose another out."
-            )
-        if ("adversary" in state) != (self.adversary is not None):
+        if model_config != self.config.model:
+            raise ModelError(f"The checkpoint in {folder} is of another network; set another out.")
+        if ("adversary" in state) != (self.discriminator is not None):
             raise ModelError(
                 f"The run in {folder} and the configuration differ in having an adversarial term; "
-                "fine-tune in a folder of its own, with start = the weights."
+                "fine-tune in another folder, with start = the weights."
             )
         try:
             self.model.load_state_dict(state["model"])
             self.ema.load_state_dict(state["ema"])
             self.optimizer.load_state_dict(state["optimizer"])
-            if self.adversary is not None:
-                self.adversary.load_state_dict(state["adversary"])
+            if self.discriminator is not None:
+                self.discriminator.load_state_dict(state["adversary"])
         except (RuntimeError, ValueError, LookupError) as error:
             raise ModelError(
                 f"The run in {folder} has another optimizer or discriminator: {error}"

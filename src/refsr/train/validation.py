@@ -1,4 +1,4 @@
-"""Validation while training: what the network makes of fixed crops, with and without reference."""
+"""Validation during training: PSNR on fixed crops, with and without reference."""
 
 from __future__ import annotations
 
@@ -11,51 +11,62 @@ import torch
 
 from refsr.arrays import pad_to_multiple
 from refsr.evaluate.metrics import psnr
-from refsr.evaluate.perceptual import SMALLEST, detail_share, haarpsi
+from refsr.evaluate.perceptual import MIN_SIDE, detail_share, haarpsi
 from refsr.model.ssen import SSEN
 from refsr.resize import SCALE, imresize
+from refsr.train.collate import stack
 from refsr.train.config import RunConfig
-from refsr.train.data import cached_pairs, scenes, stack
-from refsr.train.datasets import Sample, blank, image_files, load_hr, load_patch_pair, patch_pairs
+from refsr.train.datasets import (
+    Sample,
+    image_files,
+    load_hr,
+    load_patch_pair,
+    split_patch_pairs,
+    split_scenes,
+    without_reference,
+)
 from refsr.train.degrade import degraded_lr
+from refsr.train.pair_cache import cached_pairs
 from refsr.train.simulate import MARGIN, simulate_reference
 
-CROP = 384  # HR pixels a side of a validation crop: a few seconds in all
+CROP = 384  # HR pixels a side of a validation crop; a validation takes a few seconds
 
 
 class Validation:
-    """Fixed crops: held-out registered pairs, or simulated references where there are none."""
+    """Fixed crops: benchmark photos, held-out registered pairs and patch pairs."""
 
     def __init__(self, config: RunConfig) -> None:
         self.sets: dict[str, list[Sample]] = {}
-        self.perceptual = config.adversarial.weight > 0  # PSNR cannot see what it is trained for
+        self.perceptual = config.adversarial.weight > 0  # PSNR does not measure sharpness
         self.reference_path = config.train.reference_path
         data = config.data
         if data.benchmark:
             photos = [load_hr(path, 10_000) for path in image_files(Path(data.benchmark))]
-            self.sets["benchmark"] = [blank(imresize(hr, scale=1 / SCALE), hr) for hr in photos]
+            self.sets["benchmark"] = [
+                without_reference(imresize(hr, scale=1 / SCALE), hr) for hr in photos
+            ]
             if self.reference_path:
-                self.sets["simulated"] = [simulated(hr, i) for i, hr in enumerate(photos)]
-        held = scenes(data)[1] if data.pairs and data.real > 0 else []
-        pairs = [middle(pair) for pair in cached_pairs(held, data)][::2]
+                self.sets["simulated"] = [simulated_sample(hr, i) for i, hr in enumerate(photos)]
+        held_out = split_scenes(data)[1] if data.pairs and data.real > 0 else []
+        pairs = [center_crop(pair, CROP) for pair in cached_pairs(held_out, data)][::2]
         if pairs:
             self.sets["pairs"] = pairs
-        patches = patch_pairs(Path(data.patch_pairs))[1] if data.patch_pairs else []
+        patches = split_patch_pairs(Path(data.patch_pairs))[1] if data.patch_pairs else []
         if patches:
-            self.sets["patch_pairs"] = [load_patch_pair(pair, least=0) for pair in patches]
+            self.sets["patch_pairs"] = [load_patch_pair(pair, min_side=0) for pair in patches]
         if data.degraded > 0:
-            self.sets = {name: degraded(samples) for name, samples in self.sets.items()}
+            self.sets = {name: degrade(samples) for name, samples in self.sets.items()}
 
     @torch.no_grad()
     def run(self, model: SSEN) -> tuple[dict[str, float], np.ndarray | None]:
         """Mean luma PSNR by set and reference, and a sheet: bicubic | none | given | truth."""
-        figures: dict[str, float] = {}
+        scores: dict[str, float] = {}
         rows: list[np.ndarray] = []
         for name, samples in self.sets.items():
-            alone = name == "benchmark" or not self.reference_path
-            kinds = ["blank"] if alone else ["blank", "given", "foreign"]
+            blank_only = name == "benchmark" or not self.reference_path
+            kinds = ["blank"] if blank_only else ["blank", "given", "mismatched"]
             values: dict[str, list[float]] = {kind: [] for kind in kinds}
-            looks: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+            perceptual: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
             for index, sample in enumerate(samples):
                 other = samples[(index + len(samples) // 2) % len(samples)]
                 outputs = {
@@ -64,35 +75,37 @@ class Validation:
                 }
                 for kind, sr in outputs.items():
                     values[kind].append(psnr(sr, sample.hr, border=SCALE))
-                    if self.perceptual and min(sr.shape[:2]) >= SMALLEST + 2 * SCALE:
-                        looks[kind, "haarpsi"].append(haarpsi(sr, sample.hr, border=SCALE))
-                        looks[kind, "detail"].append(detail_share(sr, sample.hr, border=SCALE))
-                if not alone and len(rows) < 4:
-                    parts = [
+                    if self.perceptual and min(sr.shape[:2]) >= MIN_SIDE + 2 * SCALE:
+                        perceptual[kind, "haarpsi"].append(haarpsi(sr, sample.hr, border=SCALE))
+                        perceptual[kind, "detail"].append(detail_share(sr, sample.hr, border=SCALE))
+                if not blank_only and len(rows) < 4:
+                    images = [
                         imresize(sample.lr, scale=SCALE),
                         outputs["blank"],
                         outputs["given"],
                         sample.hr,
                     ]
-                    rows.append(np.hstack([part[:256, :256] for part in parts]))
-            figures |= {f"{name}/{kind}": float(np.mean(v)) for kind, v in values.items()}
-            figures |= {f"{name}/{kind}/{m}": float(np.mean(v)) for (kind, m), v in looks.items()}
+                    rows.append(np.hstack([image[:256, :256] for image in images]))
+            scores |= {f"{name}/{kind}": float(np.mean(v)) for kind, v in values.items()}
+            scores |= {
+                f"{name}/{kind}/{m}": float(np.mean(v)) for (kind, m), v in perceptual.items()
+            }
             if "given" in kinds:
-                figures[f"{name}/gap"] = figures[f"{name}/given"] - figures[f"{name}/blank"]
+                scores[f"{name}/gap"] = scores[f"{name}/given"] - scores[f"{name}/blank"]
         rows = [row for row in rows if row.shape == rows[0].shape]
-        return figures, np.vstack(rows) if rows else None
+        return scores, np.vstack(rows) if rows else None
 
 
-def degraded(samples: list[Sample]) -> list[Sample]:
-    """The same with the small photos that a model for damaged ones is for, each time alike."""
+def degrade(samples: list[Sample]) -> list[Sample]:
+    """The samples with degraded LR photos, the same in every run."""
     return [
         replace(sample, lr=degraded_lr(np.random.default_rng((98, index)), sample.hr))
         for index, sample in enumerate(samples)
     ]
 
 
-def simulated(hr: np.ndarray, index: int) -> Sample:
-    """The middle of a photo with a simulated reference."""
+def simulated_sample(hr: np.ndarray, index: int) -> Sample:
+    """The top left square of a photo, without a margin, with a simulated reference."""
     rng = np.random.default_rng((99, index))
     size = (min(hr.shape[:2]) - 2 * MARGIN) // (8 * SCALE) * 8 * SCALE
     hr = hr[: size + 2 * MARGIN, : size + 2 * MARGIN]
@@ -101,31 +114,31 @@ def simulated(hr: np.ndarray, index: int) -> Sample:
     return Sample(imresize(inner, scale=1 / SCALE), inner, ref, validity)
 
 
-def middle(pair: Sample) -> Sample:
-    """The middle CROP x CROP pixels of a pair."""
-    top, left = ((side - min(side, CROP)) // 2 // SCALE for side in pair.hr.shape[:2])
-    lr = pair.lr[top : top + CROP // SCALE, left : left + CROP // SCALE]
-    area = slice(top * SCALE, top * SCALE + CROP), slice(left * SCALE, left * SCALE + CROP)
+def center_crop(pair: Sample, size: int) -> Sample:
+    """The central ``size`` x ``size`` HR pixels of a pair, or all of a shorter side."""
+    top, left = ((side - min(side, size)) // 2 // SCALE for side in pair.hr.shape[:2])
+    lr = pair.lr[top : top + size // SCALE, left : left + size // SCALE]
+    area = slice(top * SCALE, top * SCALE + size), slice(left * SCALE, left * SCALE + size)
     return Sample(lr, pair.hr[area], pair.ref[area], pair.validity[area])
 
 
 def with_reference(sample: Sample, other: Sample, kind: str) -> Sample:
-    """The sample with the given, a blank, or another sample's reference declared valid."""
+    """The sample with its own, a blank, or the reference of ``other`` with full validity."""
     if kind == "given":
         return sample
     if kind == "blank":
-        return blank(sample.lr, sample.hr)
+        return without_reference(sample.lr, sample.hr)
     height, width = sample.hr.shape[:2]
     ref = np.pad(other.ref, ((0, height), (0, width), (0, 0)), "symmetric")[:height, :width]
     return Sample(sample.lr, sample.hr, ref, np.full((height, width), 255, np.uint8))
 
 
 def infer(model: SSEN, sample: Sample, reference_path: bool = True) -> np.ndarray:
-    """SR of a whole sample (4h, 4w, 3) uint8, padded by repetition to the network's grid."""
+    """SR (4h, 4w, 3) uint8 of a sample, padded to the network's grid and cropped again."""
     (height, width), multiple = sample.lr.shape[:2], model.config.multiple
     padded = {
         name: pad_to_multiple(image, multiple if name == "lr" else SCALE * multiple)
-        for name, image in sample.parts().items()
+        for name, image in sample.images().items()
     }
     batch = {
         key: torch.from_numpy(value).to(device_of(model))
@@ -138,5 +151,5 @@ def infer(model: SSEN, sample: Sample, reference_path: bool = True) -> np.ndarra
 
 
 def device_of(model: SSEN) -> torch.device:
-    """Where the network's weights are."""
+    """The device of the network's weights."""
     return next(model.parameters()).device

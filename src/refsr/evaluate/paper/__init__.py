@@ -1,1 +1,1 @@
-"""The paper's tables and figures, reproduced."""
+"""Reproduces the paper's tables and figures."""

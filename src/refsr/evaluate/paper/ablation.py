@@ -1,8 +1,8 @@
-"""The tables of the ablation, from one JSON line a run (research/ablate.py).
+"""The tables of the ablation, from one JSON line per run (research/ablate.py).
 
-A run's ``psnr`` holds, by set and condition, the mean luma PSNR in dB: "blank" is no reference,
-"foreign" another photo's, believed. What a reference is worth is "given" (or a level, or a
-displacement) minus "blank" of the same weights.
+``psnr`` of a run holds the mean luma PSNR in dB by set and reference: "blank" is no reference,
+"mismatched" another photo's with full validity. The gain of a reference is "given" (or a level, or
+a displacement) minus "blank" with the same weights.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from refsr.errors import DataError
 from refsr.evaluate.paper.sections import Section
 
 SETTINGS = ("registered", "unregistered")
-WORTH = 0.1  # dB below which a reference is called worth nothing
+MIN_GAIN = 0.1  # dB: a smaller gain counts as none
 BASE = "3 layers"
-CLAIMS = (  # the paper's statement, the variant said to be better, the other one
+CLAIMS = (  # the paper's statement, the better variant by it, the other one
     ("3 layers beat 0", BASE, "0 layers"),
     ("3 layers beat 1", BASE, "1 layer"),
     ("3 layers beat 2", BASE, "2 layers"),
@@ -34,44 +34,42 @@ Run = dict[str, Any]
 
 
 def read_runs(path: Path) -> list[Run]:
-    """The runs of a file of JSON lines; none where there is no such file. Raises DataError."""
+    """The runs of a JSON-lines file, [] where it does not exist. Raises DataError."""
     if not path.is_file():
         return []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        return [json.loads(line) for line in lines if line]
+        text = path.read_text(encoding="utf-8").replace('"foreign"', '"mismatched"')  # its old name
+        return [json.loads(line) for line in text.splitlines() if line]
     except (OSError, ValueError) as error:
         raise DataError(f"{path} does not hold one JSON object a line ({error}).") from error
 
 
 def spread(values: Iterable[float]) -> tuple[float, float]:
-    """Mean of the seeds' values, and half the distance between the largest and the least."""
+    """Mean over the seeds, and half the range."""
     array = np.array(list(values))
     return float(array.mean()), float(array.max() - array.min()) / 2
 
 
-def shown(values: Iterable[float], sign: str = "+") -> str:
-    """``spread`` as text; one seed alone has none."""
+def format_spread(values: Iterable[float], sign: str = "+") -> str:
+    """``spread`` as text; without the range for a single seed."""
     values = list(values)
     mean, half = spread(values)
     return f"{mean:{sign}.2f}" + (f" ±{half:.2f}" if len(values) > 1 else "")
 
 
-def worth(run: Run, name: str, condition: str) -> float:
-    """dB that the reference brings in one condition of one set over none, with the same weights."""
+def gain(run: Run, name: str, reference: str) -> float:
+    """dB that a reference gains over none on the set ``name``, with the same weights."""
     scores = run["psnr"][name]
-    return scores[condition] - scores["blank"]
+    return scores[reference] - scores["blank"]
 
 
 def by_variant(runs: list[Run], setting: str) -> dict[str, list[Run]]:
-    """The runs of one setting by variant, in the order they were planned."""
-    mine = [run for run in runs if run["setting"] == setting]
-    return {v: [r for r in mine if r["variant"] == v] for v in dict.fromkeys(map(variant, mine))}
-
-
-def variant(run: Run) -> str:
-    """The row that a run belongs to."""
-    return run["variant"]
+    """The runs of one setting by variant, in their order in the file."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        if run["setting"] == setting:
+            groups.setdefault(run["variant"], []).append(run)
+    return groups
 
 
 def table(
@@ -81,14 +79,14 @@ def table(
     signs: str,
     notes: list[str],
 ) -> Section:
-    """A row for each variant, a column for each value; ``signs``: + or - (no sign) by column."""
+    """A row per variant, a column per value; ``signs``: for each column, + (signed) or -."""
     rows = [
         [
             name,
             f"{len(runs)}",
             f"{runs[0]['parameters'] / 1000:.0f} k",
             *(
-                shown(map(value, runs), sign.replace("-", ""))
+                format_spread(map(value, runs), sign.replace("-", ""))
                 for value, sign in zip(columns.values(), signs, strict=True)
             ),
         ]
@@ -102,8 +100,8 @@ def registered_table(runs: list[Run]) -> Section:
     columns: dict[str, Callable[[Run], float]] = {
         "no reference": lambda run: run["psnr"]["pairs"]["blank"],
         "given": lambda run: run["psnr"]["pairs"]["given"],
-        "worth of the reference": lambda run: worth(run, "pairs", "given"),
-        "foreign": lambda run: worth(run, "pairs", "foreign"),
+        "gain of the reference": lambda run: gain(run, "pairs", "given"),
+        "mismatched": lambda run: gain(run, "pairs", "mismatched"),
     }
     notes = [f"Bicubic: {runs[0]['bicubic']['pairs']:.2f} dB. Registered pairs of held-out scenes."]
     groups = by_variant(runs, "registered")
@@ -111,49 +109,53 @@ def registered_table(runs: list[Run]) -> Section:
 
 
 def distances(runs: list[Run]) -> list[str]:
-    """The displacements that were measured, in LR px."""
-    return [key for key in runs[0]["psnr"]["displaced"] if key not in ("blank", "foreign")]
+    """The measured displacements, in LR px."""
+    return [key for key in runs[0]["psnr"]["displaced"] if key not in ("blank", "mismatched")]
 
 
 def displaced_table(runs: list[Run], setting: str) -> Section:
-    """What a reference is worth by how far it lies off."""
+    """The gain of a reference by its displacement."""
     columns: dict[str, Callable[[Run], float]] = {
         "no reference": lambda run: run["psnr"]["displaced"]["blank"]
     }
     for distance in distances(runs):
-        columns[f"{distance} px off"] = lambda run, d=distance: worth(run, "displaced", d)
-    columns["foreign"] = lambda run: worth(run, "displaced", "foreign")
+        columns[f"{distance} px off"] = lambda run, d=distance: gain(run, "displaced", d)
+    columns["mismatched"] = lambda run: gain(run, "displaced", "mismatched")
     groups = by_variant(runs, setting)
     notes = [
         f"Bicubic: {runs[0]['bicubic']['displaced']:.2f} dB. First column in dB, then dB over it; "
-        "LR px off, warp and exposure on top, believed everywhere; one crop a held-out scene.",
-        *where_it_ends(groups, distances(runs)),
+        "displacement in LR px, warp and exposure on top, full validity; one crop per held-out "
+        "scene.",
+        *farthest_gains(groups, distances(runs)),
     ]
     title = f"Unregistered references, trained on {setting} ones"
     return table(title, groups, columns, "-" + "+" * (len(columns) - 1), notes)
 
 
-def where_it_ends(groups: dict[str, list[Run]], measured: list[str]) -> list[str]:
-    """A sentence for each farthest displacement at which a reference is still worth WORTH dB."""
+def farthest_gains(groups: dict[str, list[Run]], measured: list[str]) -> list[str]:
+    """One sentence per farthest displacement at which a reference still gains MIN_GAIN dB."""
     ends: dict[str, list[str]] = {}
     for name, runs in groups.items():
-        means = {d: spread(worth(run, "displaced", d) for run in runs)[0] for d in measured}
-        reached = [d for d, mean in means.items() if mean >= WORTH]
+        means = {d: spread(gain(run, "displaced", d) for run in runs)[0] for d in measured}
+        reached = [d for d, mean in means.items() if mean >= MIN_GAIN]
         ends.setdefault(f"up to {reached[-1]} LR px off" if reached else "nowhere", []).append(name)
-    who = {where: "Every network" if len(ends) == 1 else "; ".join(n) for where, n in ends.items()}
-    return [f"{who[where]}: the reference is worth {WORTH} dB or more {where}." for where in ends]
+    return [
+        f"{'Every network' if len(ends) == 1 else '; '.join(names)}: "
+        f"the reference gains {MIN_GAIN} dB or more {where}."
+        for where, names in ends.items()
+    ]
 
 
 def cufed_table(runs: list[Run], setting: str) -> Section:
-    """The paper's own kind of data, unregistered: one CUFED5 group and ten CUFED patches."""
+    """The paper's data, unregistered: one CUFED5 group and ten CUFED patches."""
     columns: dict[str, Callable[[Run], float]] = {
-        f"L{level}": lambda run, level=level: worth(run, "cufed5", f"L{level}")
+        f"L{level}": lambda run, level=level: gain(run, "cufed5", f"L{level}")
         for level in range(1, 6)
     }
-    columns["patches"] = lambda run: worth(run, "cufed", "given")
+    columns["patches"] = lambda run: gain(run, "cufed", "given")
     bicubic = runs[0]["bicubic"]
     notes = [
-        "dB over no reference; references as they are, believed everywhere. L1 to L5: CUFED5 group "
+        "dB over no reference; references as they are, with full validity. L1 to L5: CUFED5 group "
         f"001 (bicubic {bicubic['cufed5']:.2f}); patches: ten CUFED training pairs of 160 px "
         f"(bicubic {bicubic['cufed']:.2f}).",
     ]
@@ -162,7 +164,7 @@ def cufed_table(runs: list[Run], setting: str) -> Section:
 
 
 def claims_table(runs: list[Run]) -> Section:
-    """The paper's statements against ours: differences of the mean, and whether they repeat."""
+    """The paper's statements and our differences of the means, with a verdict on each."""
     rows: list[list[str]] = []
     for claim, better, worse in CLAIMS:
         cells = [claim]
@@ -171,12 +173,12 @@ def claims_table(runs: list[Run]) -> Section:
             if better not in groups or worse not in groups:
                 cells.append("not run")
                 continue
-            condition = ("pairs", "given") if setting == "registered" else ("displaced", "0")
-            pair = [
-                spread(run["psnr"][condition[0]][condition[1]] for run in groups[name])
-                for name in (better, worse)
-            ]
-            verdict = judged(pair[0][0] - pair[1][0], pair[0][1] + pair[1][1])
+            name, reference = ("pairs", "given") if setting == "registered" else ("displaced", "0")
+            (mean, half), (other, other_half) = (
+                spread(run["psnr"][name][reference] for run in groups[variant])
+                for variant in (better, worse)
+            )
+            verdict = judge(mean - other, half + other_half)
             single = min(len(groups[better]), len(groups[worse])) == 1
             cells.append(verdict + " (one seed)" * single)
         rows.append(cells)
@@ -187,15 +189,15 @@ def claims_table(runs: list[Run]) -> Section:
     return Section("The paper's order", ["the paper says", *SETTINGS], rows, notes)
 
 
-def judged(difference: float, noise: float) -> str:
-    """A difference with what it says about the paper's statement."""
+def judge(difference: float, noise: float) -> str:
+    """A difference in dB and the verdict on the paper's statement."""
     noise = max(noise, 0.02)
     verdict = "repeats" if difference > noise else "does not" if difference < -noise else "open"
     return f"{difference:+.2f}, {verdict}"
 
 
 def ablation_sections(runs: list[Run]) -> list[Section]:
-    """Every table for which there are runs."""
+    """All tables for which there are runs."""
     sections = [claims_table(runs)]
     if by_variant(runs, "registered"):
         sections.append(registered_table(runs))

@@ -1,4 +1,4 @@
-"""The paper's Fig. 7: where the samples behind one pixel of the result fall, and how open they are.
+"""The paper's Fig. 7: the sampling positions behind one output pixel, and their modulation.
 
 Two cases: a photo with its most similar reference, and a photo that is its own reference.
 """
@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from refsr.evaluate.pairs import EvaluationJob
+from refsr.data.pairs import EvaluationJob
 from refsr.evaluate.paper.sections import Section
-from refsr.evaluate.run import load_truth
+from refsr.evaluate.protocol import load_truth
 from refsr.image.photo import Photo, save_photo
 from refsr.registration.fusion import Composite
 from refsr.report.explain import Explanation, Layers, explain, modulation_map
@@ -24,13 +24,13 @@ from refsr.resize import SCALE, imresize
 from refsr.upscaler import Upscaler
 from refsr.weights.models import DETAIL_TRANSFER
 
-EDGE = 16  # LR pixels at the border from which no pixel is chosen
-WIDTH = 9  # LR pixels a side over which the lost detail is summed
+MARGIN = 16  # LR pixels at the border that are not chosen from
+WINDOW = 9  # LR pixels a side over which the lost detail is averaged
 
 
 @dataclass(frozen=True)
 class Case:
-    """One figure: its name in file names, and what is shown."""
+    """One figure: its name in file names, its title and its input."""
 
     name: str
     title: str
@@ -38,29 +38,29 @@ class Case:
     with_reference: bool
 
 
-def liveliest(
+def most_detailed_pixel(
     hr: NDArray[np.uint8], lr: NDArray[np.uint8], allowed: NDArray[np.float32]
 ) -> tuple[int, int]:
-    """x, y in the result of the place where shrinking took the most: a figure's natural choice.
+    """x, y in HR pixels where shrinking removed the most detail.
 
-    ``hr`` (4h, 4w, 3) and ``lr`` (h, w, 3) uint8; only LR pixels with ``allowed`` (h, w) above one
-    half are chosen, unless there are none.
+    ``hr`` (4h, 4w, 3) and ``lr`` (h, w, 3) uint8; LR pixels with ``allowed`` (h, w) of one half or
+    less are not chosen, unless there are no others.
     """
     lost = np.abs(hr.astype(np.float32) - imresize(lr, scale=float(SCALE))).mean(axis=2)
     height, width = lr.shape[:2]
     cells = lost.reshape(height, SCALE, width, SCALE).mean(axis=(1, 3))
-    score = np.asarray(cv2.blur(cells, (WIDTH, WIDTH)), np.float32)
+    score = np.asarray(cv2.blur(cells, (WINDOW, WINDOW)), np.float32)
     inside = np.zeros_like(score)
-    edge = min(EDGE, (min(height, width) - 1) // 2)
+    edge = min(MARGIN, (min(height, width) - 1) // 2)
     inside[edge : height - edge, edge : width - edge] = 1
-    wanted = inside * (np.asarray(cv2.blur(allowed, (WIDTH, WIDTH))) > 0.5)
+    wanted = inside * (np.asarray(cv2.blur(allowed, (WINDOW, WINDOW))) > 0.5)
     score = score * (wanted if wanted.any() else inside)
     y, x = np.unravel_index(int(score.argmax()), score.shape)
     return int(x) * SCALE + SCALE // 2, int(y) * SCALE + SCALE // 2
 
 
 def draw_case(case: Case, model: str, out: Path) -> dict[str, Any]:
-    """Draw one case; returns what it shows. Raises ModelError, PhotoError, DataError."""
+    """Draw one case and return its statistics. Raises ModelError, PhotoError, DataError."""
     layers = Layers(model)
     hr = load_truth(case.job.input, None)
     photo = Photo.of(imresize(hr, scale=1 / SCALE))
@@ -70,38 +70,39 @@ def draw_case(case: Case, model: str, out: Path) -> dict[str, Any]:
         upscaler.set_reference(list(case.job.references))
         composite = upscaler.check(photo.pixels).composite
     everywhere = np.ones((photo.height, photo.width), np.float32)
-    heat, valid = modulation_map(photo, composite, layers, lambda done: None)
+    heat, valid = modulation_map(photo, composite, layers, lambda share: None)
     used = composite is not None and composite.matched
-    at = liveliest(hr, photo.as_uint8(), valid if used else everywhere)
-    found = explain(photo, composite, layers, at)
-    save_photo(Photo.of(draw_figure(found)), out / f"fig7_{case.name}.png")
+    at = most_detailed_pixel(hr, photo.as_uint8(), valid if used else everywhere)
+    explanation = explain(photo, composite, layers, at)
+    save_photo(Photo.of(draw_figure(explanation)), out / f"fig7_{case.name}.png")
     picture = draw_heat(photo.as_uint8(), heat, valid if used else None)
     save_photo(Photo.of(picture), out / f"fig7_{case.name}_modulation.png")
-    return {"input": case.job.shown(case.job.input), "at": list(at), **statistics(found)}
+    name = case.job.relative(case.job.input)
+    return {"input": name, "at": list(at), **statistics(explanation)}
 
 
-def statistics(found: Explanation) -> dict[str, Any]:
-    """How many samples there are, and how far from the pixel's own place, in pixels of the source.
+def statistics(explanation: Explanation) -> dict[str, Any]:
+    """The number of samples and their distance from the undeformed position, in source pixels.
 
     ``reach``: the distance within which half, and nine tenths, of the modulation lie. Where the
-    photo is its own reference, the pixels are those of the enlarged photo.
+    photo is its own reference, the pixels are those of the upscaled photo.
     """
-    pixels = SCALE if found.source is None else 1
-    distance = pixels * np.hypot(*(found.xy - found.xy_identity).T)
+    pixels = SCALE if explanation.source is None else 1
+    distance = pixels * np.hypot(*(explanation.xy - explanation.xy_identity).T)
     order = np.argsort(distance)
-    share = np.cumsum(found.strength[order]) / max(float(found.strength.sum()), 1e-9)
+    share = np.cumsum(explanation.strength[order]) / max(float(explanation.strength.sum()), 1e-9)
     half, most = (float(distance[order][np.searchsorted(share, part)]) for part in (0.5, 0.9))
     return {
-        "layers": found.layers,
-        "samples": len(found.xy),
-        "mean_modulation": float(found.strength.mean()),
+        "layers": explanation.layers,
+        "samples": len(explanation.xy),
+        "mean_modulation": float(explanation.strength.mean()),
         "reach_half": half,
         "reach_nine_tenths": most,
     }
 
 
 def fig7_sections(cases: list[Case], model: str, out: Path) -> tuple[list[Section], dict[str, Any]]:
-    """Draw every case into ``out``; a row for each. Raises ModelError, PhotoError, DataError."""
+    """Draw every case into ``out``, one row each. Raises ModelError, PhotoError, DataError."""
     measured = {case.name: draw_case(case, model, out) for case in cases}
     rows = [
         [
@@ -116,10 +117,10 @@ def fig7_sections(cases: list[Case], model: str, out: Path) -> tuple[list[Sectio
     ]
     head = ["case", "x, y", "samples", "mean modulation", "half / 90 % within", "picture"]
     notes = [
-        "The pixel: where shrinking took the most, within the part that the reference covers.",
-        "Modulation: the product of the three layers', also the opacity in the picture.",
-        "Within: the distance from the pixel's own place, in pixels of the reference or of the "
-        "enlarged photo, that holds half, and nine tenths, of all modulation.",
+        "The pixel: where shrinking removed the most detail, within what the reference covers.",
+        "Modulation: the product over the three layers, also the opacity in the picture.",
+        "Within: the distance from the undeformed position, in pixels of the reference or of the "
+        "upscaled photo, that holds half, and nine tenths, of the total modulation.",
         "fig7_*_modulation.png: the modulation over the whole photo.",
     ]
     return [Section(f"Ours: {model}", head, rows, notes)], measured

@@ -1,4 +1,4 @@
-"""Table 3: what a reference is worth by how similar it is, in five levels."""
+"""Table 3: the gain of a reference by its similarity, in five levels."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections import Counter
 from itertools import pairwise
 from typing import Any
 
+from refsr.data.pairs import EvaluationJob, csv_jobs, load_jobs
 from refsr.errors import DataError
 from refsr.evaluate.compare import MODES, compare_references, comparison_rows
-from refsr.evaluate.pairs import EvaluationJob, csv_jobs, load_jobs
 from refsr.evaluate.paper import published
 from refsr.evaluate.paper.sections import Report, Request, Section, find_folder, protocol_lines
 
-COST = 0.05  # dB that a poor reference may cost against none
-# Our own pairs in the paper's five levels, from the labels that geometry gave them.
+MAX_LOSS = 0.05  # dB that a poor reference may lose against none
+# The paper's level of each kind of own pairs, which are labelled by geometry.
 OWN_LEVELS = {
     "near-identical": "XH",
     "moderate": "H",
@@ -28,7 +28,7 @@ def table3(request: Request) -> Report:
     cufed5 = find_folder(request.root, "cufed5")
     photos = find_folder(request.root, "pairs") or request.root
     listed = request.pairs.is_file()
-    own = first_of_kind(csv_jobs(request.pairs, photos), request.limit) if listed else []
+    own = limit_per_kind(csv_jobs(request.pairs, photos), request.limit) if listed else []
     if cufed5 is None and not own:
         raise DataError(
             f"There is neither a folder 'cufed5' in {request.root} (CUFED5's groups, 001_0.png to "
@@ -38,19 +38,19 @@ def table3(request: Request) -> Report:
     measured: dict[str, Any] = {}
     if cufed5 is not None:
         jobs = load_jobs("cufed5", cufed5)[: request.limit and 5 * request.limit]
-        measured["cufed5"] = compared(request, jobs, 0.0, 0.2 if own else 1.0)
+        measured["cufed5"] = compare(request, jobs, 0.0, 0.2 if own else 1.0)
         notes = level_check(measured["cufed5"])
         groups = f"Ours on {len(jobs) // 5} of CUFED5's 126 groups"
         sections.append(level_section(groups, measured["cufed5"], published.LEVELS, notes))
     if own:
         start = 0.2 if cufed5 is not None else 0.0
-        measured["pairs"] = compared(request, own, start, 1.0 - start)
+        measured["pairs"] = compare(request, own, start, 1.0 - start)
         notes = ["Levels by the geometry between the two views, not by gain."]
         sections.append(level_section("Ours on own pairs", measured["pairs"], OWN_LEVELS, notes))
     return Report("Table 3: how similar the reference is", sections, measured)
 
 
-def first_of_kind(jobs: list[EvaluationJob], limit: int | None) -> list[EvaluationJob]:
+def limit_per_kind(jobs: list[EvaluationJob], limit: int | None) -> list[EvaluationJob]:
     """The first ``limit`` jobs of each kind, in their order; all where there is no limit."""
     seen: Counter[str] = Counter()
     out: list[EvaluationJob] = []
@@ -61,14 +61,14 @@ def first_of_kind(jobs: list[EvaluationJob], limit: int | None) -> list[Evaluati
     return out
 
 
-def compared(
+def compare(
     request: Request, jobs: list[EvaluationJob], start: float, share: float
 ) -> dict[str, Any]:
-    """The five kinds of reference, reporting progress from ``start`` over ``share``."""
+    """All reference modes, reporting progress from ``start`` over ``share``."""
 
-    def report(done: float) -> None:
+    def report(finished: float) -> None:
         if request.progress:
-            request.progress(start + share * done)
+            request.progress(start + share * finished)
 
     return compare_references(jobs, model=request.model, modes=MODES, progress=report)
 
@@ -76,7 +76,7 @@ def compared(
 def level_section(
     title: str, comparison: dict[str, Any], levels: dict[str, str], notes: list[str]
 ) -> Section:
-    """A row for each level: PSNR by kind of reference, and the gain over bicubic."""
+    """A row per level: PSNR by reference mode, and the gain over bicubic."""
     modes = list(comparison["results"])
     rows = comparison_rows(comparison)
     order = [*levels, *(row["kind"] for row in rows if row["kind"] not in levels)]
@@ -101,7 +101,7 @@ def level_section(
 
 
 def level_check(comparison: dict[str, Any]) -> list[str]:
-    """Whether the gain falls with the level, and what a poor reference costs: two sentences."""
+    """Two sentences: whether the gain falls with the level, and what a poor reference loses."""
     rows = {row["kind"]: row for row in comparison_rows(comparison)}
     gains = {level: rows[level]["given"] - rows[level]["bicubic"] for level in published.LEVELS}
     names = list(published.LEVELS)
@@ -112,8 +112,9 @@ def level_check(comparison: dict[str, Any]) -> list[str]:
     ]
     falls = f"No: {', '.join(rising)}." if rising else "Yes."
     least = min(rows[level]["given"] - rows[level]["none"] for level in names)
-    verdict = "Never" if least >= -COST else "Yes"
+    verdict = "Never" if least >= -MAX_LOSS else "Yes"
     return [
         f"Does the gain fall from level to level? {falls}",
-        f"Is any level more than {COST} dB below no reference? {verdict} (least: {least:+.2f} dB).",
+        f"Is any level more than {MAX_LOSS} dB below no reference? {verdict} "
+        f"(least: {least:+.2f} dB).",
     ]

@@ -1,7 +1,7 @@
-"""What the paper's tables say, as far as it is known here, and what stands beside it.
+"""Published numbers: the paper's, as far as they are known here, and those of later works.
 
 "Robust Reference-based Super-Resolution with Similarity-Aware Deformable Convolution" (Shim, Park,
-Kweon, CVPR 2020). A number that is not known here is left out, never estimated.
+Kweon, CVPR 2020). Numbers that are not known here are left out, never estimated.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ RCAN: dict[str, tuple[float, float]] = {
 }
 SELF_SIMILARITY = (
     "Urban100: SSEN on RCAN is 0.1 dB above RCAN alone.",
-    "The other numbers of this table are not known here; RCAN's are as its authors published them.",
+    "The table's other numbers are not known here; RCAN's are as its authors published them.",
 )
 
 # Similarity levels of CUFED5, from the most similar reference to the least.
@@ -50,7 +50,7 @@ ABLATION_STATEMENTS = (
 
 FIGURE_STATEMENTS = (
     "Three layers of nine taps each read 9^3 = 729 places for one pixel of the result.",
-    "The modulation is the network's own judgement of how relevant each of them is.",
+    "The modulation is the network's estimate of how relevant each of them is.",
 )
 
 # Seconds a photo, as the paper reports them; its machine and sizes are not known here.

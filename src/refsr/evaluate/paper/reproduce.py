@@ -1,7 +1,7 @@
-"""The paper's tables, made again: its numbers beside ours, each with its protocol.
+"""Reproduces the paper's tables: its numbers beside ours, each with its protocol.
 
-Every table is a ``Report``: sections of rows for the Markdown, everything measured for the JSON.
-What a table needs is looked for below one root; where it is absent, one sentence names the folder.
+Every table is a ``Report``: sections of rows for the Markdown file, all measurements for the JSON
+file. A table's data is searched below one root; where it is missing, the error names the folder.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from refsr.data import layouts
+from refsr.data.pairs import EvaluationJob, load_jobs
 from refsr.errors import DataError
-from refsr.evaluate.pairs import EvaluationJob, load_jobs
 from refsr.evaluate.paper import published
 from refsr.evaluate.paper.ablation import ablation_sections, read_runs
 from refsr.evaluate.paper.levels import table3
 from refsr.evaluate.paper.sections import Report, Request, Section, find_folder, protocol_lines
 from refsr.evaluate.paper.time import time_sections
-from refsr.evaluate.run import ReferenceMode, evaluate
+from refsr.evaluate.protocol import ReferenceMode
+from refsr.evaluate.run import evaluate
 from refsr.image.atomic import atomic_write, make_folder
 
 
@@ -35,8 +36,8 @@ def table1(request: Request) -> Report:
         (f"{request.model}, all five references", request.model, "given", every),
     ]
     measured: dict[str, Any] = {}
-    for index, (name, model, mode, some) in enumerate(steps):
-        measured[name] = evaluate(some, model=model, reference=mode)
+    for index, (name, model, mode, jobs) in enumerate(steps):
+        measured[name] = evaluate(jobs, model=model, reference=mode)
         if request.progress:
             request.progress((index + 1) / len(steps))
     ours = [
@@ -58,17 +59,19 @@ def table1(request: Request) -> Report:
             f"Ours ({groups})",
             ["method", "groups", "PSNR", "SSIM"],
             ours,
-            ["Means of different groups cannot be compared with each other; bicubic tells how far.",
-             *protocol_lines()],
+            [
+                "Means over different groups are not comparable: see the difference in bicubic.",
+                *protocol_lines(),
+            ],
         ),
-    ]  # fmt: skip
+    ]
     return Report("Table 1: CUFED5", sections, measured)
 
 
 def table2(request: Request) -> Report:
-    """Self-similarity: benchmarks without references, the photo serving itself."""
-    found = {name: find_folder(request.root, name) for name in layouts.SINGLE_IMAGE}
-    present = {name: folder for name, folder in found.items() if folder is not None}
+    """Self-similarity: benchmarks without references, each photo being its own reference."""
+    folders = {name: find_folder(request.root, name) for name in layouts.SINGLE_IMAGE}
+    present = {name: folder for name, folder in folders.items() if folder is not None}
     if not present:
         raise DataError(
             f"There is no folder {', '.join(map(repr, layouts.SINGLE_IMAGE))} in {request.root}: "
@@ -92,8 +95,8 @@ def table2(request: Request) -> Report:
         measured[name] = results
         if request.progress:
             request.progress((index + 1) / len(present))
-    absent = [name for name, folder in found.items() if folder is None]
-    notes = [f"Not here, so not measured: {', '.join(absent)}."] if absent else []
+    absent = [name for name, folder in folders.items() if folder is None]
+    notes = [f"Not found, so not measured: {', '.join(absent)}."] if absent else []
     sections = [
         Section("The paper", [], [], list(published.SELF_SIMILARITY)),
         Section(
@@ -102,9 +105,9 @@ def table2(request: Request) -> Report:
             rows,
             [
                 *notes,
-                "Itself: the small photo is given as its own reference. A reference no finer than "
-                "the photo is not used, and without one the network is shown the enlarged photo "
-                "in its place: so the two are the same.",
+                "Itself: the LR photo is given as its own reference. A reference no finer than the "
+                "photo is not used, and without one the network gets the upscaled photo in its "
+                "place, so the two results are the same.",
                 *protocol_lines(),
             ],
         ),
@@ -113,10 +116,10 @@ def table2(request: Request) -> Report:
 
 
 def table4(request: Request) -> Report:
-    """The ablation, from the runs that research/ablate.py kept."""
-    path = next((p for p in (request.root, *request.root.glob("*")) if is_runs(p)), None)
-    path = request.root / "ablation.jsonl" if path is None else path
-    runs = read_runs(path)
+    """The ablation, from the runs that research/ablate.py recorded."""
+    candidates = (request.root, *request.root.glob("*"))
+    path = next((p for p in candidates if p.name == "ablation.jsonl" and p.is_file()), None)
+    runs = [] if path is None else read_runs(path)
     if not runs:
         raise DataError(
             f"There is no ablation.jsonl in {request.root}; research/ablate.py writes it "
@@ -126,13 +129,8 @@ def table4(request: Request) -> Report:
     return Report("Table 4: ablation", [statements, *ablation_sections(runs)], {"runs": runs})
 
 
-def is_runs(path: Path) -> bool:
-    """Whether this is the file of the ablation's runs."""
-    return path.name == "ablation.jsonl" and path.is_file()
-
-
 def fig7(request: Request) -> Report:
-    """Where the samples fall: with CUFED5's most similar reference, and on the photo itself."""
+    """Sampling positions: in CUFED5's most similar reference, and in the photo itself."""
     from refsr.evaluate.paper.fig7 import Case, fig7_sections
 
     job = load_jobs("cufed5-l1", request.root)[0]
@@ -141,20 +139,20 @@ def fig7(request: Request) -> Report:
         Case("self", f"{job.input.name}, its own reference", job, False),
     ]
     sections, measured = fig7_sections(cases, request.model, request.out)
-    said = Section("The paper", [], [], list(published.FIGURE_STATEMENTS))
-    return Report("Figure 7: where the samples fall", [said, *sections], measured)
+    statements = Section("The paper", [], [], list(published.FIGURE_STATEMENTS))
+    return Report("Figure 7: sampling positions", [statements, *sections], measured)
 
 
 def time(request: Request) -> Report:
-    """Forward time and memory by size, the paper's seconds beside them."""
+    """Forward time and memory by size, beside the paper's seconds."""
     sections, measured = time_sections(request.model, request.progress)
-    said = Section(
+    theirs = Section(
         "The paper",
         ["method", "seconds"],
         [[name, seconds] for name, seconds in published.SECONDS.items()],
         ["Its machine and sizes are not known here: compare the ratios, not the seconds."],
     )
-    return Report("Time and memory", [said, *sections], measured)
+    return Report("Time and memory", [theirs, *sections], measured)
 
 
 TABLES: dict[str, Callable[[Request], Report]] = {
@@ -168,15 +166,17 @@ TABLES: dict[str, Callable[[Request], Report]] = {
 
 
 def reproduce(name: str, request: Request) -> list[Path]:
-    """Make one table and write ``name``.md and ``name``.json into ``request.out``.
+    """Write one table as ``name``.md and ``name``.json into ``request.out``.
 
-    Returns the files written. Raises DataError where the data is absent or the table unknown, and
+    Returns the files written. Raises DataError where the data is missing or the table unknown, and
     what ``evaluate`` raises.
     """
     if name not in TABLES:
-        raise DataError(f"There is no {name!r}; there are: {', '.join(TABLES)}.")
+        raise DataError(f"There is no table {name!r}; choose one of {', '.join(TABLES)}.")
     if not request.root.is_dir():
-        raise DataError(f"The folder {request.root} does not exist; name the data with --root.")
+        raise DataError(
+            f"The folder {request.root} does not exist; give the data's folder with --root."
+        )
     make_folder(request.out)
     report = TABLES[name](request)
     record = {

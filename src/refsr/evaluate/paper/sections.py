@@ -1,4 +1,4 @@
-"""What a reproduced table is asked for with, and what it is made of: titled tables with notes."""
+"""The request for a reproduced table, and its report: titled tables with notes."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from pathlib import Path
 from typing import Any
 
 from refsr.data import layouts
-from refsr.evaluate.run import describe_protocol
+from refsr.evaluate.protocol import describe_protocol
 
 Progress = Callable[[float], None]
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for."""
+    """A request for one table."""
 
-    root: Path  # the data lies in it, or in folders at most two levels below
+    root: Path  # holds the data, itself or in folders at most DEPTH levels below
     out: Path  # figures are written here
     model: str = "ssen"
     pairs: Path = Path("benchmarks/validation.csv")  # the list of own pairs, for table 3
-    limit: int | None = None  # only so many photos of each data set, or kind of own pairs
+    limit: int | None = None  # photos of each data set, or pairs of each kind of own pairs
     progress: Progress | None = None
 
 
 @dataclass(frozen=True)
 class Section:
-    """One table of a report; without columns it is its notes alone."""
+    """One table of a report; only notes where it has no columns."""
 
     title: str
     head: list[str]
@@ -37,7 +37,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Report:
-    """A finished table: ``sections`` are what a reader sees, ``measured`` is everything."""
+    """A finished table: ``sections`` are rendered, ``measured`` holds all measurements."""
 
     title: str
     sections: list[Section]
@@ -49,7 +49,7 @@ class Report:
 
 
 def markdown(section: Section) -> str:
-    """The section as Markdown; columns but the first are aligned to the right."""
+    """The section as Markdown; all columns but the first are right-aligned."""
     lines = [f"## {section.title}", ""]
     if section.head:
         lines += [
@@ -63,7 +63,7 @@ def markdown(section: Section) -> str:
 
 
 def protocol_lines() -> list[str]:
-    """What every PSNR and SSIM here depends on, in two lines."""
+    """The protocol of every PSNR and SSIM in the report, in two lines."""
     protocol = describe_protocol(None, "none")
     return [
         f"x{protocol['scale']}; PSNR and SSIM on {protocol['channel']}, a border of "
@@ -73,6 +73,6 @@ def protocol_lines() -> list[str]:
 
 
 def find_folder(root: Path, name: str) -> Path | None:
-    """The folder of the data set ``name``: the root itself, or at most two levels below it."""
-    folders = [root.resolve(), *layouts.below(root, layouts.DEPTH)]
-    return next((path for path in folders if layouts.named(path) == name), None)
+    """The folder of the data set ``name``: the root, or one at most DEPTH levels below it."""
+    folders = [root.resolve(), *layouts.folders_below(root, layouts.DEPTH)]
+    return next((path for path in folders if layouts.canonical_name(path) == name), None)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import platform
 import resource
 import sys
 import time
@@ -18,13 +20,13 @@ from numpy.typing import NDArray
 from refsr.evaluate.paper.sections import Section
 from refsr.resize import SCALE, imresize
 
-# LR width and height: CUFED5's, and what cameras' small copies are; results of 0.2 to 3 megapixels.
+# LR width and height: CUFED5's, and those of camera thumbnails; results of 0.2 to 3 megapixels.
 SIZES = ((125, 83), (160, 120), (300, 225), (512, 384))
-REPEATS = 3  # the least time counts: what else the machine does only adds
+REPEATS = 3  # of which the fastest counts: other work on the machine only adds time
 
 
 def textured(width: int, height: int) -> NDArray[np.uint8]:
-    """A photo-like picture (height, width, 3): noise at every scale, always the same."""
+    """A photo-like image (height, width, 3): noise at every scale, the same for each size."""
     rng = np.random.default_rng(width * 10_000 + height)
     image = np.zeros((height, width, 3), np.float32)
     cells = 4
@@ -36,8 +38,8 @@ def textured(width: int, height: int) -> NDArray[np.uint8]:
 
 
 def peak_memory() -> int:
-    """Bytes that this process has held at most."""
-    with suppress(OSError):  # Linux's ru_maxrss begins with what the parent process held
+    """Peak resident bytes of this process."""
+    with suppress(OSError):  # Linux's ru_maxrss starts at the parent's memory
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
@@ -48,7 +50,7 @@ def peak_memory() -> int:
 def measure_forward(model: str, width: int, height: int) -> dict[str, float]:
     """Seconds and bytes of the network alone, on a whole LR photo of this size. Raises ModelError.
 
-    The first run does not count; bytes are those beyond the loaded model.
+    The first run is not counted; bytes are those beyond the loaded model.
     """
     from refsr.inference.network import Network
     from refsr.weights.models import find_model
@@ -63,10 +65,10 @@ def measure_forward(model: str, width: int, height: int) -> dict[str, float]:
     return {"seconds": wall, "cpu_seconds": cpu, "bytes": peak_memory() - loaded}
 
 
-def measure_road(model: str, width: int, height: int) -> dict[str, float]:
-    """Seconds and bytes of registration, network and all else, with one reference of HR size.
+def measure_pipeline(model: str, width: int, height: int) -> dict[str, float]:
+    """Seconds and bytes of the whole pipeline with one reference of HR size. Raises ModelError.
 
-    Bytes are the whole process's, which keeps to the default of ``max_memory``. Raises ModelError.
+    Bytes are those of the whole process, under the default ``max_memory``.
     """
     from refsr.upscaler import Upscaler
 
@@ -74,23 +76,23 @@ def measure_road(model: str, width: int, height: int) -> dict[str, float]:
     lr = imresize(hr, scale=1 / SCALE)
     upscaler = Upscaler.load(model, device="cpu")
 
-    def road() -> None:
+    def run() -> None:
         upscaler.set_reference(hr)
         upscaler.upscale(lr)
 
-    wall, cpu = timed(road)
+    wall, cpu = timed(run)
     return {"seconds": wall, "cpu_seconds": cpu, "bytes": peak_memory()}
 
 
 def timed(job: Callable[[], Any]) -> tuple[float, float]:
-    """Seconds on the clock and on the processor."""
+    """Wall-clock and CPU seconds of a job."""
     wall, cpu = time.perf_counter(), time.process_time()
     job()
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
 def cells(part: dict[str, float]) -> list[str]:
-    """Seconds, CPU seconds and megabytes as they are shown."""
+    """Seconds, CPU seconds and megabytes as text."""
     return [
         f"{part['seconds']:.2f}",
         f"{part['cpu_seconds']:.2f}",
@@ -103,17 +105,14 @@ def time_sections(
     progress: Callable[[float], None] | None = None,
     sizes: tuple[tuple[int, int], ...] = SIZES,
 ) -> tuple[list[Section], dict[str, Any]]:
-    """A row for each size, and everything measured. Raises ModelError."""
-    import os
-    import platform
-
+    """A row per size, and all measurements. Raises ModelError."""
     measured: dict[str, Any] = {}
-    # A fresh process each: the most memory a process ever held says nothing of a later, smaller job
+    # A fresh process each: peak memory never falls, so a later, smaller job could not be measured.
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         for index, size in enumerate(sizes):
             measured[f"{size[0]} x {size[1]}"] = {
                 "forward": pool.apply(measure_forward, (model, *size)),
-                "road": pool.apply(measure_road, (model, *size)),
+                "road": pool.apply(measure_pipeline, (model, *size)),  # the key of the JSON file
             }
             if progress:
                 progress((index + 1) / len(sizes))
@@ -122,15 +121,18 @@ def time_sections(
         for size, parts in measured.items()
     ]
     columns = ("s", "CPU s", "MB")
-    head = ["LR photo", *(f"{part} {column}" for part in ("forward", "road") for column in columns)]
+    head = [
+        "LR photo",
+        *(f"{part} {column}" for part in ("forward", "pipeline") for column in columns),
+    ]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     notes = [
         f"{model} by ONNX Runtime on the processor: {cores} cores of {platform.machine()}, "
-        f"{platform.system()}; other work on the machine slows it, so the CPU seconds say more.",
-        f"Forward: the network alone, the whole photo at once, least of {REPEATS} after one run "
-        "that does not count; MB beyond the loaded model.",
-        "Road: the features of one reference as large as the result, registration, network in "
-        "tiles, back-projection, once; MB of the whole program. The photo is a made-up texture, "
-        "whose every part matches.",
+        f"{platform.system()}; other work on the machine adds to the seconds, less to CPU seconds.",
+        f"Forward: the network alone, the whole photo at once, fastest of {REPEATS} after a "
+        "warm-up run; MB beyond the loaded model.",
+        "Pipeline: features of one reference as large as the result, registration, network in "
+        "tiles, back-projection, once; MB of the whole process. The photo is a synthetic texture, "
+        "all of which matches.",
     ]
     return [Section(f"Ours: {model}", head, rows, notes)], measured

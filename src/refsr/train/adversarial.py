@@ -1,4 +1,4 @@
-"""The discriminator in training: its optimizer, its step, and what it says to the network."""
+"""Adversarial training: the discriminator's optimizer and step, and the generator's loss."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from refsr.train.distributed import Ranks
 from refsr.train.losses import discriminator_loss, generator_loss, gradient_penalty
 
 
-class Adversary:
-    """Judges SR patches against true ones, and learns from every batch before it is asked.
+class DiscriminatorTrainer:
+    """The discriminator and its optimizer. In a step, ``update`` comes before ``generator_loss``.
 
-    It computes in float32 outside autocast: Wasserstein lives on small differences of scores, and
-    the penalty differentiates twice. In a step, ``learn`` comes first, then ``term``.
+    It computes in float32 outside autocast: a Wasserstein loss depends on small differences of
+    scores, and the penalty is differentiated twice.
     """
 
     def __init__(self, config: AdversarialConfig, seed: int, device: torch.device) -> None:
-        """``seed``: of the penalty's mixing; the weights are drawn from torch's generator."""
+        """``seed``: of the penalty's mixing weights; torch's generator initializes the network."""
         self.config, self.seed = config, seed
         self.model = PatchDiscriminator(config.channels, config.layers).to(device)
         self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # stubs
         self.optimizer = torch.optim.Adam(
             self.model.parameters(), config.learning_rate, betas=(0.0, 0.9)
-        )  # the betas of Gulrajani et al.: momentum would follow a network that has moved on
+        )  # the betas of Gulrajani et al.: no momentum, since the generator changes as well
 
-    def learn(self, real: Tensor, fake: Tensor, step: int, ranks: Ranks) -> dict[str, float]:
-        """One update on HR and SR patches (B, 3, H, W) in 0..1; returns the terms, to be logged.
+    def update(self, real: Tensor, fake: Tensor, step: int, ranks: Ranks) -> dict[str, float]:
+        """One step on HR and SR patches (B, 3, H, W) in 0..1; returns the terms to be logged.
 
         The mixing weights are a function of (seed, step, index) alone, like the samples.
         """
@@ -44,12 +44,12 @@ class Adversary:
         terms = {
             "discriminator": float(loss.detach()),
             "score/real": float(real_score.detach().mean()),
-            "score/made": float(fake_score.detach().mean()),
+            "score/fake": float(fake_score.detach().mean()),
         }
         if c.objective == "wgan-gp":
             draws = [
                 np.random.default_rng((self.seed, step, index, 1)).random()
-                for index in ranks.part(len(real) * ranks.size)
+                for index in ranks.shard(len(real) * ranks.size)
             ]
             mix = torch.tensor(draws, dtype=torch.float32, device=real.device).view(-1, 1, 1, 1)
             penalty = gradient_penalty(self.model, real, fake, mix)
@@ -62,8 +62,8 @@ class Adversary:
             self.optimizer.step()
         return terms
 
-    def term(self, fake: Tensor) -> Tensor:
-        """L_adv of SR patches (B, 3, H, W) in 0..1; its gradient goes to them alone."""
+    def generator_loss(self, fake: Tensor) -> Tensor:
+        """L_adv of SR patches (B, 3, H, W) in 0..1, without gradients for the discriminator."""
         self.model.requires_grad_(False)
         return generator_loss(self.model(fake), self.config.objective)
 
@@ -72,6 +72,6 @@ class Adversary:
         return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from ``state``. Raises RuntimeError, ValueError or KeyError where it is none."""
+        """Continue from ``state``. Raises RuntimeError, ValueError or KeyError on a mismatch."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])

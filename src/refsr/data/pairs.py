@@ -1,4 +1,4 @@
-"""What to evaluate on: a CSV of pairs, or one of the field's benchmark folders."""
+"""What is evaluated on: a CSV list of pairs, or one of the field's benchmark folders."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from refsr.data import layouts
 from refsr.errors import DataError
 from refsr.image.atomic import is_file, is_folder
 
-LONGEST_NAME = 300  # letters of a path that an error quotes
+# HR pixels a side that an evaluation needs: the least multiple of the scale in which the filters of
+# SSIM and HaarPSI fit inside the border. A test compares it with refsr.evaluate.metrics.
+MIN_SIDE = 24
+MAX_QUOTED = 300  # characters of a path that an error quotes
 COLUMNS = ("input", "reference", "kind")
-# What of a benchmark is run: all its rows; cufed5-l1 only a level; -all every reference at once.
+# Benchmarks by name: every row; cufed5-l1 a single level; -all all references of an input at once.
 BENCHMARKS = (
     *layouts.SINGLE_IMAGE,
     "cufed5",
@@ -23,19 +26,19 @@ BENCHMARKS = (
     "sun80",
     "sun80-all",
 )
-PARTS = ("-all", *(f"-l{level}" for level in range(1, layouts.LEVELS + 1)))
+SUFFIXES = ("-all", *(f"-l{level}" for level in range(1, layouts.LEVELS + 1)))
 
 
 @dataclass(frozen=True)
 class EvaluationJob:
-    """One row to evaluate: the true photo, which is shrunk for the test, and its references."""
+    """One row to evaluate: the ground-truth photo, which is shrunk, and its references."""
 
     input: Path
     references: tuple[Path, ...]
     kind: str
-    root: Path | None = None  # paths below it are shown relative to it
+    root: Path | None = None  # paths below it are reported relative to it
 
-    def shown(self, path: Path) -> str:
+    def relative(self, path: Path) -> str:
         """The path as the list of pairs names it: relative to ``root`` where it lies below."""
         if self.root is not None and path.is_relative_to(self.root):
             return path.relative_to(self.root).as_posix()
@@ -45,8 +48,8 @@ class EvaluationJob:
 def load_jobs(target: str, root: Path) -> list[EvaluationJob]:
     """The jobs of a CSV file or a benchmark.
 
-    ``target`` is a CSV with the columns input, reference, kind (paths relative to ``root``; an
-    empty reference is none; several are parted by semicolons), or one of BENCHMARKS: a folder of
+    ``target`` is a CSV file with the columns input, reference, kind (paths relative to ``root``; an
+    empty reference is none; several are separated by semicolons), or one of BENCHMARKS: a folder of
     that name below ``root``, or ``root`` itself.
 
     Raises DataError where the root, a column or an image is missing, or the name is unknown.
@@ -67,7 +70,7 @@ def load_jobs(target: str, root: Path) -> list[EvaluationJob]:
 
 
 def csv_jobs(path: Path, root: Path) -> list[EvaluationJob]:
-    """The jobs of a CSV file, one a row, every image checked to exist. Raises DataError."""
+    """The jobs of a CSV file, one per row; every image must exist. Raises DataError."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
@@ -92,7 +95,7 @@ def csv_jobs(path: Path, root: Path) -> list[EvaluationJob]:
         references = tuple(root / name for name in names if name)
         for image in (root / row["input"], *references):
             if not is_file(image):
-                name = str(image)[:LONGEST_NAME]
+                name = str(image)[:MAX_QUOTED]
                 raise DataError(f"Line {number} of {path} names {name}, which does not exist.")
         jobs.append(EvaluationJob(root / row["input"], references, row["kind"], root))
     return jobs
@@ -104,7 +107,7 @@ def benchmark_jobs(name: str, root: Path) -> list[EvaluationJob]:
     cufed5 gives every input five rows, one a level (L1 the most similar reference), sun80 the
     first reference by name; with -all a row has all references of its input at once.
     """
-    base, _, part = name.rpartition("-") if name.endswith(PARTS) else (name, "", "")
+    base, _, part = name.rpartition("-") if name.endswith(SUFFIXES) else (name, "", "")
     pairs = layouts.benchmark(base, root).pairs
     if part == "all":
         together: dict[Path, list[Path]] = {}

@@ -19,11 +19,12 @@ from refsr.arrays import Pixels
 from refsr.errors import DataError, ModelError
 from refsr.model.checkpoint import load_weights
 from refsr.model.discriminator import PatchDiscriminator
-from refsr.train.adversary import Adversary
+from refsr.train.adversarial import DiscriminatorTrainer
+from refsr.train.collate import batches
 from refsr.train.config import AdversarialConfig, DataConfig, RunConfig, TrainConfig
-from refsr.train.data import Patches
 from refsr.train.distributed import Ranks
-from refsr.train.loop import check, train
+from refsr.train.loop import check_config, train
+from refsr.train.sampler import PatchSampler
 from refsr.train.trainer import Trainer
 
 SMALL = AdversarialConfig(weight=3e-3, warmup=1, channels=4)
@@ -50,9 +51,9 @@ def run_config(photos: Path, out: Path, adversarial: AdversarialConfig, steps: i
     )
 
 
-def batches(config: RunConfig) -> Any:
+def run_batches(config: RunConfig) -> Any:
     t = config.train
-    return Patches(config.data, t.seed).batches(0, t.steps, t.batch)
+    return batches(PatchSampler(config.data, t.seed), 0, t.steps, t.batch)
 
 
 def equal(a: dict[str, Any], b: dict[str, Any]) -> bool:
@@ -60,75 +61,59 @@ def equal(a: dict[str, Any], b: dict[str, Any]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(value, b[name]) for name, value in a.items())
 
 
-# The discriminator
-
-
-def test_a_score_sees_a_patch_and_no_other_sample() -> None:
-    """70x70 with three layers (Isola et al.), and nothing of another photo of the batch."""
-    torch.manual_seed(1)
-    model = PatchDiscriminator(4, 3)
-    photo = torch.rand(2, 3, 128, 128, requires_grad=True)
-    scores = model(photo)
-    assert scores.shape == (2, 1, 14, 14)
-    (seen,) = torch.autograd.grad(scores[0, 0, 7, 7], photo)
-    rows = torch.nonzero(seen[0].abs().sum((0, 2)))
-    columns = torch.nonzero(seen[0].abs().sum((0, 1)))
-    assert int(rows.max() - rows.min()) + 1 == 70
-    assert int(columns.max() - columns.min()) + 1 == 70
-    assert not seen[1].any()
-
-
-def learned(config: AdversarialConfig) -> tuple[Adversary, dict[str, float], Tensor, Tensor]:
-    """A discriminator after 30 steps of noise against softened noise, and its last batch."""
+def trained(
+    config: AdversarialConfig,
+) -> tuple[DiscriminatorTrainer, dict[str, float], Tensor, Tensor]:
+    """A discriminator after 30 steps of noise against blurred noise, and its last batch."""
     torch.manual_seed(2)
-    adversary = Adversary(config, 1, torch.device("cpu"))
+    discriminator = DiscriminatorTrainer(config, 1, torch.device("cpu"))
     rng = np.random.default_rng(3)
-    real = soft = torch.empty(0)
+    real = blurred = torch.empty(0)
     terms: dict[str, float] = {}
     for step in range(30):
         real = torch.from_numpy(rng.random((2, 3, 32, 32), np.float32))
-        soft = torch.nn.functional.avg_pool2d(real, 3, 1, 1)
-        terms = adversary.learn(real, soft, step, Ranks())
-    return adversary, terms, real, soft
+        blurred = torch.nn.functional.avg_pool2d(real, 3, 1, 1)
+        terms = discriminator.update(real, blurred, step, Ranks())
+    return discriminator, terms, real, blurred
 
 
 @OBJECTIVES
-def test_the_discriminator_learns_to_tell_soft_from_sharp(objective: Any) -> None:
+def test_the_discriminator_learns_to_tell_blurred_from_sharp(objective: Any) -> None:
     config = dataclasses.replace(SMALL, objective=objective, learning_rate=5e-3)
-    adversary, terms, real, soft = learned(config)
-    assert terms["score/real"] > terms["score/made"] + 0.3
-    assert float(adversary.term(soft)) > float(adversary.term(real))
+    discriminator, terms, real, blurred = trained(config)
+    assert terms["score/real"] > terms["score/fake"] + 0.3
+    assert float(discriminator.generator_loss(blurred)) > float(discriminator.generator_loss(real))
 
 
 def test_the_penalty_holds_the_slope() -> None:
     config = dataclasses.replace(SMALL, learning_rate=5e-3)
-    held = learned(config)[1]["gradient_penalty"]
-    free = learned(dataclasses.replace(config, gradient_penalty=0.0))[1]["gradient_penalty"]
+    held = trained(config)[1]["gradient_penalty"]
+    free = trained(dataclasses.replace(config, gradient_penalty=0.0))[1]["gradient_penalty"]
     assert held < 0.5
     assert free > 5 * held
 
 
 def test_each_term_moves_its_own_network_only() -> None:
-    adversary = Adversary(SMALL, 1, torch.device("cpu"))
-    made = torch.rand(1, 3, 32, 32, requires_grad=True)
-    adversary.learn(torch.rand(1, 3, 32, 32), made, 0, Ranks())
-    assert made.grad is None  # what the discriminator learns does not reach the network
-    before = {name: value.clone() for name, value in adversary.model.state_dict().items()}
-    for parameter in adversary.model.parameters():
+    discriminator = DiscriminatorTrainer(SMALL, 1, torch.device("cpu"))
+    fake = torch.rand(1, 3, 32, 32, requires_grad=True)
+    discriminator.update(torch.rand(1, 3, 32, 32), fake, 0, Ranks())
+    assert fake.grad is None  # the discriminator's update does not reach the network
+    before = {name: value.clone() for name, value in discriminator.model.state_dict().items()}
+    for parameter in discriminator.model.parameters():
         parameter.grad = None
-    adversary.term(made).backward()
-    assert made.grad is not None
-    assert made.grad.abs().sum() > 0
-    assert all(parameter.grad is None for parameter in adversary.model.parameters())
-    assert equal(before, adversary.model.state_dict())
+    discriminator.generator_loss(fake).backward()
+    assert fake.grad is not None
+    assert fake.grad.abs().sum() > 0
+    assert all(parameter.grad is None for parameter in discriminator.model.parameters())
+    assert equal(before, discriminator.model.state_dict())
 
 
 def test_a_broken_batch_does_not_reach_the_discriminator() -> None:
-    adversary = Adversary(SMALL, 1, torch.device("cpu"))
-    before = {name: value.clone() for name, value in adversary.model.state_dict().items()}
+    discriminator = DiscriminatorTrainer(SMALL, 1, torch.device("cpu"))
+    before = {name: value.clone() for name, value in discriminator.model.state_dict().items()}
     broken = torch.full((1, 3, 32, 32), math.nan)
-    adversary.learn(torch.rand(1, 3, 32, 32), broken, 0, Ranks())
-    assert equal(before, adversary.model.state_dict())
+    discriminator.update(torch.rand(1, 3, 32, 32), broken, 0, Ranks())
+    assert equal(before, discriminator.model.state_dict())
 
 
 # The run
@@ -139,13 +124,13 @@ def test_a_patch_too_small_for_the_discriminator_is_said(photos: Path, layers: i
     """A patch of 64 leaves a score with four layers, none with five."""
     config = run_config(photos, photos, dataclasses.replace(SMALL, layers=layers), 1)
     if layers < 5:
-        check(config, Ranks())
+        check_config(config, Ranks())
         assert (
             PatchDiscriminator(2, layers)(torch.rand(1, 3, 64, 64)).shape[2] == 64 // 2**layers - 2
         )
     else:
         with pytest.raises(DataError, match=r"64 pixels is too small .* layers = 5"):
-            check(config, Ranks())
+            check_config(config, Ranks())
 
 
 def test_while_the_discriminator_warms_up_the_network_trains_as_without(
@@ -155,8 +140,8 @@ def test_while_the_discriminator_warms_up_the_network_trains_as_without(
     config = run_config(photos, tmp_path, patient, 3)
     plain = Trainer(dataclasses.replace(config, adversarial=AdversarialConfig()))
     fine = Trainer(config)
-    assert plain.adversary is None
-    for step, batch in enumerate(batches(config)):
+    assert plain.discriminator is None
+    for step, batch in enumerate(run_batches(config)):
         plain.train_step(batch)
         fine.train_step(batch)
         assert equal(plain.model.state_dict(), fine.model.state_dict()) == (step < 2)
@@ -167,7 +152,7 @@ def test_while_the_discriminator_warms_up_the_network_trains_as_without(
 def test_the_loss_is_the_sum_of_its_terms(photos: Path, tmp_path: Path, objective: Any) -> None:
     config = run_config(photos, tmp_path, dataclasses.replace(SMALL, objective=objective), 2)
     trainer = Trainer(config)
-    for step, batch in enumerate(batches(config)):
+    for step, batch in enumerate(run_batches(config)):
         loss, terms = trainer.train_step(batch), trainer.terms
         weight = SMALL.weight if step else 0.0
         assert loss == pytest.approx(terms["reconstruction"] + weight * terms["adversarial"])
@@ -183,7 +168,7 @@ def test_interrupted_and_continued_is_the_same_run(
     parts = run_config(photos, tmp_path / "parts", adversarial, 4)
     first = Trainer(parts)  # the first half, and then a fresh process
     (tmp_path / "parts").mkdir()
-    for batch in list(batches(parts))[:2]:
+    for batch in list(run_batches(parts))[:2]:
         first.train_step(batch)
     first.save(tmp_path / "parts")
     train(parts, resume=True)
@@ -205,12 +190,14 @@ def test_every_term_is_logged_and_no_best_is_claimed(photos: Path, tmp_path: Pat
     train(dataclasses.replace(config, data=benchmark))
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     terms = {"loss", "reconstruction", "adversarial", "discriminator", "gradient_penalty"}
-    looks = {f"simulated/given/{name}" for name in ("haarpsi", "detail")}
+    perceptual = {f"simulated/given/{name}" for name in ("haarpsi", "detail")}
     assert [line["step"] for line in lines] == [2, 4]
     for line in lines:
-        assert line.keys() >= terms | looks | {"score/real", "score/made", "simulated/gap"}
+        assert line.keys() >= terms | perceptual | {"score/real", "score/fake", "simulated/gap"}
         assert all(math.isfinite(value) for value in line.values())
-    assert not (tmp_path / "run" / "best.safetensors").exists()  # by PSNR it would be the start
+    assert not (
+        tmp_path / "run" / "best.safetensors"
+    ).exists()  # by PSNR the first weights would be the best
     assert load_weights(tmp_path / "run" / "last.safetensors")[1]["steps"] == 4
 
 
