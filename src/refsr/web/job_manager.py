@@ -159,7 +159,7 @@ class JobManager:
         shutil.rmtree(job.folder, ignore_errors=True)
 
     async def sweep(self) -> None:
-        """Remove expired jobs again and again, for ever."""
+        """Remove expired jobs every SWEEP_SECONDS, until cancelled."""
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             await self.sweep_once(time.monotonic())

@@ -90,7 +90,7 @@ class WorkerProcess:
             await process.wait()
 
     async def serve_queue(self) -> None:
-        """Run the tasks of the queue for ever; cancelling the call kills the process."""
+        """Run the tasks of the queue until cancelled, which kills the process."""
         try:
             while True:
                 await self.ensure_process()  # before the first task, so that the model is loaded
