@@ -70,7 +70,7 @@ def measure(upscaler: Upscaler, job: tuple[str, str, str], training: bool) -> di
     composite = upscaler.check(lr).composite
     assert composite is not None
     used = composite.useful[0]
-    worth = gain_model.worth_of(composite.lr, composite.registrations[0])
+    worth = gain_model.gain_factors(composite.lr, composite.registrations[0])
     return {
         "input": job[0],
         "reference": job[1],

@@ -18,7 +18,7 @@ from refsr.inference.plan import GRID, Plan
 from refsr.progress import Progress
 from refsr.registration.fusion import Composite
 from refsr.registration.large_image import CoarseRegistration
-from refsr.report.provenance import amounts_of, detail_amounts
+from refsr.report.provenance import amounts_from_detail, detail_amounts
 from refsr.resize import SCALE, imresize
 from refsr.result import Canvas
 
@@ -112,4 +112,4 @@ class Renderer:
         if composite is not None:
             given = composite.detail(rows, cols)
             given *= np.float32(self.strength)
-        return base + given, amounts_of(lr, given, np.zeros_like(given))
+        return base + given, amounts_from_detail(lr, given, np.zeros_like(given))

@@ -83,7 +83,7 @@ def test_a_blurred_reference_is_not_used_and_a_half_sharp_one_is() -> None:
     half = imresize(imresize(PHOTO, scale=0.5), scale=2.0)
     composite = compose(blurred, half, PHOTO)
     assert composite.useful == (False, True, True)
-    assert float((composite.source() == 0).mean()) == 0.0
+    assert float((composite.source_index() == 0).mean()) == 0.0
 
 
 def test_a_refused_reference_leaves_no_trace_beside_good_ones() -> None:

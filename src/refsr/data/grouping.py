@@ -21,7 +21,7 @@ from refsr.image.photo import load_photo
 from refsr.registration import matching
 from refsr.registration.matching import Features, Points
 from refsr.registration.register import CONSISTENT, Registration, prepare_reference, register
-from refsr.registration.warp import FIELD, grid
+from refsr.registration.warp import FIELD_SCALE, grid
 from refsr.resize import SCALE, imresize
 
 WORKING_SIDE = 1000  # pixels: longer photos are shrunk to this long side, as in training
@@ -132,7 +132,7 @@ def consistent_points(registration: Registration) -> tuple[Points, Points]:
     """Points of the input (N, 2), LR px, that the reference explains, and their matches there."""
     good = registration.validity * registration.consistency > CONSISTENT
     rows, columns = good.shape
-    xy_lr = grid(slice(0, rows), slice(0, columns), 1 / FIELD)[good]
+    xy_lr = grid(slice(0, rows), slice(0, columns), 1 / FIELD_SCALE)[good]
     step = max(1, len(xy_lr) // MAX_POINTS)
     xy_ref = registration.xy_ref[good]
     return xy_lr[::step].astype(np.float64), xy_ref[::step].astype(np.float64)
@@ -143,7 +143,7 @@ def kinds(registration: Registration, view: View, other: View) -> tuple[str, str
     xy, xy_ref = consistent_points(registration)
     xy = (xy + 0.5) * SCALE - 0.5  # LR px to working px
     diagonal = float(np.hypot(*view.size))
-    homography = matching.homography_of(xy, xy_ref, 0.01 * diagonal)
+    homography = matching.fit_homography(xy, xy_ref, 0.01 * diagonal)
     affine = cast(Points | None, cv2.estimateAffine2D(xy, xy_ref, method=cv2.LMEDS)[0])
     similarity = cast(Points | None, cv2.estimateAffinePartial2D(xy, xy_ref, method=cv2.LMEDS)[0])
     if homography is None or affine is None or similarity is None:

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refsr.arrays import Image
-from refsr.registration.register import Reference, Registration, aligned_reference
-from refsr.registration.warp import BAND_ROWS, FIELD, read_field, shrink4
+from refsr.registration.register import Reference, Registration, align_reference
+from refsr.registration.warp import BAND_ROWS, FIELD_SCALE, read_field, shrink4
 from refsr.resize import SCALE, imresize
 
 LOW, HIGH = 0.85, 1.0  # agreement at which detail begins to be added, and is added in full
@@ -53,7 +53,7 @@ def detail_of(
 
     Within six LR pixels of the tile's border it is not exact.
     """
-    aligned, validity = aligned_reference(registration, reference, lr, rows, cols)
+    aligned, validity = align_reference(registration, reference, lr, rows, cols)
     gate = read_field(detail_gate(registration), rows, cols)
     detail = fine_detail(aligned)
     detail *= (validity * gate)[..., None]
@@ -68,4 +68,4 @@ def fine_detail(hr: Image) -> Image:
 def detail_gate(registration: Registration) -> Image:
     """How much detail to add: (2h, 2w) 0..1, from the consistency, smoothed over its window."""
     gate = np.clip((registration.consistency - LOW) / (HIGH - LOW), 0.0, 1.0)
-    return np.clip(cast(Image, cv2.GaussianBlur(gate, (0, 0), float(FIELD))), 0.0, 1.0)
+    return np.clip(cast(Image, cv2.GaussianBlur(gate, (0, 0), float(FIELD_SCALE))), 0.0, 1.0)

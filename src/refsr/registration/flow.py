@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refsr.arrays import Image
-from refsr.registration.warp import FIELD, Field, area_ratio, grid, sample
+from refsr.registration.warp import FIELD_SCALE, Field, area_ratio, grid, sample
 
 NORMALISE_SIGMA = 4.0  # field pixels: the neighbourhood whose mean and contrast are taken out
 CONSISTENCY_WINDOW = 5  # LR pixels
@@ -29,7 +29,7 @@ def luma(rgb: NDArray[np.uint8] | Image) -> Image:
 
 def enlarge2(image: Image) -> Image:
     """LR (h, w) to field resolution (2h, 2w)."""
-    return cast(Image, cv2.resize(image, None, fx=FIELD, fy=FIELD, interpolation=cv2.INTER_CUBIC))
+    return cast(Image, cv2.resize(image, None, fx=FIELD_SCALE, fy=FIELD_SCALE, interpolation=cv2.INTER_CUBIC))
 
 
 def normalise(image: Image) -> NDArray[np.uint8]:
@@ -88,7 +88,7 @@ def settled(moved: Image, inside: NDArray[np.bool_], limit: float) -> bool:
     some = inside[CELL // 2 :: CELL, CELL // 2 :: CELL]
     height, width = min(len(moved), len(some)), min(moved.shape[1], some.shape[1])
     moved = moved[:height, :width][some[:height, :width]]
-    return moved.size == 0 or float(np.quantile(moved, 0.9)) < FIELD * limit
+    return moved.size == 0 or float(np.quantile(moved, 0.9)) < FIELD_SCALE * limit
 
 
 def comparable(image: Image) -> NDArray[np.uint8]:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from refsr.arrays import Image
 from refsr.registration.detail_transfer import detail_of, fine_detail
-from refsr.registration.gain import expected_gain, worth_of
-from refsr.registration.register import Reference, Registration, aligned_reference, register
-from refsr.registration.warp import FIELD, read_field
+from refsr.registration.gain import expected_gain, gain_factors
+from refsr.registration.register import Reference, Registration, align_reference, register
+from refsr.registration.warp import FIELD_SCALE, read_field
 from refsr.resize import SCALE, imresize
 
 SEAM = 4.0  # field pixels over which one reference gives way to the next
@@ -36,7 +36,7 @@ def useful(lr: NDArray[np.uint8], reference: Reference, registration: Registrati
     """
     if not registration.matched or registration.zoom < LEAST_ZOOM:
         return False
-    if expected_gain([worth_of(lr, registration)]) < LEAST_GAIN:
+    if expected_gain([gain_factors(lr, registration)]) < LEAST_GAIN:
         return False
     return fineness(lr, reference, registration) >= LEAST_FINENESS
 
@@ -53,7 +53,7 @@ def fineness(lr: NDArray[np.uint8], reference: Reference, registration: Registra
     cells.sort(key=lambda cell: -float(fit[double(cell[0]), double(cell[1])].sum()))
     given = own = 0.0
     for rows, cols in cells[:CELLS]:
-        aligned, valid = aligned_reference(registration, reference, lr, rows, cols)
+        aligned, valid = align_reference(registration, reference, lr, rows, cols)
         bicubic = imresize(lr[rows, cols].astype(np.float32) / 255, scale=float(SCALE))
         weight = (valid > 0.5)[..., None]
         given += float((fine_detail(aligned) ** 2 * weight).sum())
@@ -63,7 +63,7 @@ def fineness(lr: NDArray[np.uint8], reference: Reference, registration: Registra
 
 def double(part: slice) -> slice:
     """A range of LR pixels on the field grid."""
-    return slice(FIELD * part.start, FIELD * part.stop)
+    return slice(FIELD_SCALE * part.start, FIELD_SCALE * part.stop)
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Composite:
         weight = np.zeros((height, width), np.float32)
         for index, part in self.parts(rows, cols):
             registration, reference = self.registrations[index], self.references[index]
-            image, valid = aligned_reference(registration, reference, self.lr, rows, cols)
+            image, valid = align_reference(registration, reference, self.lr, rows, cols)
             part = part * (valid > 0)
             image *= part[..., None]
             total += image
@@ -124,10 +124,10 @@ class Composite:
     def similarity(self) -> Image:
         """How well the references explain each LR pixel of the photo: (h, w) float32 0..1."""
         height, width = self.lr.shape[:2]
-        total = np.zeros((FIELD * height, FIELD * width), np.float32)
+        total = np.zeros((FIELD_SCALE * height, FIELD_SCALE * width), np.float32)
         for registration, share in zip(self.registrations, self.shares, strict=True):
             total += share * registration.validity * registration.consistency
-        return total.reshape(height, FIELD, width, FIELD).mean(axis=(1, 3))
+        return total.reshape(height, FIELD_SCALE, width, FIELD_SCALE).mean(axis=(1, 3))
 
     def source(self) -> NDArray[np.int16]:
         """Which reference serves each LR pixel: (h, w), its index, -1 where none is valid."""
@@ -136,7 +136,7 @@ class Composite:
             return np.full((height, width), -1, np.int16)
         shares = np.stack(
             [
-                (share * registration.validity)[::FIELD, ::FIELD]
+                (share * registration.validity)[::FIELD_SCALE, ::FIELD_SCALE]
                 for share, registration in zip(self.shares, self.registrations, strict=True)
             ]
         )
@@ -148,10 +148,10 @@ def fuse_references(lr: NDArray[np.uint8], references: tuple[Reference, ...]) ->
     """Register every reference to ``lr`` (h, w, 3) RGB uint8 and share the photo out among them."""
     registrations = tuple(register(lr, reference) for reference in references)
     used = tuple(useful(lr, *pair) for pair in zip(references, registrations, strict=True))
-    return Composite(lr, references, registrations, shares_of(registrations, used), used)
+    return Composite(lr, references, registrations, compute_blend_weights(registrations, used), used)
 
 
-def shares_of(registrations: tuple[Registration, ...], used: tuple[bool, ...]) -> tuple[Image, ...]:
+def compute_blend_weights(registrations: tuple[Registration, ...], used: tuple[bool, ...]) -> tuple[Image, ...]:
     """Each place goes to the reference that explains it best, with soft seams: see Composite."""
     if not registrations:
         return ()

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from refsr.arrays import Image
 from refsr.registration.flow import luma
 from refsr.registration.register import Registration
-from refsr.registration.warp import FIELD
+from refsr.registration.warp import FIELD_SCALE
 
 GATE = 0.9  # agreement from which a place counts as explained, in full at 1
 # gain = -10 SLOPE log10(1 - REACH share) exp(-FADE error) min(1, zoom) ^ COARSE: fitted
@@ -44,7 +44,7 @@ class Worth:
         return float(np.exp(-FADE * self.error)) * min(1.0, self.zoom) ** COARSE
 
 
-def worth_of(
+def gain_factors(
     lr: NDArray[np.uint8], registration: Registration, where: Image | None = None
 ) -> Worth:
     """The worth of a registered reference to ``lr`` (h, w, 3), in the places ``where`` (2h, 2w)."""
@@ -59,7 +59,7 @@ def explained_share(lr: NDArray[np.uint8], trust: Image) -> float:
     height, width = lr.shape[:2]
     gray = luma(lr)
     energy = (gray - cv2.GaussianBlur(gray, (0, 0), 1.0)) ** 2
-    at_lr = trust.reshape(height, FIELD, width, FIELD).mean(axis=(1, 3))
+    at_lr = trust.reshape(height, FIELD_SCALE, width, FIELD_SCALE).mean(axis=(1, 3))
     total = float(energy.sum())
     flat = total < FLAT * energy.size
     return 0.0 if flat else float((energy * at_lr).sum()) / total

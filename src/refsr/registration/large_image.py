@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from refsr.arrays import Image
 from refsr.image.tiling import Tile, cut, whole
 from refsr.registration import flow
-from refsr.registration.fusion import Composite, fuse_references, shares_of, useful
+from refsr.registration.fusion import Composite, fuse_references, compute_blend_weights, useful
 from refsr.registration.reference import Reference
 from refsr.registration.register import Registration, consistent, dense, valid
-from refsr.registration.warp import FIELD, Field, sample
+from refsr.registration.warp import FIELD_SCALE, Field, sample
 from refsr.resize import imresize
 
 FLOW_BYTES = 1_100  # memory of the flow per LR pixel, measured
@@ -68,7 +68,7 @@ class CoarseRegistration:
             self.composite,
             lr=lr,
             registrations=registrations,
-            shares=shares_of(registrations, used),
+            shares=compute_blend_weights(registrations, used),
         )
 
 
@@ -98,7 +98,7 @@ def register_coarse(
     used = tuple(matched[index] and tried(found, index) for index in range(len(references)))
     for reference in references:
         reference.filtered.clear()  # those for the shrunk photo are of no more use
-    composite = replace(composite, useful=used, shares=shares_of(registrations, used))
+    composite = replace(composite, useful=used, shares=compute_blend_weights(registrations, used))
     return replace(found, composite=composite)
 
 
@@ -139,13 +139,13 @@ def closer(overview: CoarseRegistration, index: int, tile: Tile) -> Registration
         xy_ref=xy_ref,
         validity=validity,
         consistency=consistency,
-        color=cut_color(coarse.color, overview.lr.shape, tile),
+        color=crop_color(coarse.color, overview.lr.shape, tile),
     )
 
 
 def nothing(registration: Registration, lr: NDArray[np.uint8]) -> Registration:
     """The registration, in a block (h, w, 3), of a reference that is not used."""
-    zero = np.zeros((FIELD * lr.shape[0], FIELD * lr.shape[1]), np.float32)
+    zero = np.zeros((FIELD_SCALE * lr.shape[0], FIELD_SCALE * lr.shape[1]), np.float32)
     xy_ref = np.zeros((*zero.shape, 2), np.float32)
     return replace(registration, xy_ref=xy_ref, validity=zero, consistency=zero)
 
@@ -154,13 +154,13 @@ def places(overview: CoarseRegistration, tile: Tile) -> Field:
     """Where the field pixels of a block lie on the whole photo's field grid: (2H, 2W, 2)."""
     height, width = overview.lr.shape[:2]
     fit_height, fit_width = overview.composite.lr.shape[:2]
-    x = np.arange(FIELD * tile.cols.start, FIELD * tile.cols.stop) + 0.5
-    y = np.arange(FIELD * tile.rows.start, FIELD * tile.rows.stop) + 0.5
+    x = np.arange(FIELD_SCALE * tile.cols.start, FIELD_SCALE * tile.cols.stop) + 0.5
+    y = np.arange(FIELD_SCALE * tile.rows.start, FIELD_SCALE * tile.rows.stop) + 0.5
     mesh = np.meshgrid(x * fit_width / width - 0.5, y * fit_height / height - 0.5)
     return np.stack(mesh, axis=-1).astype(np.float32)
 
 
-def cut_color(color: Image, shape: tuple[int, ...], tile: Tile) -> Image:
+def crop_color(color: Image, shape: tuple[int, ...], tile: Tile) -> Image:
     """A block's part of the color match (rows, cols, 6) of a photo of that shape."""
     centres: list[NDArray[np.float64]] = []
     for part, length, nodes in (

@@ -159,7 +159,7 @@ def keeps_size(homography: NDArray[np.float64], xy: Points) -> bool:
     return bool(0.3 < np.median(area) < 3.3)  # a factor of 1.8 in length
 
 
-def homography_of(a: Points, b: Points, threshold: float) -> NDArray[np.float64] | None:
+def fit_homography(a: Points, b: Points, threshold: float) -> NDArray[np.float64] | None:
     """The homography a -> b that most of the points agree with (MAGSAC), or None."""
     if len(a) < 4:
         return None

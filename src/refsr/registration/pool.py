@@ -30,7 +30,7 @@ from refsr.registration.matching import Features
 from refsr.registration.reference import without_hidden
 from refsr.resize import SCALE
 
-RANKED_FROM = 9  # references: fewer are all registered
+MIN_POOL_SIZE = 9  # references: fewer are all registered
 MOST = 6  # candidates that are registered
 MOST_PIXELS = 80_000_000  # of all candidates together; the first is taken whatever its size
 THUMBNAIL = 640  # pixels, the long side

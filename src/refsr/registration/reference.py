@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from refsr.arrays import Image
 from refsr.registration import matching
 from refsr.registration.matching import Features
-from refsr.registration.warp import FIELD, Field, area_ratio, shrunk_warp
+from refsr.registration.warp import FIELD_SCALE, Field, area_ratio, shrunk_warp
 from refsr.resize import SCALE, cubic
 
 WORKING_SIDE = 1200  # features are found at most at this size: a larger reference costs no more
@@ -144,19 +144,19 @@ def warped_gray(xy_ref: Field, reference: Reference) -> Image:
 
 def seen(xy_ref: Field, reference: Reference) -> NDArray[np.bool_]:
     """Where a field (2h, 2w, 2) leads to what the reference shows, an LR pixel within its edge."""
-    if not reference.shown:
+    if not reference.valid_masks:
         return np.ones(xy_ref.shape[:2], np.bool_)
-    level = pyramid_level(zoom_of(xy_ref), len(reference.shown))
-    mask = shrunk_warp(reference.shown[level], at_level(xy_ref, level))
+    level = pyramid_level(zoom_of(xy_ref), len(reference.valid_masks))
+    mask = shrunk_warp(reference.valid_masks[level], at_level(xy_ref, level))
     whole = cv2.erode((mask > 254).astype(np.uint8), np.ones((3, 3), np.uint8))
-    return np.asarray(whole, np.bool_).repeat(FIELD, axis=0).repeat(FIELD, axis=1)
+    return np.asarray(whole, np.bool_).repeat(FIELD_SCALE, axis=0).repeat(FIELD_SCALE, axis=1)
 
 
 def zoom_of(xy_ref: Field, where: NDArray[np.bool_] | None = None) -> float:
     """Median reference pixels per HR pixel, over the pixels ``where`` if there are any."""
     areas = np.abs(area_ratio(xy_ref))
     area = float(np.median(areas[where] if where is not None and where.any() else areas))
-    return max(area, 1e-6) ** 0.5 * FIELD / SCALE
+    return max(area, 1e-6) ** 0.5 * FIELD_SCALE / SCALE
 
 
 def pyramid_level(zoom: float, count: int) -> int:

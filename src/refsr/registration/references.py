@@ -11,7 +11,7 @@ from refsr.errors import PhotoError
 from refsr.image.atomic import is_folder
 from refsr.image.photo import SUFFIXES, Photo, Source, load_photo, to_colors_of
 from refsr.registration.feature_cache import FeatureCache, Kept
-from refsr.registration.pool import RANKED_FROM, ReferencePool, Selection, build_pool, name_of
+from refsr.registration.pool import MIN_POOL_SIZE, ReferencePool, Selection, build_pool, name_of
 from refsr.registration.reference import KIND
 from refsr.registration.register import Reference, prepare_reference
 
@@ -46,12 +46,12 @@ def load_reference(
     return LoadedReference(name_of(source), photo, prepared)
 
 
-def expand(references: Source | Sequence[Source] | None) -> list[Source]:
+def list_sources(references: Source | Sequence[Source] | None) -> list[Source]:
     """One reference, several, or the photos of a folder, as a list. Raises PhotoError if empty."""
     if references is None:
         return []
     if isinstance(references, list | tuple):
-        return [one for reference in references for one in expand(reference)]
+        return [one for reference in references for one in list_sources(reference)]
     if isinstance(references, str | Path) and str(references) and is_folder(references):
         files = sorted(p for p in Path(references).iterdir() if p.suffix.lower() in SUFFIXES)
         if not files:
@@ -60,10 +60,10 @@ def expand(references: Source | Sequence[Source] | None) -> list[Source]:
     return [references]  # type: ignore[list-item]
 
 
-def from_folder(references: Source | Sequence[Source] | None) -> bool:
+def includes_folder(references: Source | Sequence[Source] | None) -> bool:
     """Whether some references were found in a folder rather than named one by one."""
     if isinstance(references, list | tuple):
-        return any(from_folder(reference) for reference in references)
+        return any(includes_folder(reference) for reference in references)
     return isinstance(references, str | Path) and is_folder(references)
 
 
@@ -81,7 +81,7 @@ def in_colors_of(photo: Photo, references: tuple[LoadedReference, ...]) -> tuple
     return tuple(prepared)
 
 
-def album_facts(album: ReferencePool, selection: Selection) -> PoolReport:
+def pool_facts(album: ReferencePool, selection: Selection) -> PoolReport:
     """How many photos of an album were looked at, and why most of them were not registered."""
     reasons = [
         {"reference": album.thumbnails[index].name, "why": why}
@@ -125,7 +125,7 @@ class References:
         selection = self.pool.select(photo.as_uint8())
         sources = [self.pool.thumbnails[index].source for index in selection.chosen]
         loaded = tuple(load(source) for source in sources)
-        return loaded, album_facts(self.pool, selection)
+        return loaded, pool_facts(self.pool, selection)
 
 
 def prepare_references(
@@ -139,8 +139,8 @@ def prepare_references(
     Of more than eight only thumbnails are read here; each photo then chooses among them. Raises
     PhotoError where one cannot be read; of a folder it is left out, unless none can be read.
     """
-    sources, optional = expand(references), from_folder(references)
-    if len(sources) >= RANKED_FROM:
+    sources, optional = list_sources(references), includes_folder(references)
+    if len(sources) >= MIN_POOL_SIZE:
         return References(pool=build_pool(sources, max_pixels, optional, cache=cache))
     loaded: list[LoadedReference] = []
     problems: list[PhotoError] = []

@@ -33,9 +33,9 @@ from refsr.registration.reference import (
     warped_gray,
     zoom_of,
 )
-from refsr.registration.warp import FIELD, Field, compose, grid, read_field, render, shrunk_warp
+from refsr.registration.warp import FIELD_SCALE, Field, compose, grid, read_field, render, shrunk_warp
 
-__all__ = ["Reference", "Registration", "aligned_reference", "prepare_reference", "register"]
+__all__ = ["Reference", "Registration", "align_reference", "prepare_reference", "register"]
 
 RATIO = 0.85  # Lowe's ratio of the first matching
 FLOW_ROUNDS = 3  # at most; one loses coverage, five follow the noise
@@ -92,11 +92,11 @@ def dense(
 ) -> tuple[Field, Image]:
     """Optical flow on top of the smooth field: the field, and its doubt in LR px (2h, 2w)."""
     height, width = gray.shape
-    doubt = np.zeros((FIELD * height, FIELD * width), np.float32)
+    doubt = np.zeros((FIELD_SCALE * height, FIELD_SCALE * width), np.float32)
     if min(height, width) < SMALLEST_FLOW:
         return xy_ref, doubt
     lr_norm = flow.comparable(gray)
-    here = grid(slice(0, FIELD * height), slice(0, FIELD * width))
+    here = grid(slice(0, FIELD_SCALE * height), slice(0, FIELD_SCALE * width))
     for step in range(rounds):
         warped = flow.comparable(warped_gray(xy_ref, reference))
         inside = reached(xy_ref, reference)
@@ -112,7 +112,7 @@ def dense(
             moved = np.hypot(some[..., 0], some[..., 1])
             last = step > 0 and flow.settled(moved, inside, SETTLED_FLOW)
         if last or step == rounds - 1:
-            doubt = flow.round_trip(lr_norm, target, forward) / np.float32(FIELD)
+            doubt = flow.round_trip(lr_norm, target, forward) / np.float32(FIELD_SCALE)
             break
     return xy_ref, doubt
 
@@ -167,7 +167,7 @@ def consistent(
     pixels, level = reference.prefiltered(zoom)
     shrunk = shrunk_warp(pixels, at_level(xy_ref, level))
     local = flow.agreement(flow.luma(lr), flow.luma(shrunk))
-    size = (FIELD * lr.shape[1], FIELD * lr.shape[0])
+    size = (FIELD_SCALE * lr.shape[1], FIELD_SCALE * lr.shape[0])
     consistency = np.clip(cv2.resize(local, size, interpolation=cv2.INTER_LINEAR), 0, 1)
     return consistency.astype(np.float32), shrunk
 
@@ -176,8 +176,8 @@ def unmatched(lr: NDArray[np.uint8], reference: Reference, matches: int) -> Regi
     """The answer where the reference has nothing to do with the input: both are stretched alike."""
     height, width = lr.shape[:2]
     ref_height, ref_width = reference.pixels.shape[:2]
-    stretch = np.array([ref_width / (FIELD * width), ref_height / (FIELD * height)], np.float32)
-    here = grid(slice(0, FIELD * height), slice(0, FIELD * width))
+    stretch = np.array([ref_width / (FIELD_SCALE * width), ref_height / (FIELD_SCALE * height)], np.float32)
+    here = grid(slice(0, FIELD_SCALE * height), slice(0, FIELD_SCALE * width))
     xy_ref = (here + np.float32(0.5)) * stretch - np.float32(0.5)
     zero = np.zeros(xy_ref.shape[:2], np.float32)
     return Registration(
@@ -185,7 +185,7 @@ def unmatched(lr: NDArray[np.uint8], reference: Reference, matches: int) -> Regi
     )
 
 
-def aligned_reference(
+def align_reference(
     registration: Registration,
     reference: Reference,
     lr: NDArray[np.uint8],

@@ -27,7 +27,7 @@ from refsr.inference.network import Device
 from refsr.inference.onnx import pick_provider
 from refsr.registration.fusion import Composite, fuse_references
 from refsr.registration.register import prepare_reference
-from refsr.registration.warp import FIELD, Field, sample
+from refsr.registration.warp import FIELD_SCALE, Field, sample
 from refsr.resize import SCALE
 from refsr.weights.models import DETAIL_TRANSFER, Model, find_model
 
@@ -61,7 +61,7 @@ class Explanation:
     borrowed: NDArray[np.bool_]  # (N,) valid there; elsewhere the photo stands in for the reference
 
 
-class Layers:
+class InspectableModel:
     """A model that can be looked into: run by ONNX Runtime, it also gives each layer's samples."""
 
     def __init__(self, name: str, device: Device = "auto") -> None:
@@ -153,7 +153,7 @@ def registered(photo: Photo, reference: Photo | None) -> Composite | None:
 
 
 def explain(
-    photo: Photo, composite: Composite | None, layers: Layers, at: tuple[int, int]
+    photo: Photo, composite: Composite | None, layers: InspectableModel, at: tuple[int, int]
 ) -> Explanation:
     """Where the samples behind pixel ``at`` (x, y of the result) fall.
 
@@ -198,7 +198,7 @@ def explain(
 def modulation_map(
     photo: Photo,
     composite: Composite | None,
-    layers: Layers,
+    layers: InspectableModel,
     progress: Callable[[float], None],
 ) -> tuple[Image, Image]:
     """How far the network opened its samples: (h, w), 0..1, and the validity (h, w), 0..1.
@@ -222,7 +222,7 @@ def modulation_map(
 
 
 def look(
-    photo: Photo, composite: Composite | None, layers: Layers, rows: slice, cols: slice
+    photo: Photo, composite: Composite | None, layers: InspectableModel, rows: slice, cols: slice
 ) -> tuple[Image, list[Layer], Image]:
     """Run a tile given in LR pixels: SR (4h, 4w, 3) 0..1, layers, validity (4h, 4w)."""
     levels = np.float32(np.iinfo(photo.pixels.dtype).max)
@@ -245,5 +245,5 @@ def around(place: int, length: int, multiple: int) -> slice:
 
 def in_reference(composite: Composite, xy: Field) -> Field:
     """Places (N, 2) in LR pixels of the photo, in the reference's own pixels: (N, 2)."""
-    here = ((xy + 0.5) * FIELD - 0.5).astype(np.float32)
+    here = ((xy + 0.5) * FIELD_SCALE - 0.5).astype(np.float32)
     return sample(composite.registrations[0].xy_ref, here[None])[0]

@@ -45,10 +45,10 @@ def detail_amounts(sr: Image, gate: Image, ref: Image, lr: Image) -> Image:
     """
     base = imresize(lr, scale=float(SCALE))
     given = fine_detail((ref - base) * gate[..., None]) if gate.any() else np.zeros_like(base)
-    return amounts_of(lr, given, fine_detail(sr - base) - given)
+    return amounts_from_detail(lr, given, fine_detail(sr - base) - given)
 
 
-def amounts_of(lr: Image, given: Image, drawn: Image) -> Image:
+def amounts_from_detail(lr: Image, given: Image, drawn: Image) -> Image:
     """``detail_amounts`` from the fine detail (4h, 4w, 3) that was borrowed and that was drawn."""
     height, width = lr.shape[:2]
     own = np.abs(lr - cv2.GaussianBlur(lr, (0, 0), 1.0))

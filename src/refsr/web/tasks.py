@@ -20,7 +20,7 @@ from refsr.inference.degradation import estimate_degradation, is_damaged
 from refsr.inference.memory import trim_heap
 from refsr.inference.network import Network
 from refsr.inference.plan import USUAL_COST
-from refsr.registration.fusion import Composite, shares_of
+from refsr.registration.fusion import Composite, compute_blend_weights
 from refsr.registration.large_image import register_coarse
 from refsr.registration.matching import NO_FEATURES
 from refsr.registration.reference import Reference
@@ -118,7 +118,7 @@ def register_one_by_one(
         prepared = in_colors_of(photo, (reference,))
         composite = register_coarse(photo.as_uint8(), prepared, CHECK_PIXELS).composite
         no_pixels = np.broadcast_to(np.uint8(0), reference.photo.pixels.shape)
-        shown = reference.prepared.shown[-1:]
+        shown = reference.prepared.valid_masks[-1:]
         empty = Reference(no_pixels, NO_FEATURES, [], [], shown=shown)
         return replace(composite, references=(empty,))
 
@@ -134,7 +134,7 @@ def register_one_by_one(
         composites[0].lr,
         tuple(one.references[0] for one in composites),
         registrations,
-        shares_of(registrations, useful),
+        compute_blend_weights(registrations, useful),
         useful,
     )
 
