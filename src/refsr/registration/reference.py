@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -9,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from refsr.arrays import Image
+from refsr.arrays import Image, Pixels
 from refsr.registration import matching
 from refsr.registration.matching import Features
 from refsr.registration.warp import FIELD, Field, area_ratio, shrunk_warp
@@ -20,7 +21,47 @@ MAX_FEATURES = 12000
 KIND = f"reference {WORKING_SIDE} {MAX_FEATURES}"  # of what a cache keeps
 SMALLEST = 16  # pixels: below this side there is nothing that a feature could hold on to
 SOFTEN = 1.15  # filter a little below the output's resolution: aliasing costs more than softness
-KEPT = 4  # prefiltered copies that are kept, each at most as large as the reference
+MAX_COPIES = 4  # prefiltered copies of a reference, each at most as large as the reference
+
+
+class PrefilteredCache:
+    """Prefiltered copies of one reference, by zoom: MAX_COPIES at most. Thread-safe.
+
+    When pickled or copied it starts empty: every copy can be computed again.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.copies: dict[float, Pixels] = {}
+
+    def __len__(self) -> int:
+        return len(self.copies)
+
+    def __reduce__(self) -> tuple[type[PrefilteredCache], tuple[()]]:
+        return PrefilteredCache, ()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all copies."""
+        with self.lock:
+            return sum(copy.nbytes for copy in self.copies.values())
+
+    def get(self, zoom: float) -> Pixels | None:
+        """The copy for ``zoom``, or None."""
+        with self.lock:
+            return self.copies.get(zoom)
+
+    def put(self, zoom: float, copy: Pixels) -> Pixels:
+        """Add a copy and return it, or the one that another thread added first."""
+        with self.lock:
+            if zoom not in self.copies and len(self.copies) >= MAX_COPIES:
+                self.copies.clear()
+            return self.copies.setdefault(zoom, copy)
+
+    def clear(self) -> None:
+        """Drop all copies."""
+        with self.lock:
+            self.copies.clear()
 
 
 @dataclass
@@ -31,7 +72,7 @@ class Reference:
     features: Features  # in reference pixels
     grays: list[NDArray[np.uint8]] = field(repr=False)  # luma, each half the size of the one before
     levels: list[NDArray[np.uint8]] = field(repr=False)  # RGB, likewise; levels[0] is pixels
-    filtered: dict[float, NDArray[np.uint8]] = field(default_factory=dict, repr=False)
+    filtered: PrefilteredCache = field(default_factory=PrefilteredCache, repr=False)
     # 255 where the reference shows anything, like ``grays``; empty where it does so everywhere
     shown: list[NDArray[np.uint8]] = field(default_factory=list[NDArray[np.uint8]], repr=False)
 
@@ -53,15 +94,13 @@ class Reference:
             return self.levels[level], level
         found = self.filtered.get(zoom)
         if found is None:
-            if len(self.filtered) >= KEPT:
-                self.filtered.clear()
             half = int(np.ceil(2 * stretch))
             kernel = cubic(np.arange(-half, half + 1) / stretch).astype(np.float32)
             kernel /= kernel.sum()
             filtered = cv2.sepFilter2D(
                 self.levels[level], -1, kernel, kernel, borderType=cv2.BORDER_REPLICATE
             )
-            found = self.filtered[zoom] = cast(NDArray[np.uint8], filtered)
+            found = self.filtered.put(zoom, cast(Pixels, filtered))
         return found, level
 
 
