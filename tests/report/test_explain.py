@@ -20,8 +20,15 @@ from refsr.errors import DataError, ModelError
 from refsr.image.photo import Photo
 from refsr.model.deform import deform_conv2d
 from refsr.report import explain as module
-from refsr.report.explain import Explanation, Layer, Layers, explain, modulation_map, registered
-from refsr.report.figure import BORROWED, View, draw_figure, draw_heat, stamp
+from refsr.report.explain import (
+    DeformLayer,
+    Explanation,
+    Layers,
+    explain,
+    modulation_map,
+    registered,
+)
+from refsr.report.figure import BORROWED, View, draw_discs, draw_figure, draw_heat
 from refsr.resize import imresize
 from refsr.weights.models import FOLDER, find_model
 
@@ -49,7 +56,7 @@ def found(photo: Photo, reference: Photo, layers: Layers) -> Explanation:
     return explain(photo, registered(photo, reference), layers, (121, 102))
 
 
-def what_autograd_says(stack: list[Layer], x: int, y: int) -> np.ndarray:
+def what_autograd_says(stack: list[DeformLayer], x: int, y: int) -> np.ndarray:
     """How pixel (x, y) of stacked deformable convolutions of all ones depends on the input."""
     height, width = stack[0].modulation.shape[1:]
     groups = stack[0].modulation.shape[0] // 9
@@ -84,7 +91,7 @@ def test_the_samples_are_what_the_layers_read(
     """Whole offsets, different in every pixel and tap: the gradient is a sum over the samples."""
     rng = np.random.default_rng(groups + 10 * depth)
     stack = [
-        Layer(
+        DeformLayer(
             rng.integers(-2, 3, (18 * groups, 12, 15)).astype(np.float32),
             rng.random((9 * groups, 12, 15), np.float32),
         )
@@ -103,7 +110,7 @@ def test_samples_between_pixels() -> None:
     """
     rng = np.random.default_rng(4)
     stack = [
-        Layer(
+        DeformLayer(
             np.broadcast_to(rng.uniform(-1, 1, (18, 1, 1)), (18, 12, 15)).astype(np.float32),
             np.broadcast_to(rng.random((9, 1, 1)), (9, 12, 15)).astype(np.float32),
         )
@@ -156,7 +163,7 @@ def test_a_tiled_map_is_the_whole_one(layers: Layers, monkeypatch: pytest.Monkey
     heard: list[float] = []
     whole, _ = modulation_map(photo, None, layers, heard.append)
     assert heard == [1.0]
-    monkeypatch.setattr(module, "BUDGET", 32 * 256)
+    monkeypatch.setattr(module, "TILE_PIXELS", 32 * 256)
     tiled, validity = modulation_map(photo, None, layers, heard.append)
     assert len(heard) > 2
     assert np.abs(whole - tiled).max() < 1e-3
@@ -192,7 +199,7 @@ def test_models_that_cannot_tell_say_why(silent: Path) -> None:
     seal(silent, {"deform_layers": 0})
     with pytest.raises(ModelError, match="no deformable layers"):
         Layers(str(silent))
-    with pytest.raises(ModelError, match="no network"):
+    with pytest.raises(ModelError, match="not a network"):
         Layers("detail-transfer")
 
 
@@ -200,17 +207,17 @@ def test_a_view_draws_each_pixel_where_it_says() -> None:
     image = np.zeros((30, 40, 3), np.uint8)
     image[11, 23] = 255
     for view in (View.square(image, np.array([20.0, 14.0]), 20), View.whole(image)):
-        drawn = view.show(image, smooth=True).sum(axis=2).astype(float)
+        drawn = view.draw(image, smooth=True).sum(axis=2).astype(float)
         ys, xs = np.mgrid[: drawn.shape[0], : drawn.shape[1]]
         centre = np.array([(xs * drawn).sum(), (ys * drawn).sum()]) / drawn.sum()
-        assert np.abs(view.place(np.array([23.0, 11.0])) - centre).max() < 0.5
+        assert np.abs(view.to_panel(np.array([23.0, 11.0])) - centre).max() < 0.5
 
 
 def test_discs_are_as_opaque_as_they_should_be() -> None:
     panel = np.full((40, 40, 3), 100, np.uint8)
     places = np.array([[10.0, 10.0], [30.0, 10.0], [10.0, 30.0], [-50.0, 5.0]], np.float32)
     opacity = np.array([1.0, 0.5, 0.0, 1.0], np.float32)
-    stamp(panel, places, 3.0, np.tile(np.array(BORROWED, np.uint8), (4, 1)), opacity)
+    draw_discs(panel, places, 3.0, np.tile(np.array(BORROWED, np.uint8), (4, 1)), opacity)
     assert tuple(panel[10, 10]) == BORROWED
     assert np.allclose(panel[10, 30], (np.array(BORROWED) + 100) / 2, atol=1)
     assert (panel[25:] == 100).all()
