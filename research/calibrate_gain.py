@@ -71,7 +71,7 @@ def measure(upscaler: Upscaler, job: tuple[str, str, str], training: bool) -> di
     composite = upscaler.register(load_photo(lr))
     assert composite is not None
     used = composite.useful[0]
-    worth = foreseen.worth_of(composite.lr, composite.registrations[0])
+    worth = foreseen.gain_factors(composite.lr, composite.registrations[0])
     return {
         "input": job[0],
         "reference": job[1],
@@ -99,7 +99,7 @@ def predicted(rows: list[dict[str, Any]], constants: Any) -> Any:
     """The gains that ``expected_gain`` foresees with these constants: (N,)."""
     for name, value in zip(CONSTANTS, constants, strict=True):
         setattr(foreseen, name, float(value))
-    worths = [foreseen.Worth(row["share"], row["error"], row["zoom"]) for row in rows]
+    worths = [foreseen.GainFactors(row["share"], row["error"], row["zoom"]) for row in rows]
     return np.array([foreseen.expected_gain([worth]) for worth in worths])
 
 

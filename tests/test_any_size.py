@@ -26,7 +26,7 @@ from refsr.inference.budget import (
 )
 from refsr.inference.memory import free_memory, in_words, parse_memory, resident
 from refsr.registration.color_match import apply_color
-from refsr.registration.large_image import HALO, CoarseRegistration, cut_color, register_coarse
+from refsr.registration.large_image import HALO, CoarseRegistration, crop_color, register_coarse
 from refsr.registration.register import prepare_reference
 from refsr.resize import imresize
 
@@ -112,7 +112,7 @@ def test_the_colors_of_a_block_are_those_of_the_whole() -> None:
     shape, tile = (180, 240, 3), Tile(*(slice(32, 160), slice(64, 224)) * 2)
     pixels = np.full((4 * 64, 4 * 64, 3), 0.5, np.float32)
     of_whole = apply_color(pixels, color.astype(np.float32), shape, slice(64, 128), slice(100, 164))
-    part = cut_color(color.astype(np.float32), shape, tile)
+    part = crop_color(color.astype(np.float32), shape, tile)
     of_block = apply_color(pixels, part, (128, 160, 3), slice(32, 96), slice(36, 100))
     assert np.abs(of_whole - of_block).max() < 0.01
 

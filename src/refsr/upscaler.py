@@ -38,19 +38,19 @@ from refsr.progress import Progress, partly, rising
 from refsr.registration.feature_cache import FeatureCache
 from refsr.registration.fusion import Composite
 from refsr.registration.large_image import CoarseRegistration, register_coarse
-from refsr.registration.pool import RANKED_FROM, ReferencePool, build_pool
+from refsr.registration.pool import MIN_POOL_SIZE, ReferencePool, build_pool
 from refsr.registration.references import (
-    AlbumFacts,
     LoadedReference,
-    album_facts,
-    expand,
-    from_folder,
+    PoolFacts,
     in_colors_of,
+    includes_folder,
+    list_sources,
     load_reference,
     notes_of,
+    pool_facts,
 )
 from refsr.registration.register import Reference
-from refsr.report.provenance import amounts_of, detail_amounts
+from refsr.report.provenance import amounts_from_detail, detail_amounts
 from refsr.report.report import build_report
 from refsr.resize import SCALE, imresize
 from refsr.result import Canvas, Result, finished, fitted
@@ -151,8 +151,8 @@ class Upscaler:
         photo then chooses among them. Raises PhotoError where one cannot be read; of a folder it is
         left out, unless none can be read, and the report says so.
         """
-        sources, optional = expand(references), from_folder(references)
-        if len(sources) >= RANKED_FROM:
+        sources, optional = list_sources(references), includes_folder(references)
+        if len(sources) >= MIN_POOL_SIZE:
             album = build_pool(sources, self.max_pixels, optional, cache=self.cache)
             self.references, self.album, self.left_out = (), album, ()
             return
@@ -176,7 +176,7 @@ class Upscaler:
         trim_heap()
         return loaded
 
-    def choose(self, photo: Photo) -> tuple[tuple[LoadedReference, ...], AlbumFacts | None]:
+    def choose(self, photo: Photo) -> tuple[tuple[LoadedReference, ...], PoolFacts | None]:
         """The references to register for a photo: all, or the best few of an album.
 
         Of an album, the facts name each other photo and why it was not registered. Raises
@@ -187,7 +187,7 @@ class Upscaler:
             return references, None
         selection = album.select(photo.as_uint8())
         loaded = tuple(self.load_reference(album.thumbnails[i].source) for i in selection.chosen)
-        return loaded, album_facts(album, selection)
+        return loaded, pool_facts(album, selection)
 
     def register(
         self, photo: Photo, references: tuple[LoadedReference, ...] | None = None
@@ -412,7 +412,7 @@ class Upscaler:
         if composite is not None:
             given = composite.detail(rows, cols)
             given *= np.float32(strength)
-        return base + given, amounts_of(lr, given, np.zeros_like(given))
+        return base + given, amounts_from_detail(lr, given, np.zeros_like(given))
 
 
 def check_choices(scale: int, strength: float) -> None:

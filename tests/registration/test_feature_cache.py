@@ -1,4 +1,4 @@
-"""What is kept of references: never wrong, never in the way, and nothing is found out twice."""
+"""The feature cache: results stay the same, and no features are computed twice."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def same(a: Features, b: Features) -> bool:
     return all(x.dtype == y.dtype and x.tobytes() == y.tobytes() for x, y in pairs)
 
 
-def test_results_are_the_same_and_nothing_is_found_out_twice(
+def test_results_are_the_same_and_no_features_are_computed_twice(
     album: Path, small: Path, tmp_path: Path, detected: list[tuple[int, ...]]
 ) -> None:
     def result(cache: Path | None) -> tuple[bytes, dict[str, Any], int]:

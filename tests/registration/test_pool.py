@@ -1,4 +1,4 @@
-"""Albums: the few photos that help are found among many, at the price of their thumbnails."""
+"""Reference pools: the few references that help are selected by their thumbnails."""
 
 from __future__ import annotations
 

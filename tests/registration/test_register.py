@@ -1,4 +1,4 @@
-"""Registration against known truth: how far, in LR px, is each part from where it really lies?"""
+"""Registration against ground truth: errors in LR px."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from refsr.registration.register import (
     Reference,
     Registration,
-    aligned_reference,
+    align_reference,
     prepare_reference,
     register,
 )
-from refsr.registration.warp import FIELD, area_ratio, grid, shrink4
+from refsr.registration.warp import FIELD_SCALE, area_ratio, grid, shrink4
 from refsr.resize import imresize
 
 
@@ -86,19 +86,19 @@ def textured(lr: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Field pixels (2h, 2w) around which the LR photo has something to hold on to."""
     gray = lr.astype(np.float32).mean(axis=2)
     spread = cv2.blur(gray * gray, (5, 5)) - cv2.blur(gray, (5, 5)) ** 2
-    size = (FIELD * lr.shape[1], FIELD * lr.shape[0])
+    size = (FIELD_SCALE * lr.shape[1], FIELD_SCALE * lr.shape[0])
     return np.asarray(cv2.resize(spread, size)) > 25.0
 
 
 def errors(found: Registration, truth: NDArray[np.floating]) -> NDArray[np.float64]:
     """Distance from the true place, in LR px: (2h, 2w)."""
-    per_lr_px = FIELD * np.sqrt(np.abs(area_ratio(truth.astype(np.float32))))
+    per_lr_px = FIELD_SCALE * np.sqrt(np.abs(area_ratio(truth.astype(np.float32))))
     return np.linalg.norm(found.xy_ref - truth, axis=2) / per_lr_px
 
 
 def hr_grid(lr: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Where the field's pixels lie in the HR photo."""
-    return grid(slice(0, FIELD * lr.shape[0]), slice(0, FIELD * lr.shape[1]), 2.0)
+    return grid(slice(0, FIELD_SCALE * lr.shape[0]), slice(0, FIELD_SCALE * lr.shape[1]), 2.0)
 
 
 @pytest.mark.parametrize(
@@ -223,10 +223,10 @@ def test_tiles_equal_the_whole_and_carry_the_inputs_colors() -> None:
     lr = astronaut_lr()
     reference = prepare_reference(warm.astype(np.uint8))
     found = register(lr, reference)
-    whole, validity = aligned_reference(found, reference, lr, slice(0, 128), slice(0, 128))
+    whole, validity = align_reference(found, reference, lr, slice(0, 128), slice(0, 128))
     assert whole.shape == (512, 512, 3)
     assert whole.dtype == validity.dtype == np.float32
-    tile, tile_validity = aligned_reference(found, reference, lr, slice(37, 90), slice(5, 61))
+    tile, tile_validity = align_reference(found, reference, lr, slice(37, 90), slice(5, 61))
     np.testing.assert_allclose(tile, whole[148:360, 20:244], atol=1e-5)
     np.testing.assert_allclose(tile_validity, validity[148:360, 20:244], atol=1e-6)
     off = np.abs(shrink4(whole) - lr / np.float32(255))[validity[::4, ::4] > 0.9]
@@ -279,7 +279,7 @@ def test_any_size_gives_an_answer(
         assert np.isfinite(values).all()
     assert found.validity.min() >= 0
     assert found.validity.max() <= 1
-    aligned, validity = aligned_reference(found, reference, lr, slice(0, height), slice(0, width))
+    aligned, validity = align_reference(found, reference, lr, slice(0, height), slice(0, width))
     assert aligned.shape == (4 * height, 4 * width, 3)
     assert np.isfinite(aligned).all()
     assert validity.shape == (4 * height, 4 * width)

@@ -1,4 +1,4 @@
-"""Where the samples fall: against autograd, against a known warp, and as pictures."""
+"""Sampling points: against autograd, against a known warp, and as pictures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from refsr.report import explain as module
 from refsr.report.explain import (
     DeformLayer,
     Explanation,
-    Layers,
+    InspectableModel,
     explain,
     modulation_map,
     registered,
@@ -37,8 +37,8 @@ HR = np.asarray(skimage.data.astronaut(), np.uint8)
 
 
 @pytest.fixture(scope="module")
-def layers() -> Layers:
-    return Layers("ssen")
+def layers() -> InspectableModel:
+    return InspectableModel("ssen")
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def reference() -> Photo:
 
 
 @pytest.fixture(scope="module")
-def found(photo: Photo, reference: Photo, layers: Layers) -> Explanation:
+def found(photo: Photo, reference: Photo, layers: InspectableModel) -> Explanation:
     return explain(photo, registered(photo, reference), layers, (121, 102))
 
 
@@ -125,7 +125,7 @@ def test_samples_between_pixels() -> None:
 
 
 def test_the_samples_lie_on_the_reference_where_it_shows_the_pixel(
-    found: Explanation, layers: Layers, reference: Photo
+    found: Explanation, layers: InspectableModel, reference: Photo
 ) -> None:
     """The reference is the same photo, cut elsewhere: its pixel is the shift away."""
     assert found.source is not None
@@ -140,7 +140,7 @@ def test_the_samples_lie_on_the_reference_where_it_shows_the_pixel(
     assert 4 < spread < 64  # taps alone reach 12 HR pixels
 
 
-def test_a_refused_reference_and_none_are_the_same(photo: Photo, layers: Layers) -> None:
+def test_a_refused_reference_and_none_are_the_same(photo: Photo, layers: InspectableModel) -> None:
     foreign = Photo.of(skimage.data.coffee()[:256, :256])
     none = explain(photo, None, layers, (40, 50))
     refused = explain(photo, registered(photo, foreign), layers, (40, 50))
@@ -152,13 +152,15 @@ def test_a_refused_reference_and_none_are_the_same(photo: Photo, layers: Layers)
 
 
 def test_the_network_opens_more_for_a_matching_reference(
-    found: Explanation, photo: Photo, layers: Layers
+    found: Explanation, photo: Photo, layers: InspectableModel
 ) -> None:
     alone = explain(photo, None, layers, (121, 102))
     assert found.strength.sum() > 1.5 * alone.strength.sum()
 
 
-def test_a_tiled_map_is_the_whole_one(layers: Layers, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tiled_map_is_the_whole_one(
+    layers: InspectableModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     photo = Photo.of(HR[:32, :352].copy())
     heard: list[float] = []
     whole, _ = modulation_map(photo, None, layers, heard.append)
@@ -171,7 +173,9 @@ def test_a_tiled_map_is_the_whole_one(layers: Layers, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("place", [(256, 0), (0, 256), (5000, 5000)])
-def test_a_pixel_outside_is_refused(photo: Photo, layers: Layers, place: tuple[int, int]) -> None:
+def test_a_pixel_outside_is_refused(
+    photo: Photo, layers: InspectableModel, place: tuple[int, int]
+) -> None:
     with pytest.raises(DataError, match="the result, which is 256 x 256 pixels"):
         explain(photo, None, layers, place)
 
@@ -195,12 +199,12 @@ def seal(path: Path, facts: dict[str, object]) -> None:
 
 def test_models_that_cannot_tell_say_why(silent: Path) -> None:
     with pytest.raises(ModelError, match="export it again"):
-        Layers(str(silent))
+        InspectableModel(str(silent))
     seal(silent, {"deform_layers": 0})
     with pytest.raises(ModelError, match="no deformable layers"):
-        Layers(str(silent))
+        InspectableModel(str(silent))
     with pytest.raises(ModelError, match="not a network"):
-        Layers("detail-transfer")
+        InspectableModel("detail-transfer")
 
 
 def test_a_view_draws_each_pixel_where_it_says() -> None:
@@ -244,11 +248,13 @@ def test_the_caption_fits_beside_the_narrowest_reference(found: Explanation) -> 
 
 
 @pytest.mark.parametrize("place", [(0, 0), (255, 255), (0, 130)])
-def test_figures_at_the_border(photo: Photo, layers: Layers, place: tuple[int, int]) -> None:
+def test_figures_at_the_border(
+    photo: Photo, layers: InspectableModel, place: tuple[int, int]
+) -> None:
     assert draw_figure(explain(photo, None, layers, place)).shape[2] == 3
 
 
-def test_a_photo_of_one_pixel(layers: Layers) -> None:
+def test_a_photo_of_one_pixel(layers: InspectableModel) -> None:
     dot = Photo.of(np.full((1, 1, 3), 90, np.uint8))
     assert draw_figure(explain(dot, None, layers, (3, 3))).shape[2] == 3
     heat, _ = modulation_map(dot, None, layers, lambda done: None)
@@ -275,7 +281,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     out, heat = tmp_path / "fig.png", tmp_path / "heat.png"
     words = ["explain", str(small), "--ref", str(sharp), "-o", str(out), "--heat", str(heat)]
     assert main([*words, "--at", "60,70"]) == 0
-    assert f"fig.png: {9 ** Layers('ssen').count} samples" in capsys.readouterr().err
+    assert f"fig.png: {9 ** InspectableModel('ssen').count} samples" in capsys.readouterr().err
     assert PIL.Image.open(heat).size[0] == 128
     assert PIL.Image.open(out).size[0] > 2000
     out.unlink()
@@ -287,7 +293,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert not out.exists()
 
 
-def test_asking_for_samples_changes_no_result(layers: Layers) -> None:
+def test_asking_for_samples_changes_no_result(layers: InspectableModel) -> None:
     model = find_model("ssen")
     names = {output.name for output in layers.session.get_outputs()}
     assert {"sr", "gate", "offset_1", "modulation_1"} <= names

@@ -199,7 +199,7 @@ def explain(
         quiet: No progress, no closing line.
     """
     from refsr.image.photo import Photo, check_output_path, load_photo, save_photo
-    from refsr.report.explain import Layers, modulation_map, registered
+    from refsr.report.explain import InspectableModel, modulation_map, registered
     from refsr.report.explain import explain as look_into
     from refsr.report.figure import draw_figure, draw_heat
 
@@ -208,7 +208,7 @@ def explain(
     for path in outputs:
         check_output_path(path)
     check_distinct([photo] if ref is None else [photo, ref], outputs)
-    layers = Layers(model, device)
+    layers = InspectableModel(model, device)
     opened = load_photo(photo, max_pixels=max_pixels)
     reference = None if ref is None else load_photo(ref, max_pixels=max_pixels)
     composite = registered(opened, reference)

@@ -21,7 +21,7 @@ from refsr.image.photo import load_photo
 from refsr.registration import matching
 from refsr.registration.matching import Features, Points
 from refsr.registration.register import CONSISTENT, Registration, prepare_reference, register
-from refsr.registration.warp import FIELD, grid
+from refsr.registration.warp import FIELD_SCALE, grid
 from refsr.resize import SCALE, imresize
 
 WORKING_SIDE = 1000  # photos are looked at with at most this long side, as training shrinks them
@@ -132,7 +132,7 @@ def agreeing_points(registration: Registration) -> tuple[Points, Points]:
     """Places of the input (N, 2), in LR px, that the reference explains, and where they lie."""
     good = registration.validity * registration.consistency > CONSISTENT
     rows, columns = good.shape
-    here = grid(slice(0, rows), slice(0, columns), 1 / FIELD)[good]
+    here = grid(slice(0, rows), slice(0, columns), 1 / FIELD_SCALE)[good]
     step = max(1, len(here) // POINTS)
     there = registration.xy_ref[good]
     return here[::step].astype(np.float64), there[::step].astype(np.float64)
@@ -143,7 +143,7 @@ def kinds(registration: Registration, view: View, other: View) -> tuple[str, str
     here, there = agreeing_points(registration)
     here = (here + 0.5) * SCALE - 0.5  # LR px to working px
     diagonal = float(np.hypot(*view.size))
-    homography = matching.homography_of(here, there, 0.01 * diagonal)
+    homography = matching.fit_homography(here, there, 0.01 * diagonal)
     affine = cast(Points | None, cv2.estimateAffine2D(here, there, method=cv2.LMEDS)[0])
     similarity = cast(Points | None, cv2.estimateAffinePartial2D(here, there, method=cv2.LMEDS)[0])
     if homography is None or affine is None or similarity is None:

@@ -18,11 +18,11 @@ from refsr.registration.geometry import enlargement
 from refsr.registration.large_image import FLOW_BYTES
 from refsr.registration.large_image import HALO as BLOCK_HALO
 from refsr.registration.reference import WORKING_SIDE, Reference
-from refsr.registration.warp import FIELD
+from refsr.registration.warp import FIELD_SCALE
 
 PROGRAM = 200_000_000  # Python, OpenCV, the runtime and a model, in bytes
 FEATURE_BYTES = 235  # of SIFT, per pixel of the image that it looks at
-FIELD_BYTES = 20 * FIELD**2  # of a registration, per LR pixel
+FIELD_BYTES = 20 * FIELD_SCALE**2  # of a registration, per LR pixel
 LR_BYTES = 48  # maps of the result, per LR pixel
 MOST_FLOW = 750_000  # LR pixels; larger photos are registered shrunk, then block by block
 LEAST_FLOW = 100_000
@@ -127,13 +127,13 @@ def registration_seconds(job: JobSize, budget: Budget) -> float:
         flow_pixels += REFINED_SECONDS * job.pixels * (side / max(1, side - 2 * BLOCK_HALO)) ** 2
     enlarge = enlargement(job.height, job.width)
     features = 3 * FEATURE_SECONDS * seen * enlarge**2
-    return len(job.references) * (FIELD**2 * flow_pixels * flow_speed() + features)
+    return len(job.references) * (FIELD_SCALE**2 * flow_pixels * flow_speed() + features)
 
 
 def bytes_of(reference: Reference) -> int:
     """What a prepared reference will hold, with a filtered copy that the work makes of it."""
     found = reference.features
-    arrays = [*reference.levels, *reference.grays, *reference.shown]
+    arrays = [*reference.levels, *reference.grays, *reference.valid_masks]
     arrays += [found.xy, found.size, found.angle, found.descriptor]
     filtered = max(reference.pixels.nbytes, reference.filtered.nbytes)
     return sum(array.nbytes for array in arrays) + filtered

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refsr.arrays import Image
-from refsr.registration.register import Reference, Registration, aligned_reference
-from refsr.registration.warp import BAND_ROWS, FIELD, field_at_hr, shrink4
+from refsr.registration.register import Reference, Registration, align_reference
+from refsr.registration.warp import BAND_ROWS, FIELD_SCALE, field_at_hr, shrink4
 from refsr.resize import SCALE, imresize
 
 LOW, HIGH = 0.85, 1.0  # consistency from which detail is added, and at which it is added in full
@@ -52,7 +52,7 @@ def transferred_detail(
 
     It is not exact within six LR pixels of the tile's border.
     """
-    aligned, validity = aligned_reference(registration, reference, lr, rows, cols)
+    aligned, validity = align_reference(registration, reference, lr, rows, cols)
     gate = field_at_hr(detail_gate(registration), rows, cols)
     detail = fine_detail(aligned)
     detail *= (validity * gate)[..., None]
@@ -67,4 +67,4 @@ def fine_detail(hr: Image) -> Image:
 def detail_gate(registration: Registration) -> Image:
     """The weight of the added detail, (2h, 2w) 0..1: a ramp of the consistency, smoothed."""
     gate = np.clip((registration.consistency - LOW) / (HIGH - LOW), 0.0, 1.0)
-    return np.clip(cast(Image, cv2.GaussianBlur(gate, (0, 0), float(FIELD))), 0.0, 1.0)
+    return np.clip(cast(Image, cv2.GaussianBlur(gate, (0, 0), float(FIELD_SCALE))), 0.0, 1.0)

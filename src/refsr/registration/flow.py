@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refsr.arrays import Image
-from refsr.registration.warp import FIELD, Field, area_ratio, grid, sample
+from refsr.registration.warp import FIELD_SCALE, Field, area_ratio, grid, sample
 
 NORMALIZE_SIGMA = 4.0  # field pixels: of the neighbourhood whose mean and contrast are removed
 CONSISTENCY_WINDOW = 5  # LR pixels
@@ -29,7 +29,10 @@ def luma(rgb: NDArray[np.uint8] | Image) -> Image:
 
 def enlarge2(image: Image) -> Image:
     """LR (h, w) to field resolution (2h, 2w)."""
-    return cast(Image, cv2.resize(image, None, fx=FIELD, fy=FIELD, interpolation=cv2.INTER_CUBIC))
+    return cast(
+        Image,
+        cv2.resize(image, None, fx=FIELD_SCALE, fy=FIELD_SCALE, interpolation=cv2.INTER_CUBIC),
+    )
 
 
 def normalize_contrast(image: Image) -> NDArray[np.uint8]:
@@ -87,7 +90,7 @@ def has_converged(length: Image, inside: NDArray[np.bool_], limit: float) -> boo
     some = inside[CELL // 2 :: CELL, CELL // 2 :: CELL]
     height, width = min(len(length), len(some)), min(length.shape[1], some.shape[1])
     length = length[:height, :width][some[:height, :width]]
-    return length.size == 0 or float(np.quantile(length, 0.9)) < FIELD * limit
+    return length.size == 0 or float(np.quantile(length, 0.9)) < FIELD_SCALE * limit
 
 
 def flow_input(image: Image) -> NDArray[np.uint8]:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from refsr.arrays import Image
 from refsr.registration.detail_transfer import fine_detail, transferred_detail
-from refsr.registration.gain import expected_gain, worth_of
-from refsr.registration.register import Reference, Registration, aligned_reference, register
-from refsr.registration.warp import FIELD, field_at_hr
+from refsr.registration.gain import expected_gain, gain_factors
+from refsr.registration.register import Reference, Registration, align_reference, register
+from refsr.registration.warp import FIELD_SCALE, field_at_hr
 from refsr.resize import SCALE, imresize
 
 SEAM_SIGMA = 4.0  # field pixels: sigma of the blend at seams
@@ -36,7 +36,7 @@ def is_useful(lr: NDArray[np.uint8], reference: Reference, registration: Registr
     """
     if not registration.matched or registration.zoom < MIN_ZOOM:
         return False
-    if expected_gain([worth_of(lr, registration)]) < MIN_GAIN:
+    if expected_gain([gain_factors(lr, registration)]) < MIN_GAIN:
         return False
     return fineness(lr, reference, registration) >= MIN_FINENESS
 
@@ -53,7 +53,7 @@ def fineness(lr: NDArray[np.uint8], reference: Reference, registration: Registra
     cells.sort(key=lambda cell: -float(fit[field_slice(cell[0]), field_slice(cell[1])].sum()))
     of_reference = of_photo = 0.0
     for rows, cols in cells[:CELLS]:
-        aligned, valid = aligned_reference(registration, reference, lr, rows, cols)
+        aligned, valid = align_reference(registration, reference, lr, rows, cols)
         bicubic = imresize(lr[rows, cols].astype(np.float32) / 255, scale=float(SCALE))
         weight = (valid > 0.5)[..., None]
         of_reference += float((fine_detail(aligned) ** 2 * weight).sum())
@@ -63,22 +63,22 @@ def fineness(lr: NDArray[np.uint8], reference: Reference, registration: Registra
 
 def field_slice(part: slice) -> slice:
     """A slice of LR pixels as a slice of field pixels."""
-    return slice(FIELD * part.start, FIELD * part.stop)
+    return slice(FIELD_SCALE * part.start, FIELD_SCALE * part.stop)
 
 
 @dataclass(frozen=True)
 class Composite:
     """A photo's references, registered, with their blending weights.
 
-    ``shares`` are (2h, 2w) float32 fields, one per reference: 0..1, summing to one where any used
-    reference is valid, and zero for one that is not used. The order of the references does not
-    matter.
+    ``blend_weights`` are (2h, 2w) float32 fields, one per reference: 0..1, summing to one where any
+    used reference is valid, and zero for one that is not used. The order of the references does
+    not matter.
     """
 
     lr: NDArray[np.uint8]  # (h, w, 3) RGB
     references: tuple[Reference, ...]
     registrations: tuple[Registration, ...]
-    shares: tuple[Image, ...]
+    blend_weights: tuple[Image, ...]
     useful: tuple[bool, ...]  # whether each reference is used
 
     @property
@@ -94,7 +94,7 @@ class Composite:
         weights = np.zeros((height, width), np.float32)
         for index, weight in self.tile_weights(rows, cols):
             registration, reference = self.registrations[index], self.references[index]
-            image, valid = aligned_reference(registration, reference, self.lr, rows, cols)
+            image, valid = align_reference(registration, reference, self.lr, rows, cols)
             weight = weight * (valid > 0)
             image *= weight[..., None]
             total += image
@@ -117,7 +117,7 @@ class Composite:
 
     def tile_weights(self, rows: slice, cols: slice) -> Iterator[tuple[int, Image]]:
         """Each reference used in a tile in LR px: its index, and its blending weight (4H, 4W)."""
-        for index, (weight, used) in enumerate(zip(self.shares, self.useful, strict=True)):
+        for index, (weight, used) in enumerate(zip(self.blend_weights, self.useful, strict=True)):
             at_hr = field_at_hr(weight, rows, cols) if used else None
             if at_hr is not None and at_hr.any():
                 yield index, at_hr
@@ -125,20 +125,20 @@ class Composite:
     def similarity(self) -> Image:
         """Validity times consistency of the fused references: (h, w) float32 0..1."""
         height, width = self.lr.shape[:2]
-        total = np.zeros((FIELD * height, FIELD * width), np.float32)
-        for registration, weight in zip(self.registrations, self.shares, strict=True):
+        total = np.zeros((FIELD_SCALE * height, FIELD_SCALE * width), np.float32)
+        for registration, weight in zip(self.registrations, self.blend_weights, strict=True):
             total += weight * registration.validity * registration.consistency
-        return total.reshape(height, FIELD, width, FIELD).mean(axis=(1, 3))
+        return total.reshape(height, FIELD_SCALE, width, FIELD_SCALE).mean(axis=(1, 3))
 
-    def source(self) -> NDArray[np.int16]:
+    def source_index(self) -> NDArray[np.int16]:
         """The index of the reference with the largest weight at each LR pixel, else -1: (h, w)."""
         height, width = self.lr.shape[:2]
-        if not self.shares:
+        if not self.blend_weights:
             return np.full((height, width), -1, np.int16)
         weights = np.stack(
             [
-                (weight * registration.validity)[::FIELD, ::FIELD]
-                for weight, registration in zip(self.shares, self.registrations, strict=True)
+                (weight * registration.validity)[::FIELD_SCALE, ::FIELD_SCALE]
+                for weight, registration in zip(self.blend_weights, self.registrations, strict=True)
             ]
         )
         best = weights.argmax(axis=0).astype(np.int16)
@@ -149,10 +149,14 @@ def fuse_references(lr: NDArray[np.uint8], references: tuple[Reference, ...]) ->
     """Register every reference to ``lr`` (h, w, 3) RGB uint8 and compute the blending weights."""
     registrations = tuple(register(lr, reference) for reference in references)
     used = tuple(is_useful(lr, *pair) for pair in zip(references, registrations, strict=True))
-    return Composite(lr, references, registrations, shares_of(registrations, used), used)
+    return Composite(
+        lr, references, registrations, compute_blend_weights(registrations, used), used
+    )
 
 
-def shares_of(registrations: tuple[Registration, ...], used: tuple[bool, ...]) -> tuple[Image, ...]:
+def compute_blend_weights(
+    registrations: tuple[Registration, ...], used: tuple[bool, ...]
+) -> tuple[Image, ...]:
     """Blending weights: each pixel goes to the reference of least cost; see ``Composite``."""
     if not registrations:
         return ()

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from refsr.arrays import Image
 from refsr.registration.flow import luma
 from refsr.registration.register import Registration
-from refsr.registration.warp import FIELD
+from refsr.registration.warp import FIELD_SCALE
 
 GATE = 0.9  # consistency from which a pixel counts as explained, in full at 1
 # Fitted: gain = -10 SLOPE log10(1 - REACH share) exp(-FADE error) min(1, zoom) ^ COARSE
@@ -31,7 +31,7 @@ GainClass = Literal["none", "small", "clear"]
 
 
 @dataclass(frozen=True)
-class Worth:
+class GainFactors:
     """What the expected gain of one reference depends on."""
 
     share: float  # of the photo's energy in the finest band that it explains, 0..1
@@ -44,9 +44,9 @@ class Worth:
         return float(np.exp(-FADE * self.error)) * min(1.0, self.zoom) ** COARSE
 
 
-def worth_of(
+def gain_factors(
     lr: NDArray[np.uint8], registration: Registration, where: Image | None = None
-) -> Worth:
+) -> GainFactors:
     """The gain factors of a reference registered to ``lr`` (h, w, 3).
 
     ``where`` (2h, 2w) 0..1: its blending weights among several references.
@@ -54,7 +54,7 @@ def worth_of(
     gate = np.clip((registration.consistency - GATE) / (1 - GATE), 0, 1)
     trust = registration.validity * gate if where is None else registration.validity * gate * where
     share = explained_share(lr, trust.astype(np.float32))
-    return Worth(share, registration.median_error, registration.zoom)
+    return GainFactors(share, registration.median_error, registration.zoom)
 
 
 def explained_share(lr: NDArray[np.uint8], trust: Image) -> float:
@@ -65,18 +65,18 @@ def explained_share(lr: NDArray[np.uint8], trust: Image) -> float:
     height, width = lr.shape[:2]
     gray = luma(lr)
     energy = (gray - cv2.GaussianBlur(gray, (0, 0), 1.0)) ** 2
-    at_lr = trust.reshape(height, FIELD, width, FIELD).mean(axis=(1, 3))
+    at_lr = trust.reshape(height, FIELD_SCALE, width, FIELD_SCALE).mean(axis=(1, 3))
     total = float(energy.sum())
     flat = total < FLAT * energy.size
     return 0.0 if flat else float((energy * at_lr).sum()) / total
 
 
-def expected_gain(worths: list[Worth]) -> float:
+def expected_gain(factors: list[GainFactors]) -> float:
     """The expected gain in dB PSNR over no reference, of references that are used together."""
-    share = min(1.0, sum(worth.share for worth in worths))
+    share = min(1.0, sum(one.share for one in factors))
     if share <= 0.0:
         return 0.0
-    quality = sum(worth.share * worth.quality for worth in worths) / share
+    quality = sum(one.share * one.quality for one in factors) / share
     return -10.0 * SLOPE * float(np.log10(1.0 - REACH * share)) * quality
 
 

@@ -12,7 +12,7 @@ from refsr.arrays import Image
 from refsr.registration import matching
 from refsr.registration.matching import Features, Points
 from refsr.registration.reference import Reference, warp_gray_to_lr
-from refsr.registration.warp import BAND_ROWS, FIELD, Field, grid, sample
+from refsr.registration.warp import BAND_ROWS, FIELD_SCALE, Field, grid, sample
 
 WORKING_SIDE = 800  # pixels: for detection an LR photo is enlarged up to this size at most
 MAX_FEATURES = 4000
@@ -73,7 +73,7 @@ def fit_geometry(xy_lr: Points, xy_ref: Points, zoom: float, threshold: float) -
     Inliers must also move like their neighbors. None where there are too few.
     """
     scaled = xy_ref / zoom  # so that one threshold in LR px serves both frames
-    homography = matching.homography_of(xy_lr, scaled, 2.0 * threshold)
+    homography = matching.fit_homography(xy_lr, scaled, 2.0 * threshold)
     if homography is None:
         return None
     residual = scaled - matching.project(homography, xy_lr)
@@ -102,9 +102,9 @@ def smooth_field(geometry: Geometry, height: int, width: int) -> Field:
     step = np.array([width / cols, height / rows])
     correction = local_corrections(geometry, rows, cols, step)
     bands: list[Field] = []
-    for start in range(0, FIELD * height, BAND_ROWS):
-        band = slice(start, min(start + BAND_ROWS, FIELD * height))
-        xy_lr = grid(band, slice(0, FIELD * width), 1 / FIELD)
+    for start in range(0, FIELD_SCALE * height, BAND_ROWS):
+        band = slice(start, min(start + BAND_ROWS, FIELD_SCALE * height))
+        xy_lr = grid(band, slice(0, FIELD_SCALE * width), 1 / FIELD_SCALE)
         at_nodes = ((xy_lr + 0.5) / step - 0.5).astype(np.float32)
         plane = matching.project(geometry.homography, xy_lr).astype(np.float32)
         bands.append(plane + sample(correction, at_nodes))
@@ -150,7 +150,7 @@ def guided_geometry(
     if len(pairs) < MIN_INLIERS:
         return None
     xy_lr = features.xy[pairs[:, 0]].astype(np.float64)
-    in_field = (warped.xy[pairs[:, 1]] + 0.5) * FIELD - 0.5
+    in_field = (warped.xy[pairs[:, 1]] + 0.5) * FIELD_SCALE - 0.5
     xy = matching.sample_points(xy_ref, in_field).astype(np.float64)
     return fit_geometry(xy_lr, xy, coarse.zoom, 0.5)
 

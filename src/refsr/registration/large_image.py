@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from refsr.arrays import Image
 from refsr.image.tiling import Tile, cut, whole
 from refsr.registration import flow
-from refsr.registration.fusion import Composite, fuse_references, is_useful, shares_of
+from refsr.registration.fusion import Composite, compute_blend_weights, fuse_references, is_useful
 from refsr.registration.reference import Reference
 from refsr.registration.register import (
     Registration,
@@ -25,7 +25,7 @@ from refsr.registration.register import (
     measure_validity,
     refine_with_flow,
 )
-from refsr.registration.warp import FIELD, Field, sample
+from refsr.registration.warp import FIELD_SCALE, Field, sample
 from refsr.resize import imresize
 
 FLOW_BYTES = 1_100  # memory of the flow per LR pixel, measured
@@ -73,7 +73,7 @@ class CoarseRegistration:
             self.composite,
             lr=lr,
             registrations=registrations,
-            shares=shares_of(registrations, used),
+            blend_weights=compute_blend_weights(registrations, used),
         )
 
 
@@ -103,7 +103,9 @@ def register_coarse(
     used = tuple(one and is_useful_at_full_size(found, i) for i, one in enumerate(matched))
     for reference in references:
         reference.filtered.clear()  # the copies for the shrunk photo are not needed again
-    composite = replace(composite, useful=used, shares=shares_of(registrations, used))
+    composite = replace(
+        composite, useful=used, blend_weights=compute_blend_weights(registrations, used)
+    )
     return replace(found, composite=composite)
 
 
@@ -144,13 +146,13 @@ def refine_block(coarse: CoarseRegistration, index: int, tile: Tile) -> Registra
         xy_ref=xy_ref,
         validity=validity,
         consistency=consistency,
-        color=cut_color(registration.color, coarse.lr.shape, tile),
+        color=crop_color(registration.color, coarse.lr.shape, tile),
     )
 
 
 def unused_registration(registration: Registration, lr: NDArray[np.uint8]) -> Registration:
     """The registration to a block (h, w, 3) of a reference that is not used: valid nowhere."""
-    zero = np.zeros((FIELD * lr.shape[0], FIELD * lr.shape[1]), np.float32)
+    zero = np.zeros((FIELD_SCALE * lr.shape[0], FIELD_SCALE * lr.shape[1]), np.float32)
     xy_ref = np.zeros((*zero.shape, 2), np.float32)
     return replace(registration, xy_ref=xy_ref, validity=zero, consistency=zero)
 
@@ -159,13 +161,13 @@ def coarse_grid(coarse: CoarseRegistration, tile: Tile) -> Field:
     """Coordinates of a block's field pixels on the coarse field grid: (2H, 2W, 2)."""
     height, width = coarse.lr.shape[:2]
     coarse_height, coarse_width = coarse.composite.lr.shape[:2]
-    x = np.arange(FIELD * tile.cols.start, FIELD * tile.cols.stop) + 0.5
-    y = np.arange(FIELD * tile.rows.start, FIELD * tile.rows.stop) + 0.5
+    x = np.arange(FIELD_SCALE * tile.cols.start, FIELD_SCALE * tile.cols.stop) + 0.5
+    y = np.arange(FIELD_SCALE * tile.rows.start, FIELD_SCALE * tile.rows.stop) + 0.5
     mesh = np.meshgrid(x * coarse_width / width - 0.5, y * coarse_height / height - 0.5)
     return np.stack(mesh, axis=-1).astype(np.float32)
 
 
-def cut_color(color: Image, shape: tuple[int, ...], tile: Tile) -> Image:
+def crop_color(color: Image, shape: tuple[int, ...], tile: Tile) -> Image:
     """The color match of one block, from the color match (rows, cols, 6) of the whole photo.
 
     ``shape``: of the photo, in LR pixels.

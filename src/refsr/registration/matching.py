@@ -165,7 +165,7 @@ def preserves_area(homography: NDArray[np.float64], xy: Points) -> bool:
     return bool(0.3 < np.median(area) < 3.3)  # a factor of 1.8 in length
 
 
-def homography_of(a: Points, b: Points, threshold: float) -> NDArray[np.float64] | None:
+def fit_homography(a: Points, b: Points, threshold: float) -> NDArray[np.float64] | None:
     """Fit a homography a -> b to points (N, 2) by MAGSAC, ``threshold`` in pixels; or None."""
     if len(a) < 4:
         return None

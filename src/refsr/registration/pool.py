@@ -30,7 +30,7 @@ from refsr.registration.matching import Features
 from refsr.registration.reference import fill_transparent
 from refsr.resize import SCALE
 
-RANKED_FROM = 9  # references; fewer are all registered, without a pool
+MIN_POOL_SIZE = 9  # references; fewer are all registered, without a pool
 MAX_CANDIDATES = 6  # references that are registered at most
 MAX_CANDIDATE_PIXELS = 80_000_000  # of all together; the best is taken whatever its size
 THUMBNAIL = 640  # pixels, the long side

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from refsr.arrays import Image, Pixels
 from refsr.registration import matching
 from refsr.registration.matching import Features
-from refsr.registration.warp import FIELD, Field, area_ratio, warp_to_lr
+from refsr.registration.warp import FIELD_SCALE, Field, area_ratio, warp_to_lr
 from refsr.resize import SCALE, cubic
 
 WORKING_SIDE = 1200  # pixels: a larger reference is shrunk to it before detection
@@ -74,12 +74,14 @@ class Reference:
     levels: list[NDArray[np.uint8]] = field(repr=False)  # RGB pyramid; levels[0] is pixels
     filtered: PrefilteredCache = field(default_factory=PrefilteredCache, repr=False)
     # mask pyramid of the valid area, 255 where alpha is above 0; empty if that is everywhere
-    shown: list[NDArray[np.uint8]] = field(default_factory=list[NDArray[np.uint8]], repr=False)
+    valid_masks: list[NDArray[np.uint8]] = field(
+        default_factory=list[NDArray[np.uint8]], repr=False
+    )
 
     @property
     def blank(self) -> bool:
         """Whether it is fully transparent."""
-        return bool(self.shown) and not any(mask.any() for mask in self.shown)
+        return bool(self.valid_masks) and not any(mask.any() for mask in self.valid_masks)
 
     def prefiltered(self, zoom: float) -> tuple[NDArray[np.uint8], int]:
         """RGB to sample at ``zoom`` reference pixels per output pixel, and its pyramid level.
@@ -127,7 +129,7 @@ def prepare_reference(
         sizes = [(gray.shape[1], gray.shape[0]) for gray in grays]
         smaller = [cv2.resize(mask, size, interpolation=cv2.INTER_AREA) for size in sizes]
         masks = [np.asarray(one, np.uint8) for one in smaller]
-    return Reference(pixels, features or matching.NO_FEATURES, grays, levels, shown=masks)
+    return Reference(pixels, features or matching.NO_FEATURES, grays, levels, valid_masks=masks)
 
 
 def fill_transparent(
@@ -184,12 +186,12 @@ def warp_gray_to_lr(xy_ref: Field, reference: Reference) -> Image:
 
 def inside_valid_area(xy_ref: Field, reference: Reference) -> NDArray[np.bool_]:
     """Where a field (2h, 2w, 2) points into the valid area, an LR pixel from its edge: (2h, 2w)."""
-    if not reference.shown:
+    if not reference.valid_masks:
         return np.ones(xy_ref.shape[:2], np.bool_)
-    level = pyramid_level(median_zoom(xy_ref), len(reference.shown))
-    mask = warp_to_lr(reference.shown[level], to_level(xy_ref, level))
+    level = pyramid_level(median_zoom(xy_ref), len(reference.valid_masks))
+    mask = warp_to_lr(reference.valid_masks[level], to_level(xy_ref, level))
     whole = cv2.erode((mask > 254).astype(np.uint8), np.ones((3, 3), np.uint8))
-    return np.asarray(whole, np.bool_).repeat(FIELD, axis=0).repeat(FIELD, axis=1)
+    return np.asarray(whole, np.bool_).repeat(FIELD_SCALE, axis=0).repeat(FIELD_SCALE, axis=1)
 
 
 def median_zoom(xy_ref: Field, where: NDArray[np.bool_] | None = None) -> float:
@@ -199,7 +201,7 @@ def median_zoom(xy_ref: Field, where: NDArray[np.bool_] | None = None) -> float:
     """
     areas = np.abs(area_ratio(xy_ref))
     area = float(np.median(areas[where] if where is not None and where.any() else areas))
-    return max(area, 1e-6) ** 0.5 * FIELD / SCALE
+    return max(area, 1e-6) ** 0.5 * FIELD_SCALE / SCALE
 
 
 def pyramid_level(zoom: float, count: int) -> int:

@@ -15,7 +15,7 @@ from refsr.registration.pool import ReferencePool, Selection, source_name
 from refsr.registration.reference import CACHE_KIND
 from refsr.registration.register import Reference, prepare_reference
 
-AlbumFacts = dict[str, Any]  # "looked_at", "registered", "not_registered": see album_facts
+PoolFacts = dict[str, Any]  # "looked_at", "registered", "not_registered": see pool_facts
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def load_reference(
     return LoadedReference(source_name(source), photo, prepared)
 
 
-def expand(references: Source | Sequence[Source] | None) -> list[Source]:
+def list_sources(references: Source | Sequence[Source] | None) -> list[Source]:
     """A list of one reference, several, or the photos of folders.
 
     Raises PhotoError where a folder holds no photos.
@@ -49,7 +49,7 @@ def expand(references: Source | Sequence[Source] | None) -> list[Source]:
     if references is None:
         return []
     if isinstance(references, list | tuple):
-        return [one for reference in references for one in expand(reference)]
+        return [one for reference in references for one in list_sources(reference)]
     if isinstance(references, str | Path) and str(references) and is_folder(references):
         files = sorted(p for p in Path(references).iterdir() if p.suffix.lower() in SUFFIXES)
         if not files:
@@ -58,10 +58,10 @@ def expand(references: Source | Sequence[Source] | None) -> list[Source]:
     return [references]  # type: ignore[list-item]
 
 
-def from_folder(references: Source | Sequence[Source] | None) -> bool:
+def includes_folder(references: Source | Sequence[Source] | None) -> bool:
     """Whether a folder is among the references."""
     if isinstance(references, list | tuple):
-        return any(from_folder(reference) for reference in references)
+        return any(includes_folder(reference) for reference in references)
     return isinstance(references, str | Path) and is_folder(references)
 
 
@@ -79,7 +79,7 @@ def in_colors_of(photo: Photo, references: tuple[LoadedReference, ...]) -> tuple
     return tuple(prepared)
 
 
-def album_facts(pool: ReferencePool, selection: Selection) -> AlbumFacts:
+def pool_facts(pool: ReferencePool, selection: Selection) -> PoolFacts:
     """For the report: the size of a pool, what was registered, and why the others were not."""
     reasons = [
         {"reference": pool.thumbnails[index].name, "why": why}

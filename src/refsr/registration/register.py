@@ -34,7 +34,7 @@ from refsr.registration.reference import (
     warp_gray_to_lr,
 )
 from refsr.registration.warp import (
-    FIELD,
+    FIELD_SCALE,
     Field,
     compose_fields,
     field_at_hr,
@@ -43,7 +43,7 @@ from refsr.registration.warp import (
     warp_to_lr,
 )
 
-__all__ = ["Reference", "Registration", "aligned_reference", "prepare_reference", "register"]
+__all__ = ["Reference", "Registration", "align_reference", "prepare_reference", "register"]
 
 RATIO = 0.85  # of Lowe's test in the first matching
 FLOW_ROUNDS = 3  # at most; one loses coverage, five fit the noise
@@ -103,11 +103,11 @@ def refine_with_flow(
     ``gray`` (h, w): the LR photo's luma, 0..255. The error is in LR px.
     """
     height, width = gray.shape
-    flow_error = np.zeros((FIELD * height, FIELD * width), np.float32)
+    flow_error = np.zeros((FIELD_SCALE * height, FIELD_SCALE * width), np.float32)
     if min(height, width) < MIN_FLOW_SIDE:
         return xy_ref, flow_error
     lr_norm = flow.flow_input(gray)
-    pixel_grid = grid(slice(0, FIELD * height), slice(0, FIELD * width))
+    pixel_grid = grid(slice(0, FIELD_SCALE * height), slice(0, FIELD_SCALE * width))
     for step in range(rounds):
         warped = flow.flow_input(warp_gray_to_lr(xy_ref, reference))
         inside = inside_reference(xy_ref, reference)
@@ -126,7 +126,9 @@ def refine_with_flow(
             moved = np.hypot(some[..., 0], some[..., 1])
             last = step > 0 and flow.has_converged(moved, inside, CONVERGED_FLOW)
         if last or step == rounds - 1:
-            flow_error = flow.forward_backward_error(lr_norm, target, forward) / np.float32(FIELD)
+            flow_error = flow.forward_backward_error(lr_norm, target, forward) / np.float32(
+                FIELD_SCALE
+            )
             break
     return xy_ref, flow_error
 
@@ -183,7 +185,7 @@ def measure_consistency(
     pixels, level = reference.prefiltered(zoom)
     shrunk = warp_to_lr(pixels, to_level(xy_ref, level))
     local = flow.local_correlation(flow.luma(lr), flow.luma(shrunk))
-    size = (FIELD * lr.shape[1], FIELD * lr.shape[0])
+    size = (FIELD_SCALE * lr.shape[1], FIELD_SCALE * lr.shape[0])
     consistency = np.clip(cv2.resize(local, size, interpolation=cv2.INTER_LINEAR), 0, 1)
     return consistency.astype(np.float32), shrunk
 
@@ -194,8 +196,10 @@ def unmatched_registration(
     """The registration of a reference that does not match: stretched to the input's size."""
     height, width = lr.shape[:2]
     ref_height, ref_width = reference.pixels.shape[:2]
-    stretch = np.array([ref_width / (FIELD * width), ref_height / (FIELD * height)], np.float32)
-    pixel_grid = grid(slice(0, FIELD * height), slice(0, FIELD * width))
+    stretch = np.array(
+        [ref_width / (FIELD_SCALE * width), ref_height / (FIELD_SCALE * height)], np.float32
+    )
+    pixel_grid = grid(slice(0, FIELD_SCALE * height), slice(0, FIELD_SCALE * width))
     xy_ref = (pixel_grid + np.float32(0.5)) * stretch - np.float32(0.5)
     zero = np.zeros(xy_ref.shape[:2], np.float32)
     return Registration(
@@ -212,7 +216,7 @@ def unmatched_registration(
     )
 
 
-def aligned_reference(
+def align_reference(
     registration: Registration,
     reference: Reference,
     lr: NDArray[np.uint8],

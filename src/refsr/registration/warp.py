@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from refsr.arrays import Image
 from refsr.resize import SCALE, imresize
 
-FIELD = 2  # field pixels per LR pixel
+FIELD_SCALE = 2  # field pixels per LR pixel
 BAND_ROWS = 64  # LR rows warped at a time: bounds memory whatever the size of the input
 REMAP_MAX_SIDE = 32000  # OpenCV's remap takes at most 32767 pixels a side
 
@@ -63,12 +63,12 @@ def field_at_hr(field: Field | Image, rows: slice, cols: slice) -> Field:
     parts: list[slice] = []
     inner: list[slice] = []
     for part, length in ((rows, field.shape[0]), (cols, field.shape[1])):
-        start, stop = max(0, FIELD * part.start - 1), min(length, FIELD * part.stop + 1)
-        first = (FIELD * part.start - start) * SCALE // FIELD
+        start, stop = max(0, FIELD_SCALE * part.start - 1), min(length, FIELD_SCALE * part.stop + 1)
+        first = (FIELD_SCALE * part.start - start) * SCALE // FIELD_SCALE
         parts.append(slice(start, stop))
         inner.append(slice(first, first + SCALE * (part.stop - part.start)))
     near = np.ascontiguousarray(field[parts[0], parts[1]])
-    ratio = SCALE // FIELD
+    ratio = SCALE // FIELD_SCALE
     large = cv2.resize(near, None, fx=ratio, fy=ratio, interpolation=cv2.INTER_LINEAR)
     return np.ascontiguousarray(large[inner[0], inner[1]], np.float32)
 
@@ -90,7 +90,7 @@ def shrink4(hr: Image) -> Image:
 
 def warp_to_lr(pixels: NDArray[np.uint8], field: Field) -> Image:
     """Warp uint8 ``pixels`` by a field (2h, 2w, 2) to HR, shrink by four: (h, w[, C]) 0..255."""
-    height, width = field.shape[0] // FIELD, field.shape[1] // FIELD
+    height, width = field.shape[0] // FIELD_SCALE, field.shape[1] // FIELD_SCALE
     halo = 2  # LR rows that the shrinking kernel reaches beyond a band
     bands: list[Image] = []
     for start in range(0, height, BAND_ROWS):

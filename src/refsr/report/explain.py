@@ -27,7 +27,7 @@ from refsr.inference.network import Device
 from refsr.inference.onnx import pick_provider
 from refsr.registration.fusion import Composite, fuse_references
 from refsr.registration.register import prepare_reference
-from refsr.registration.warp import FIELD, Field, sample
+from refsr.registration.warp import FIELD_SCALE, Field, sample
 from refsr.resize import SCALE
 from refsr.weights.models import DETAIL_TRANSFER, Model, find_model
 
@@ -61,7 +61,7 @@ class Explanation:
     borrowed: NDArray[np.bool_]  # (N,) whether the reference is valid there; else the photo is used
 
 
-class Layers:
+class InspectableModel:
     """A model in ONNX Runtime that also returns its deformable layers' offsets and modulations."""
 
     def __init__(self, name: str, device: Device = "auto") -> None:
@@ -154,7 +154,7 @@ def registered(photo: Photo, reference: Photo | None) -> Composite | None:
 
 
 def explain(
-    photo: Photo, composite: Composite | None, layers: Layers, at: tuple[int, int]
+    photo: Photo, composite: Composite | None, layers: InspectableModel, at: tuple[int, int]
 ) -> Explanation:
     """Find the samples behind pixel ``at`` (x, y of the result).
 
@@ -199,7 +199,7 @@ def explain(
 def modulation_map(
     photo: Photo,
     composite: Composite | None,
-    layers: Layers,
+    layers: InspectableModel,
     progress: Callable[[float], None],
 ) -> tuple[Image, Image]:
     """The modulation map (h, w), 0..1, and the validity (h, w), 0..1.
@@ -224,7 +224,7 @@ def modulation_map(
 
 
 def run_tile(
-    photo: Photo, composite: Composite | None, layers: Layers, rows: slice, cols: slice
+    photo: Photo, composite: Composite | None, layers: InspectableModel, rows: slice, cols: slice
 ) -> tuple[Image, list[DeformLayer], Image]:
     """Run a tile given in LR pixels: SR (4h, 4w, 3) 0..1, layers, validity (4h, 4w)."""
     levels = np.float32(np.iinfo(photo.pixels.dtype).max)
@@ -247,5 +247,5 @@ def context_slice(index: int, length: int, multiple: int) -> slice:
 
 def to_reference(composite: Composite, xy: Field) -> Field:
     """Convert points (N, 2) from LR pixels of the photo to pixels of the reference: (N, 2)."""
-    in_field = ((xy + 0.5) * FIELD - 0.5).astype(np.float32)
+    in_field = ((xy + 0.5) * FIELD_SCALE - 0.5).astype(np.float32)
     return sample(composite.registrations[0].xy_ref, in_field[None])[0]

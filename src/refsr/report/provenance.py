@@ -45,10 +45,10 @@ def detail_amounts(sr: Image, gate: Image, ref: Image, lr: Image) -> Image:
     """
     base = imresize(lr, scale=float(SCALE))
     borrowed = fine_detail((ref - base) * gate[..., None]) if gate.any() else np.zeros_like(base)
-    return amounts_of(lr, borrowed, fine_detail(sr - base) - borrowed)
+    return amounts_from_detail(lr, borrowed, fine_detail(sr - base) - borrowed)
 
 
-def amounts_of(lr: Image, borrowed: Image, guessed: Image) -> Image:
+def amounts_from_detail(lr: Image, borrowed: Image, guessed: Image) -> Image:
     """``detail_amounts`` from the borrowed and the guessed detail, (4h, 4w, 3) each."""
     height, width = lr.shape[:2]
     own = np.abs(lr - cv2.GaussianBlur(lr, (0, 0), 1.0))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refsr.registration.fusion import Composite
-from refsr.registration.gain import expected_gain, gain_class, worth_of
+from refsr.registration.gain import expected_gain, gain_class, gain_factors
 from refsr.registration.reference import SMALLEST, Reference
 from refsr.registration.register import Registration
 from refsr.report.provenance import borrowed_share, overall_shares
@@ -25,7 +25,7 @@ def describe(name: str, composite: Composite, index: int) -> dict[str, Any]:
     registration, used = composite.registrations[index], composite.useful[index]
     gain = 0.0
     if used:
-        gain = expected_gain([worth_of(composite.lr, registration)])
+        gain = expected_gain([gain_factors(composite.lr, registration)])
     matched = registration.matched
     return {
         "reference": name,
@@ -71,9 +71,9 @@ def expected_together(composite: Composite | None) -> float:
     """The expected gain of all references together, in dB over none."""
     if composite is None or not composite.matched:
         return 0.0
-    parts = zip(composite.registrations, composite.shares, composite.useful, strict=True)
+    parts = zip(composite.registrations, composite.blend_weights, composite.useful, strict=True)
     return expected_gain(
-        [worth_of(composite.lr, found, share) for found, share, used in parts if used]
+        [gain_factors(composite.lr, found, share) for found, share, used in parts if used]
     )
 
 
@@ -95,7 +95,7 @@ def build_report(
     """
     references: list[dict[str, Any]] = []
     if composite is not None:
-        source = composite.source()
+        source = composite.source_index()
         borrowed = amounts[..., 1]
         for index, name in enumerate(names):
             mine = source == index

@@ -22,7 +22,7 @@ from refsr.arrays import Pixels
 from refsr.errors import DataError
 from refsr.image.atomic import atomic_file
 from refsr.image.photo import load_photo
-from refsr.registration.register import aligned_reference, prepare_reference, register
+from refsr.registration.register import align_reference, prepare_reference, register
 from refsr.resize import SCALE, imresize
 from refsr.train.config import DataConfig
 from refsr.train.datasets import (
@@ -51,7 +51,7 @@ def register_pair(hr: Pixels, reference: Pixels) -> Sample | None:
     if not registration.matched:
         return None
     rows, columns = slice(0, lr.shape[0]), slice(0, lr.shape[1])
-    aligned, validity = aligned_reference(registration, prepared, lr, rows, columns)
+    aligned, validity = align_reference(registration, prepared, lr, rows, columns)
     quantised = [
         np.clip(np.rint(part * 255.0), 0, 255).astype(np.uint8) for part in (aligned, validity)
     ]

@@ -22,7 +22,7 @@ from refsr.inference.degradation import estimate_degradation, is_damaged
 from refsr.inference.estimate import USUAL_COST
 from refsr.inference.memory import trim_heap
 from refsr.inference.network import Network
-from refsr.registration.fusion import Composite, shares_of
+from refsr.registration.fusion import Composite, compute_blend_weights
 from refsr.registration.large_image import register_coarse
 from refsr.registration.matching import NO_FEATURES
 from refsr.registration.reference import Reference
@@ -188,7 +188,9 @@ def registered(
         found = register_coarse(photo.as_uint8(), prepared, LOOKED_AT).composite
         shape = reference.photo.pixels.shape
         none = np.broadcast_to(np.uint8(0), shape)
-        empty = Reference(none, NO_FEATURES, [], [], shown=reference.prepared.shown[-1:])
+        empty = Reference(
+            none, NO_FEATURES, [], [], valid_masks=reference.prepared.valid_masks[-1:]
+        )
         return replace(found, references=(empty,))
 
     alone: list[Composite] = []
@@ -203,7 +205,7 @@ def registered(
         alone[0].lr,
         tuple(one.references[0] for one in alone),
         registrations,
-        shares_of(registrations, useful),
+        compute_blend_weights(registrations, useful),
         useful,
     )
 

@@ -18,7 +18,7 @@ from refsr.evaluate.paper.sections import Section
 from refsr.evaluate.run import load_truth
 from refsr.image.photo import Photo, save_photo
 from refsr.registration.fusion import Composite
-from refsr.report.explain import Explanation, Layers, explain, modulation_map
+from refsr.report.explain import Explanation, InspectableModel, explain, modulation_map
 from refsr.report.figure import draw_figure, draw_heat
 from refsr.resize import SCALE, imresize
 from refsr.upscaler import Upscaler
@@ -61,7 +61,7 @@ def liveliest(
 
 def draw_case(case: Case, model: str, out: Path) -> dict[str, Any]:
     """Draw one case; returns what it shows. Raises ModelError, PhotoError, DataError."""
-    layers = Layers(model)
+    layers = InspectableModel(model)
     hr = load_truth(case.job.input, None)
     photo = Photo.of(imresize(hr, scale=1 / SCALE))
     composite: Composite | None = None
