@@ -32,7 +32,9 @@ def found_in(hr: Pixels, reference: Pixels) -> Registration:
 def misplaced(found: Registration, matrix: NDArray[np.float64], hr: Pixels) -> NDArray[np.floating]:
     """How far, in LR px, each place that is vouched for lies from the truth."""
     height, width = hr.shape[0] // 4, hr.shape[1] // 4
-    here = grid(slice(0, FIELD_SCALE * height), slice(0, FIELD_SCALE * width), 2.0).astype(np.float64)
+    here = grid(slice(0, FIELD_SCALE * height), slice(0, FIELD_SCALE * width), 2.0).astype(
+        np.float64
+    )
     truth = cv2.perspectiveTransform(here, matrix)
     off = np.linalg.norm(found.xy_ref - truth, axis=2) / (4 * found.zoom)
     return off[found.validity * found.consistency > 0.8]

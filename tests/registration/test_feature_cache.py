@@ -1,4 +1,4 @@
-"""What is kept of references: never wrong, never in the way, and nothing is found out twice."""
+"""The feature cache: results stay the same, and no features are computed twice."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 from refsr import RefsrError, Upscaler
 from refsr.cli import main
 from refsr.registration import matching
-from refsr.registration.feature_cache import SUFFIX, FeatureCache, Kept
+from refsr.registration.feature_cache import SUFFIX, CachedFeatures, FeatureCache
 from refsr.registration.matching import Features
 from refsr.registration.pool import build_pool
 from refsr.resize import imresize
@@ -63,7 +63,7 @@ def same(a: Features, b: Features) -> bool:
     return all(x.dtype == y.dtype and x.tobytes() == y.tobytes() for x, y in pairs)
 
 
-def test_results_are_the_same_and_nothing_is_found_out_twice(
+def test_results_are_the_same_and_no_features_are_computed_twice(
     album: Path, small: Path, tmp_path: Path, detected: list[tuple[int, ...]]
 ) -> None:
     def result(cache: Path | None) -> tuple[bytes, dict[str, Any], int]:
@@ -168,7 +168,7 @@ def test_no_pickle_is_ever_loaded(album: Path, tmp_path: Path) -> None:
     entry = cache.entry(album / "1.png", "a kind")
     assert entry is not None
     harmful = np.array([{"a": 1}], object)  # with the right key, and digest
-    entry.write(Kept(Features(harmful, *(np.zeros(1, np.float32) for _ in range(3)))))
+    entry.write(CachedFeatures(Features(harmful, *(np.zeros(1, np.float32) for _ in range(3)))))
     assert entry.path.is_file()
     assert entry.read() is None
 
@@ -180,19 +180,19 @@ def test_a_cache_that_cannot_be_written_costs_a_note(
     taken.write_text("a file")
     command = ["--ref", str(album), "--cache", str(taken)]
     assert main(["check", str(small), *command]) == 0
-    assert f"note: nothing is kept in the cache {taken}: " in capfd.readouterr().err
+    assert f"note: the feature cache {taken} cannot be written: " in capfd.readouterr().err
     out = tmp_path / "out.png"
     upscale = ["upscale", str(small), "-o", str(out), "--model", "detail-transfer"]
     assert main([*upscale, *command]) == 0
     assert out.is_file()
-    assert capfd.readouterr().err.count("nothing is kept") == 1
+    assert capfd.readouterr().err.count("cannot be written") == 1
     assert taken.read_text() == "a file"
     folder, out = tmp_path / "photos", tmp_path / "out"
     folder.mkdir()
     shutil.copy(small, folder)
     batch = ["batch", str(folder), "-o", str(out), "--refs", str(album)]
     assert main([*batch, "--model", "detail-transfer", "--cache", f"{taken}/below"]) == 0
-    assert capfd.readouterr().err.count("nothing is kept") == 1
+    assert capfd.readouterr().err.count("cannot be written") == 1
     assert (out / "small.png").is_file()
 
 

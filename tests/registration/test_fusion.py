@@ -1,4 +1,4 @@
-"""Several references: each place is served by the one that shows it, whatever their order."""
+"""Several references: each pixel uses the one that shows it, whatever their order."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def test_two_halves_make_the_whole_without_a_step(both: Composite) -> None:
 
 
 def test_each_half_comes_from_the_one_that_shows_it(both: Composite) -> None:
-    source = both.source()
+    source = both.source_index()
     assert float((source[8:-8, 8:48] == 0).mean()) > 0.95
     assert float((source[8:-8, 82:-8] == 1).mean()) > 0.95
 
@@ -94,9 +94,9 @@ def test_a_refused_reference_leaves_no_trace_beside_good_ones() -> None:
         three.registrations[0].coverage, three.registrations[2].coverage
     )
     assert three.useful == (True, False, True)
-    assert not three.shares[1].any()
+    assert not three.blend_weights[1].any()
     for index, same in ((0, 0), (2, 1)):
-        np.testing.assert_array_equal(three.shares[index], halves.shares[same])
+        np.testing.assert_array_equal(three.blend_weights[index], halves.blend_weights[same])
 
 
 def test_of_a_refused_reference_nothing_is_reported() -> None:

@@ -1,4 +1,4 @@
-"""Albums: the few photos that help are found among many, at the price of their thumbnails."""
+"""Reference pools: the few references that help are selected by their thumbnails."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import skimage.data
 from refsr import RefsrError, Upscaler
 from refsr.arrays import Pixels
 from refsr.registration import pool, references
-from refsr.registration.pool import build_pool, thumbnail
+from refsr.registration.pool import build_pool, load_thumbnail
 from refsr.resize import imresize
 
 LIMIT = 10**8
@@ -62,17 +62,17 @@ def test_the_finer_of_two_that_show_the_same_comes_first() -> None:
 
 def test_where_nothing_matches_a_few_are_still_tried() -> None:
     selection = build_pool(strangers(12), LIMIT).select(small())
-    assert len(selection.chosen) == pool.GUESSES
+    assert len(selection.chosen) == pool.MIN_CANDIDATES
 
 
 def test_the_same_photo_many_times_is_registered_a_few_times() -> None:
     selection = build_pool([truth()] * 9, LIMIT).select(small())
-    assert 1 <= len(selection.chosen) <= pool.GUESSES
+    assert 1 <= len(selection.chosen) <= pool.MIN_CANDIDATES
     assert "others show as much" in selection.reasons.values()
 
 
 def test_candidates_keep_to_a_number_of_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "MOST_PIXELS", 512 * 384)
+    monkeypatch.setattr(pool, "MAX_CANDIDATE_PIXELS", 512 * 384)
     parts = [np.ascontiguousarray(truth()[:, 64 * i : 64 * i + 128]) for i in range(7)]
     selection = build_pool([*parts, *strangers(3)], LIMIT).select(small())
     assert sum(parts[i].shape[1] for i in selection.chosen) <= 512
@@ -91,7 +91,7 @@ def test_a_jpeg_is_decoded_small_and_upright(tmp_path: Path) -> None:
     exif[0x0112] = 6  # the camera lay on its side
     path = tmp_path / "large.jpg"
     PIL.Image.fromarray(large).save(path, exif=exif)
-    seen, pixels = thumbnail(path, LIMIT)
+    seen, pixels = load_thumbnail(path, LIMIT)
     assert pixels == 2560 * 1920
     assert seen.shape == (640, 480, 3)
     upright = np.asarray(PIL.Image.fromarray(np.rot90(large, -1)).resize((480, 640)))
@@ -114,7 +114,7 @@ def test_an_album_gives_what_its_best_photo_gives(
     load = references.load_reference
 
     def counted(source: Any, *options: Any) -> Any:
-        opened.append(pool.name_of(source))
+        opened.append(pool.source_name(source))
         return load(source, *options)
 
     monkeypatch.setattr("refsr.upscaler.load_reference", counted)
@@ -122,7 +122,7 @@ def test_an_album_gives_what_its_best_photo_gives(
     assert opened == []
     result = upscaler.upscale(small())
     assert "09.png" in opened
-    assert len(opened) <= pool.GUESSES
+    assert len(opened) <= pool.MIN_CANDIDATES
     tried = list(opened)
     facts = result.report["album"]
     assert facts["looked_at"] == 11

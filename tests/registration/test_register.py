@@ -1,4 +1,4 @@
-"""Registration against known truth: how far, in LR px, is each part from where it really lies?"""
+"""Registration against ground truth: errors in LR px."""
 
 from __future__ import annotations
 

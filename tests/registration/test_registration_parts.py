@@ -9,9 +9,15 @@ from numpy.typing import NDArray
 
 from refsr.registration import flow, matching, warp
 from refsr.registration.color_match import color_match
-from refsr.registration.geometry import WORKING_SIDE, Geometry, agree, enlargement, smooth_field
+from refsr.registration.geometry import (
+    WORKING_SIDE,
+    Geometry,
+    enlargement,
+    fit_geometry,
+    smooth_field,
+)
 from refsr.registration.matching import Features
-from refsr.registration.reference import halve, shrunk_by
+from refsr.registration.reference import halve, shrink_from_pyramid
 from refsr.resize import imresize
 
 
@@ -23,12 +29,12 @@ def test_reading_a_field_is_sampling_it(
     rows, cols = slice(*window[:2]), slice(*window[2:])
     hr = (slice(4 * part.start, 4 * part.stop) for part in (rows, cols))
     expected = warp.sample(field, warp.grid(*hr, 0.5))
-    np.testing.assert_allclose(warp.read_field(field, rows, cols), expected, atol=1e-3)
+    np.testing.assert_allclose(warp.field_at_hr(field, rows, cols), expected, atol=1e-3)
 
 
 def test_cutting_changes_no_place(natural: NDArray[np.uint8], rng: np.random.Generator) -> None:
     xy = rng.uniform((60, 50), (90, 80), (20, 30, 2)).astype(np.float32)
-    part, inside = warp.cut(natural, xy)
+    part, inside = warp.crop_to(natural, xy)
     assert part.size < natural.size / 4
     expected = warp.sample(natural.astype(np.float32), xy, cv2.INTER_LANCZOS4)
     found = warp.sample(part.astype(np.float32), inside, cv2.INTER_LANCZOS4)
@@ -43,16 +49,18 @@ def test_halve_is_imresize(rng: np.random.Generator) -> None:
 def test_rendering_the_identity_gives_the_image_back(natural: NDArray[np.uint8]) -> None:
     here = warp.grid(slice(0, 192), slice(0, 256))
     for interpolation in (cv2.INTER_CUBIC, cv2.INTER_LANCZOS4):
-        np.testing.assert_allclose(warp.render(natural, here, interpolation), natural, atol=1e-2)
+        np.testing.assert_allclose(
+            warp.warp_image(natural, here, interpolation), natural, atol=1e-2
+        )
 
 
 def test_shrunk_warp_does_not_depend_on_its_bands(
     natural: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     field = warp.grid(slice(0, 96), slice(0, 128), 2.0) + np.float32(0.3)
-    whole = warp.shrunk_warp(natural, field)
+    whole = warp.warp_to_lr(natural, field)
     monkeypatch.setattr(warp, "BAND_ROWS", 7)
-    np.testing.assert_allclose(warp.shrunk_warp(natural, field), whole, atol=1e-3)
+    np.testing.assert_allclose(warp.warp_to_lr(natural, field), whole, atol=1e-3)
 
 
 def test_compose_of_affine_fields_is_exact_also_outside() -> None:
@@ -61,7 +69,7 @@ def test_compose_of_affine_fields_is_exact_also_outside() -> None:
     outer = (here @ matrix.T + 5.0).astype(np.float32)
     inner = (here + np.array([2.5, -3.25])).astype(np.float32)
     expected = inner @ matrix.T + 5.0
-    np.testing.assert_allclose(warp.compose(outer, inner), expected, atol=1e-3)
+    np.testing.assert_allclose(warp.compose_fields(outer, inner), expected, atol=1e-3)
 
 
 def test_sample_beyond_the_limit_of_remap(rng: np.random.Generator) -> None:
@@ -74,7 +82,7 @@ def test_sample_beyond_the_limit_of_remap(rng: np.random.Generator) -> None:
 def test_shrunk_by_keeps_places() -> None:
     """The shrunk image's pixel (x, y) shows the place (x + 0.5) * ratio - 0.5."""
     ramp = np.tile(np.linspace(0, 250, 600) + 0.5, (300, 1)).astype(np.uint8)
-    small = shrunk_by([ramp, halve(ramp)], 2.6)
+    small = shrink_from_pyramid([ramp, halve(ramp)], 2.6)
     x = (np.arange(small.shape[1]) + 0.5) * 2.6 - 0.5
     off = (small[50] - x * 250 / 599)[5:-5]
     assert abs(off.mean()) < 0.15  # half a pixel would be 0.54 levels
@@ -127,7 +135,7 @@ def test_agree_finds_the_plane_among_outliers(rng: np.random.Generator) -> None:
     xy_lr = rng.uniform(0, 200, (120, 2))
     xy_ref = matching.project(truth, xy_lr) + rng.normal(0, 0.05, (120, 2))
     xy_ref[:70] = rng.uniform(0, 300, (70, 2))
-    found = agree(xy_lr, xy_ref, 1.45, 0.6)
+    found = fit_geometry(xy_lr, xy_ref, 1.45, 0.6)
     assert found is not None
     assert len(found.xy_lr) >= 45
     wanted = matching.project(truth, xy_lr)
@@ -137,7 +145,7 @@ def test_agree_finds_the_plane_among_outliers(rng: np.random.Generator) -> None:
 def test_agree_refuses_chance(rng: np.random.Generator) -> None:
     for _ in range(20):
         a, b = rng.uniform(0, 200, (60, 2)), rng.uniform(0, 300, (60, 2))
-        assert agree(a, b, 1.5, 0.6) is None
+        assert fit_geometry(a, b, 1.5, 0.6) is None
 
 
 def test_a_small_photo_is_enlarged_for_its_features_and_none_is_shrunk() -> None:
@@ -168,7 +176,7 @@ def test_local_affine_is_exact_on_affine_data(rng: np.random.Generator) -> None:
     points = rng.uniform(0, 100, (200, 2))
     values = points @ np.array([[0.01, 0.02], [-0.03, 0.01]]) + 3.0
     query = rng.uniform(20, 80, (9, 2))
-    index = matching.nearest(query, points, 30)
+    index = matching.nearest_points(query, points, 30)
     fitted = matching.local_affine(query, points, values, np.ones(200), index)
     expected = query @ np.array([[0.01, 0.02], [-0.03, 0.01]]) + 3.0
     np.testing.assert_allclose(fitted, expected, atol=0.02)
@@ -178,14 +186,14 @@ def test_the_nearest_are_the_nearest(rng: np.random.Generator) -> None:
     points, query = rng.uniform(0, 500, (900, 2)), rng.uniform(-50, 550, (70, 2))
     distance = ((query[:, None] - points) ** 2).sum(axis=2)
     expected = np.argsort(distance, axis=1)[:, :40]
-    assert (np.sort(matching.nearest(query, points, 40)) == np.sort(expected)).all()
+    assert (np.sort(matching.nearest_points(query, points, 40)) == np.sort(expected)).all()
 
 
 def test_a_lone_wrong_match_is_told_from_its_neighbours(rng: np.random.Generator) -> None:
     points = rng.uniform(0, 100, (80, 2))
     residual = 0.05 * points
     residual[7] += 9.0
-    near, _ = matching.consistent_neighbours(points, residual, 1.0)
+    near, _ = matching.neighbor_consistency(points, residual, 1.0)
     assert not near[7]
     assert near.sum() == 79
 
@@ -194,10 +202,10 @@ def test_agreement_is_blind_to_exposure_and_sees_displacement(
     natural: NDArray[np.uint8],
 ) -> None:
     lr = flow.luma(natural)
-    assert flow.agreement(lr, 0.6 * lr + 40).min() > 0.9
+    assert flow.local_correlation(lr, 0.6 * lr + 40).min() > 0.9
     shifted = np.roll(lr, 2, axis=1)
-    textured = flow.window(lr * lr) - flow.window(lr) ** 2 > 100
-    assert np.median(flow.agreement(lr, shifted)[textured]) < 0.75
+    textured = flow.window_mean(lr * lr) - flow.window_mean(lr) ** 2 > 100
+    assert np.median(flow.local_correlation(lr, shifted)[textured]) < 0.75
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.1, 0.3])
@@ -206,14 +214,14 @@ def test_what_flow_has_left_over_is_measured(natural: NDArray[np.uint8], shift: 
     lr = flow.luma(natural)
     matrix = np.array([[1, 0, shift / 2], [0, 1, 0]])
     moved = cv2.warpAffine(lr, matrix, lr.shape[::-1], flags=cv2.INTER_CUBIC)
-    a, b = flow.comparable(lr), flow.comparable(moved)
-    left = flow.left_over(a, b)
+    a, b = flow.flow_input(lr), flow.flow_input(moved)
+    left = flow.residual_flow(a, b)
     slopes = cv2.resize(cv2.Laplacian(a, cv2.CV_32F) ** 2, left.shape[::-1])
     assert np.median(left[slopes > np.quantile(slopes, 0.7)]) == pytest.approx(shift, abs=0.08)
     everywhere = np.ones(a.shape, bool)
-    assert flow.settled(left, everywhere, 0.25)
-    assert flow.settled(left, everywhere, 0.02) == (shift == 0)
-    assert flow.settled(left, ~everywhere, 0.02)  # nothing is reached, nothing is left to move
+    assert flow.has_converged(left, everywhere, 0.25)
+    assert flow.has_converged(left, everywhere, 0.02) == (shift == 0)
+    assert flow.has_converged(left, ~everywhere, 0.02)  # no pixel counts
 
 
 def test_guided_matching_is_the_table_of_all(natural: NDArray[np.uint8]) -> None:
@@ -237,8 +245,8 @@ def test_guided_matching_is_the_table_of_all(natural: NDArray[np.uint8]) -> None
 def test_folding_finds_the_fold_and_the_outside() -> None:
     field = warp.grid(slice(0, 40), slice(0, 40))
     field[10:20, 10:20, 0] = 30 - field[10:20, 10:20, 0]  # mirrored
-    inside = flow.reached(field, (40, 30))
-    torn = flow.folding(field, inside)
+    inside = flow.inside_image(field, (40, 30))
+    torn = flow.find_folds(field, inside)
     assert torn[12:18, 12:18].all()
     assert not torn[25:, 25:].any()
     assert inside[:, :30].all()

@@ -1,4 +1,4 @@
-"""Where the samples fall: against autograd, against a known warp, and as pictures."""
+"""Sampling points: against autograd, against a known warp, and as pictures."""
 
 from __future__ import annotations
 
@@ -20,8 +20,15 @@ from refsr.errors import DataError, ModelError
 from refsr.image.photo import Photo
 from refsr.model.deform import deform_conv2d
 from refsr.report import explain as module
-from refsr.report.explain import Explanation, Layer, InspectableModel, explain, modulation_map, registered
-from refsr.report.figure import BORROWED, View, draw_figure, draw_heat, stamp
+from refsr.report.explain import (
+    DeformLayer,
+    Explanation,
+    InspectableModel,
+    explain,
+    modulation_map,
+    registered,
+)
+from refsr.report.figure import BORROWED, View, draw_discs, draw_figure, draw_heat
 from refsr.resize import imresize
 from refsr.weights.models import FOLDER, find_model
 
@@ -49,7 +56,7 @@ def found(photo: Photo, reference: Photo, layers: InspectableModel) -> Explanati
     return explain(photo, registered(photo, reference), layers, (121, 102))
 
 
-def what_autograd_says(stack: list[Layer], x: int, y: int) -> np.ndarray:
+def what_autograd_says(stack: list[DeformLayer], x: int, y: int) -> np.ndarray:
     """How pixel (x, y) of stacked deformable convolutions of all ones depends on the input."""
     height, width = stack[0].modulation.shape[1:]
     groups = stack[0].modulation.shape[0] // 9
@@ -84,7 +91,7 @@ def test_the_samples_are_what_the_layers_read(
     """Whole offsets, different in every pixel and tap: the gradient is a sum over the samples."""
     rng = np.random.default_rng(groups + 10 * depth)
     stack = [
-        Layer(
+        DeformLayer(
             rng.integers(-2, 3, (18 * groups, 12, 15)).astype(np.float32),
             rng.random((9 * groups, 12, 15), np.float32),
         )
@@ -103,7 +110,7 @@ def test_samples_between_pixels() -> None:
     """
     rng = np.random.default_rng(4)
     stack = [
-        Layer(
+        DeformLayer(
             np.broadcast_to(rng.uniform(-1, 1, (18, 1, 1)), (18, 12, 15)).astype(np.float32),
             np.broadcast_to(rng.random((9, 1, 1)), (9, 12, 15)).astype(np.float32),
         )
@@ -151,12 +158,14 @@ def test_the_network_opens_more_for_a_matching_reference(
     assert found.strength.sum() > 1.5 * alone.strength.sum()
 
 
-def test_a_tiled_map_is_the_whole_one(layers: InspectableModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tiled_map_is_the_whole_one(
+    layers: InspectableModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     photo = Photo.of(HR[:32, :352].copy())
     heard: list[float] = []
     whole, _ = modulation_map(photo, None, layers, heard.append)
     assert heard == [1.0]
-    monkeypatch.setattr(module, "BUDGET", 32 * 256)
+    monkeypatch.setattr(module, "TILE_PIXELS", 32 * 256)
     tiled, validity = modulation_map(photo, None, layers, heard.append)
     assert len(heard) > 2
     assert np.abs(whole - tiled).max() < 1e-3
@@ -164,7 +173,9 @@ def test_a_tiled_map_is_the_whole_one(layers: InspectableModel, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("place", [(256, 0), (0, 256), (5000, 5000)])
-def test_a_pixel_outside_is_refused(photo: Photo, layers: InspectableModel, place: tuple[int, int]) -> None:
+def test_a_pixel_outside_is_refused(
+    photo: Photo, layers: InspectableModel, place: tuple[int, int]
+) -> None:
     with pytest.raises(DataError, match="the result, which is 256 x 256 pixels"):
         explain(photo, None, layers, place)
 
@@ -192,7 +203,7 @@ def test_models_that_cannot_tell_say_why(silent: Path) -> None:
     seal(silent, {"deform_layers": 0})
     with pytest.raises(ModelError, match="no deformable layers"):
         InspectableModel(str(silent))
-    with pytest.raises(ModelError, match="no network"):
+    with pytest.raises(ModelError, match="not a network"):
         InspectableModel("detail-transfer")
 
 
@@ -200,17 +211,17 @@ def test_a_view_draws_each_pixel_where_it_says() -> None:
     image = np.zeros((30, 40, 3), np.uint8)
     image[11, 23] = 255
     for view in (View.square(image, np.array([20.0, 14.0]), 20), View.whole(image)):
-        drawn = view.show(image, smooth=True).sum(axis=2).astype(float)
+        drawn = view.draw(image, smooth=True).sum(axis=2).astype(float)
         ys, xs = np.mgrid[: drawn.shape[0], : drawn.shape[1]]
         centre = np.array([(xs * drawn).sum(), (ys * drawn).sum()]) / drawn.sum()
-        assert np.abs(view.place(np.array([23.0, 11.0])) - centre).max() < 0.5
+        assert np.abs(view.to_panel(np.array([23.0, 11.0])) - centre).max() < 0.5
 
 
 def test_discs_are_as_opaque_as_they_should_be() -> None:
     panel = np.full((40, 40, 3), 100, np.uint8)
     places = np.array([[10.0, 10.0], [30.0, 10.0], [10.0, 30.0], [-50.0, 5.0]], np.float32)
     opacity = np.array([1.0, 0.5, 0.0, 1.0], np.float32)
-    stamp(panel, places, 3.0, np.tile(np.array(BORROWED, np.uint8), (4, 1)), opacity)
+    draw_discs(panel, places, 3.0, np.tile(np.array(BORROWED, np.uint8), (4, 1)), opacity)
     assert tuple(panel[10, 10]) == BORROWED
     assert np.allclose(panel[10, 30], (np.array(BORROWED) + 100) / 2, atol=1)
     assert (panel[25:] == 100).all()
@@ -237,7 +248,9 @@ def test_the_caption_fits_beside_the_narrowest_reference(found: Explanation) -> 
 
 
 @pytest.mark.parametrize("place", [(0, 0), (255, 255), (0, 130)])
-def test_figures_at_the_border(photo: Photo, layers: InspectableModel, place: tuple[int, int]) -> None:
+def test_figures_at_the_border(
+    photo: Photo, layers: InspectableModel, place: tuple[int, int]
+) -> None:
     assert draw_figure(explain(photo, None, layers, place)).shape[2] == 3
 
 
@@ -272,7 +285,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert PIL.Image.open(heat).size[0] == 128
     assert PIL.Image.open(out).size[0] > 2000
     out.unlink()
-    for place, sentence in (("900,1", "128 x 128 pixels"), ("here", "--at must be a pixel X,Y")):
+    for place, sentence in (("900,1", "128 x 128 pixels"), ("here", "is no place in a photo")):
         assert main([*words, "--at", place]) == 1
         err = capsys.readouterr().err
         assert sentence in err

@@ -1,4 +1,4 @@
-"""Where each detail came from, and what a reference is foreseen to be worth."""
+"""Provenance of the detail, and the expected gain of references."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ import pytest
 import skimage.data
 
 from refsr.arrays import Image
-from refsr.registration.gain import CLEAR, SMALL, Worth, expected_gain, explained_share, gain_class
+from refsr.registration.gain import (
+    CLEAR,
+    SMALL,
+    GainFactors,
+    expected_gain,
+    explained_share,
+    gain_class,
+)
 from refsr.report.provenance import (
     BORROWED,
     GUESSED,
@@ -90,16 +97,22 @@ def test_the_map_is_green_where_borrowed_orange_where_guessed_gray_else() -> Non
 
 def test_the_expected_gain_grows_with_what_is_explained_and_fades_with_its_error() -> None:
     shares = [0.0, 0.05, 0.3, 0.6, 1.0]
-    gains = [expected_gain([Worth(share, 0.05, 1.0)]) for share in shares]
+    gains = [expected_gain([GainFactors(share, 0.05, 1.0)]) for share in shares]
     assert gains[0] == 0
     assert gains == sorted(set(gains))
     assert gain_class(gains[0]) == "none"
     assert gain_class(gains[-1]) == "clear"
-    assert expected_gain([Worth(0.5, 0.6, 1.0)]) < 0.6 * expected_gain([Worth(0.5, 0.05, 1.0)])
-    assert expected_gain([Worth(0.5, 0.05, 0.4)]) < expected_gain([Worth(0.5, 0.05, 1.0)])
-    assert expected_gain([Worth(0.5, 0.05, 4.0)]) == expected_gain([Worth(0.5, 0.05, 1.0)])
-    halves = expected_gain([Worth(0.3, 0.05, 1.0), Worth(0.3, 0.05, 1.0)])
-    assert halves == pytest.approx(expected_gain([Worth(0.6, 0.05, 1.0)]))
+    assert expected_gain([GainFactors(0.5, 0.6, 1.0)]) < 0.6 * expected_gain(
+        [GainFactors(0.5, 0.05, 1.0)]
+    )
+    assert expected_gain([GainFactors(0.5, 0.05, 0.4)]) < expected_gain(
+        [GainFactors(0.5, 0.05, 1.0)]
+    )
+    assert expected_gain([GainFactors(0.5, 0.05, 4.0)]) == expected_gain(
+        [GainFactors(0.5, 0.05, 1.0)]
+    )
+    halves = expected_gain([GainFactors(0.3, 0.05, 1.0), GainFactors(0.3, 0.05, 1.0)])
+    assert halves == pytest.approx(expected_gain([GainFactors(0.6, 0.05, 1.0)]))
     assert [gain_class(g) for g in (-1, SMALL - 1e-6, SMALL, CLEAR)] == [
         "none",
         "none",
@@ -120,7 +133,7 @@ def test_the_class_of_gain_is_foreseen_in_85_percent_of_the_pairs(split: str) ->
         rows = list(csv.DictReader(file))
     right = 0
     for row in rows:
-        worth = Worth(*(float(row[name]) for name in ("share", "error", "zoom")))
+        worth = GainFactors(*(float(row[name]) for name in ("share", "error", "zoom")))
         real = float(row["given"]) - float(row["none"])
         right += gain_class(expected_gain([worth])) == gain_class(real)
     assert len(rows) >= 50

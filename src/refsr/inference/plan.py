@@ -201,8 +201,8 @@ def reference_bytes(reference: Reference) -> int:
     found = reference.features
     arrays = [*reference.levels, *reference.grays, *reference.valid_masks]
     arrays += [found.xy, found.size, found.angle, found.descriptor]
-    filtered = sum(array.nbytes for array in reference.filtered.values())
-    return sum(array.nbytes for array in arrays) + max(reference.pixels.nbytes, filtered)
+    filtered = max(reference.pixels.nbytes, reference.filtered.nbytes)
+    return sum(array.nbytes for array in arrays) + filtered
 
 
 def looked_at_in(reference: Reference) -> int:

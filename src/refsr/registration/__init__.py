@@ -1,1 +1,1 @@
-"""Where each part of a photo lies in its references, and what they can give."""
+"""Registration of reference photos to a small photo, their fusion, and the expected gain."""

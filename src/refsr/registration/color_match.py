@@ -1,4 +1,4 @@
-"""Colors: a smooth gain and offset that give a warped reference the colors of the input."""
+"""Color matching: a smooth gain and offset that give a warped reference the colors of the input."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from refsr.arrays import Image
 from refsr.resize import SCALE
 
 NODES = 16  # along the photo's long side
-LEAST_GAIN, MOST_GAIN = 0.2, 5.0  # a photo two stops darker is made four times brighter
+MIN_GAIN, MAX_GAIN = 0.2, 5.0  # two stops, a factor of four, and a margin
 IDENTITY = np.array([[[1, 1, 1, 0, 0, 0]]], np.float32)
 
 
 def color_match(lr: NDArray[np.uint8], shrunk: Image, weight: Image) -> NDArray[np.float32]:
-    """Smooth gain and offset per channel that turn the reference's colors into the input's.
+    """Smooth gain and offset per channel that map the reference's colors to the input's.
 
-    Weighted local regressions on a coarse grid over the whole photo: (rows, cols, 6), gain RGB and
-    offset RGB for values 0..1. Held towards one regression over the whole photo.
+    ``lr`` (h, w, 3) RGB; ``shrunk`` (h, w, 3), 0..255, the reference warped to it; ``weight``
+    (2h, 2w) 0..1. Weighted local regressions on a coarse grid, regularised towards a global one:
+    (rows, cols, 6), gain RGB and offset RGB for values 0..1.
     """
     height, width = lr.shape[:2]
     cell = max(1.0, max(height, width) / NODES)
@@ -46,20 +47,23 @@ def regress(
     moments: Image,  # (5, rows, cols, 3): sums of weights, a, b, a * a and a * b
     prior: Image | np.float32,
 ) -> tuple[Image, Image, Image]:
-    """Slope of b over a, held towards ``prior`` where a hardly varies, and the means of a and b."""
+    """Ridge regression of b on a: slope, shrunk towards ``prior``, and the means of a and b."""
     count, sum_a, sum_b, sum_aa, sum_ab = moments
     mean_a, mean_b = sum_a / count, sum_b / count
     ridge = np.float32(1e-4)  # one gray level of 100, squared
     variance = np.maximum(sum_aa / count - mean_a * mean_a, np.float32(0))
     covariance = sum_ab / count - mean_a * mean_b
     slope = (covariance + ridge * prior) / (variance + ridge)
-    return np.clip(slope, LEAST_GAIN, MOST_GAIN), mean_a, mean_b
+    return np.clip(slope, MIN_GAIN, MAX_GAIN), mean_a, mean_b
 
 
 def apply_color(
     pixels: Image, color: NDArray[np.float32], lr_shape: tuple[int, ...], rows: slice, cols: slice
 ) -> Image:
-    """Give an HR tile (4H, 4W, 3), 0..1, of a photo of ``lr_shape`` the colors of the input."""
+    """Apply a color match to an HR tile (4H, 4W, 3), 0..1.
+
+    ``lr_shape``: of the whole photo; ``rows`` and ``cols``: the tile in LR pixels.
+    """
     step_x = color.shape[1] / (SCALE * lr_shape[1])  # nodes from one HR pixel to the next
     step_y = color.shape[0] / (SCALE * lr_shape[0])
     to_nodes = np.array(
@@ -76,6 +80,6 @@ def apply_color(
         )
         for part in (color[..., :3], color[..., 3:])
     )
-    given = np.asarray(cv2.multiply(pixels, gain), np.float32)
-    given += offset
-    return np.clip(given, np.float32(0), np.float32(1), out=given)
+    out = np.asarray(cv2.multiply(pixels, gain), np.float32)
+    out += offset
+    return np.clip(out, np.float32(0), np.float32(1), out=out)

@@ -1,7 +1,7 @@
 """Dense refinement: optical flow between the LR photo and the shrunk warped reference.
 
-Both images are compared at field resolution (2x LR), both having passed through the same shrinking
-and enlarging, and both locally contrast-normalised, so that exposure and haze do not matter.
+Both images are compared at field resolution (2x LR), after the same shrinking and enlarging and
+local contrast normalisation, so that exposure and haze do not matter.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from refsr.arrays import Image
 from refsr.registration.warp import FIELD_SCALE, Field, area_ratio, grid, sample
 
-NORMALISE_SIGMA = 4.0  # field pixels: the neighbourhood whose mean and contrast are taken out
+NORMALIZE_SIGMA = 4.0  # field pixels: of the neighbourhood whose mean and contrast are removed
 CONSISTENCY_WINDOW = 5  # LR pixels
-CELL = 4  # field pixels a side of the places where it is asked whether flow is left over
-LEAST_SLOPE = 4.0  # squared gray levels a pixel: below it, texture is noise
-NOISE = 1.5  # gray levels that rounding, noise and compression put into an LR photo
+CELL = 4  # field pixels a side of the cells in which residual flow is measured
+MIN_GRADIENT = 4.0  # (gray levels per pixel) squared: below it, texture is noise
+NOISE = 1.5  # gray levels: standard deviation of an LR photo's rounding, noise and compression
 
 
 def luma(rgb: NDArray[np.uint8] | Image) -> Image:
@@ -29,14 +29,17 @@ def luma(rgb: NDArray[np.uint8] | Image) -> Image:
 
 def enlarge2(image: Image) -> Image:
     """LR (h, w) to field resolution (2h, 2w)."""
-    return cast(Image, cv2.resize(image, None, fx=FIELD_SCALE, fy=FIELD_SCALE, interpolation=cv2.INTER_CUBIC))
+    return cast(
+        Image,
+        cv2.resize(image, None, fx=FIELD_SCALE, fy=FIELD_SCALE, interpolation=cv2.INTER_CUBIC),
+    )
 
 
-def normalise(image: Image) -> NDArray[np.uint8]:
-    """Take out local mean and contrast: (2h, 2w) float32 to uint8 with 128 as the middle."""
+def normalize_contrast(image: Image) -> NDArray[np.uint8]:
+    """Remove local mean and contrast: (2h, 2w) float32 to uint8, the mean at 128."""
     size = (0, 0)
-    mean = cv2.GaussianBlur(image, size, NORMALISE_SIGMA)
-    variance = cv2.GaussianBlur(image * image, size, NORMALISE_SIGMA) - mean * mean
+    mean = cv2.GaussianBlur(image, size, NORMALIZE_SIGMA)
+    variance = cv2.GaussianBlur(image * image, size, NORMALIZE_SIGMA) - mean * mean
     contrast = (image - mean) / (np.sqrt(np.maximum(variance, 0.0)) + 2.0 * NOISE)
     return np.clip(contrast * 42.0 + 128.5, 0, 255).astype(np.uint8)
 
@@ -51,15 +54,15 @@ def dis_flow(source: NDArray[np.uint8], target: NDArray[np.uint8], finest: int =
     dis.setPatchStride(3)
     dis.setGradientDescentIterations(25)
     dis.setVariationalRefinementIterations(8)
-    dis.setVariationalRefinementAlpha(40.0)  # smoother, and led by gradients rather than by
+    dis.setVariationalRefinementAlpha(40.0)  # smoother, and gradients weigh more than
     dis.setVariationalRefinementGamma(20.0)  # brightness: a little better on real pairs
     return cast(Field, dis.calc(source, target, None))  # type: ignore[call-overload]
 
 
-def left_over(source: NDArray[np.uint8], target: NDArray[np.uint8]) -> Image:
-    """How far flow would move each place, in pixels, if that is little: (h / 4, w / 4) float32.
+def residual_flow(source: NDArray[np.uint8], target: NDArray[np.uint8]) -> Image:
+    """The length in pixels of the small flow that remains, per cell: (h / 4, w / 4) float32.
 
-    One step of Lucas and Kanade, in a thirtieth of DIS's time; nothing where there is no texture.
+    One Lucas-Kanade step, in a thirtieth of DIS's time; zero where there is no texture.
     """
     size = max(1, source.shape[1] // CELL), max(1, source.shape[0] // CELL)
 
@@ -69,41 +72,40 @@ def left_over(source: NDArray[np.uint8], target: NDArray[np.uint8]) -> Image:
         return cast(Image, small)
 
     a, b = source.astype(np.float32), target.astype(np.float32)
-    gap = a - b
+    difference = a - b
     a += b
     x = cv2.Sobel(a, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 16)
     y = cv2.Sobel(a, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 16)
-    xx, yy, xy = pooled(x * x) + LEAST_SLOPE, pooled(y * y) + LEAST_SLOPE, pooled(x * y)
-    along, across = pooled(x * gap), pooled(y * gap)
-    moved = np.hypot(yy * along - xy * across, xx * across - xy * along) / (xx * yy - xy * xy)
-    return moved.astype(np.float32)
+    xx, yy, xy = pooled(x * x) + MIN_GRADIENT, pooled(y * y) + MIN_GRADIENT, pooled(x * y)
+    xt, yt = pooled(x * difference), pooled(y * difference)
+    length = np.hypot(yy * xt - xy * yt, xx * yt - xy * xt) / (xx * yy - xy * xy)
+    return length.astype(np.float32)
 
 
-def settled(moved: Image, inside: NDArray[np.bool_], limit: float) -> bool:
-    """Whether nine of ten lengths of a flow are less than ``limit`` LR px.
+def has_converged(length: Image, inside: NDArray[np.bool_], limit: float) -> bool:
+    """Whether nine of ten flow vectors inside the reference are shorter than ``limit`` LR px.
 
-    ``moved`` (H, W), in field pixels, one for each CELL x CELL of the field; ``inside`` (2h, 2w)
-    says where the reference reaches: nothing else counts.
+    ``length`` (H, W) in field pixels, one per CELL x CELL of the field; ``inside`` (2h, 2w).
     """
     some = inside[CELL // 2 :: CELL, CELL // 2 :: CELL]
-    height, width = min(len(moved), len(some)), min(moved.shape[1], some.shape[1])
-    moved = moved[:height, :width][some[:height, :width]]
-    return moved.size == 0 or float(np.quantile(moved, 0.9)) < FIELD_SCALE * limit
+    height, width = min(len(length), len(some)), min(length.shape[1], some.shape[1])
+    length = length[:height, :width][some[:height, :width]]
+    return length.size == 0 or float(np.quantile(length, 0.9)) < FIELD_SCALE * limit
 
 
-def comparable(image: Image) -> NDArray[np.uint8]:
-    """An LR luma (h, w) float32, enlarged and normalised: (2h, 2w)."""
-    return normalise(enlarge2(image))
+def flow_input(image: Image) -> NDArray[np.uint8]:
+    """An LR luma (h, w) float32 0..255, enlarged and normalised for ``dis_flow``: (2h, 2w)."""
+    return normalize_contrast(enlarge2(image))
 
 
-def round_trip(
+def forward_backward_error(
     lr_norm: NDArray[np.uint8], target: NDArray[np.uint8], forward: Field | None
 ) -> Image:
-    """How far from its start a pixel ends that follows the flow there and back: (2h, 2w) px.
+    """Distance of each pixel from its start after forward and backward flow: (2h, 2w) field px.
 
-    ``forward`` None is no flow.
+    ``forward`` None is zero flow.
     """
-    backward = dis_flow(target, lr_norm, 1)  # 0.1 px are no doubt
+    backward = dis_flow(target, lr_norm, 1)  # half resolution: 0.1 px is accurate enough
     if forward is None:
         return np.hypot(backward[..., 0], backward[..., 1])
     there = forward + grid(slice(0, forward.shape[0]), slice(0, forward.shape[1]))
@@ -111,38 +113,41 @@ def round_trip(
     return np.hypot(gap[..., 0], gap[..., 1])
 
 
-def window(image: Image) -> Image:
-    """The mean over the consistency window around each LR pixel."""
+def window_mean(image: Image) -> Image:
+    """The Gaussian-weighted mean in the consistency window around each LR pixel."""
     size = (CONSISTENCY_WINDOW, CONSISTENCY_WINDOW)
     return cast(Image, cv2.GaussianBlur(image, size, 1.25, borderType=cv2.BORDER_REPLICATE))
 
 
-def agreement(lr: Image, shrunk: Image) -> Image:
-    """How well the shrunk warped reference explains the LR photo locally: (h, w) 0..1.
+def local_correlation(lr: Image, shrunk: Image) -> Image:
+    """NCC of the LR photo and the shrunk warped reference in 5x5 windows: (h, w) 0..1.
 
-    A correlation coefficient in 5x5 LR windows, blind to gain and offset. The noise of an LR photo
-    is allowed for, so that nearly flat places count as agreeing rather than as chance.
+    Both (h, w) luma 0..255. Invariant to gain and offset. The variance of the LR photo's noise is
+    added, so that nearly flat areas count as correlated.
     """
-    mean_a, mean_b = window(lr), window(shrunk)
-    var_a = np.maximum(window(lr * lr) - mean_a * mean_a, 0.0)
-    var_b = np.maximum(window(shrunk * shrunk) - mean_b * mean_b, 0.0)
-    covariance = window(lr * shrunk) - mean_a * mean_b
+    mean_a, mean_b = window_mean(lr), window_mean(shrunk)
+    var_a = np.maximum(window_mean(lr * lr) - mean_a * mean_a, 0.0)
+    var_b = np.maximum(window_mean(shrunk * shrunk) - mean_b * mean_b, 0.0)
+    covariance = window_mean(lr * shrunk) - mean_a * mean_b
     floor = NOISE * NOISE
     ncc = (covariance + floor) / np.sqrt((var_a + floor) * (var_b + floor))
     return np.clip(ncc, 0.0, 1.0).astype(np.float32)
 
 
-def reached(field: Field, reference_shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Which pixels of a field (2h, 2w, 2) lie inside the reference: (2h, 2w)."""
-    height, width = reference_shape[:2]
+def inside_image(field: Field, image_shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Where a field (2h, 2w, 2) points inside an image of that shape: (2h, 2w)."""
+    height, width = image_shape[:2]
     x, y = field[..., 0], field[..., 1]
     return (x >= 0) & (y >= 0) & (x <= width - 1) & (y <= height - 1)
 
 
-def folding(field: Field, inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which field pixels are torn or folded, as things go ``inside`` the reference: (2h, 2w)."""
+def find_folds(field: Field, inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Where a field (2h, 2w, 2) is folded or torn: (2h, 2w).
+
+    There its area ratio is far from the median over the pixels ``inside`` (2h, 2w).
+    """
     area = area_ratio(field)
-    usual = float(np.median(area[inside])) if inside.any() else 0.0
-    torn = area * np.sign(usual) < 0.15 * abs(usual)
-    torn |= np.abs(area) > 6.0 * abs(usual)
-    return torn
+    median = float(np.median(area[inside])) if inside.any() else 0.0
+    folded = area * np.sign(median) < 0.15 * abs(median)
+    folded |= np.abs(area) > 6.0 * abs(median)
+    return folded

@@ -1,4 +1,4 @@
-"""Any number of registered references become one aligned image in the photo's frame."""
+"""Fusion: any number of registered references, blended into one image in the photo's frame."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refsr.arrays import Image
-from refsr.registration.detail_transfer import detail_of, fine_detail
+from refsr.registration.detail_transfer import fine_detail, transferred_detail
 from refsr.registration.gain import expected_gain, gain_factors
 from refsr.registration.register import Reference, Registration, align_reference, register
-from refsr.registration.warp import FIELD_SCALE, read_field
+from refsr.registration.warp import FIELD_SCALE, field_at_hr
 from refsr.resize import SCALE, imresize
 
-SEAM = 4.0  # field pixels over which one reference gives way to the next
-FAVOUR = 0.8  # of the widest reference's doubt: who takes a place from it must be surely better
-PER_ERROR = 0.1  # doubt for each LR px by which a reference is misplaced in the median
-UNUSED = 9.0  # more doubt than any
+SEAM_SIGMA = 4.0  # field pixels: sigma of the blend at seams
+WIDEST_FACTOR = 0.8  # on the cost of the reference with the largest coverage: fewer seams
+ERROR_COST = 0.1  # per LR px of median registration error
+UNUSED_COST = 9.0  # above any other
 
-LEAST_ZOOM = 1 / 3  # reference pixels per HR pixel; at 0.25 it is as coarse as the photo itself
+MIN_ZOOM = 1 / 3  # reference pixels per HR pixel; at 0.25 it is as coarse as the photo itself
 
-LEAST_GAIN = 0.03  # dB: what is foreseen of a reference that is used
-LEAST_FINENESS = 2.4  # sharp references: 3.3 to 6.5, half as fine 2.9 to 3.9, no finer 1.1 to 2.4
-CELL, CELLS = 32, 6  # LR pixels a side of the places where that is measured, and how many
+MIN_GAIN = 0.03  # dB: expected of a reference that is used
+MIN_FINENESS = 2.4  # sharp references: 3.3 to 6.5, half as fine 2.9 to 3.9, no finer 1.1 to 2.4
+CELL, CELLS = 32, 6  # LR pixels a side of the cells in which it is measured, and how many
 
 
-def useful(lr: NDArray[np.uint8], reference: Reference, registration: Registration) -> bool:
-    """Whether a reference shows what the photo shows, and finer than the photo does.
+def is_useful(lr: NDArray[np.uint8], reference: Reference, registration: Registration) -> bool:
+    """Whether a registered reference has detail to add to the photo ``lr`` (h, w, 3).
 
-    A blurred or enlarged reference has pixels enough but no detail, so its detail is measured. A
-    few features that chance to fit promise nothing, and on repeated windows cost a little.
+    A blurred or enlarged reference has the resolution but no detail, so its detail is measured. A
+    few features that match by chance promise no gain, and on repeated structures cost a little.
     """
-    if not registration.matched or registration.zoom < LEAST_ZOOM:
+    if not registration.matched or registration.zoom < MIN_ZOOM:
         return False
-    if expected_gain([gain_factors(lr, registration)]) < LEAST_GAIN:
+    if expected_gain([gain_factors(lr, registration)]) < MIN_GAIN:
         return False
-    return fineness(lr, reference, registration) >= LEAST_FINENESS
+    return fineness(lr, reference, registration) >= MIN_FINENESS
 
 
 def fineness(lr: NDArray[np.uint8], reference: Reference, registration: Registration) -> float:
-    """The aligned reference's HR detail over that of the bicubic photo, where it fits best."""
+    """The aligned reference's RMS detail over that of the bicubic photo, where it fits best."""
     height, width = lr.shape[:2]
     fit = registration.validity * registration.consistency
     cells = [
@@ -50,128 +50,133 @@ def fineness(lr: NDArray[np.uint8], reference: Reference, registration: Registra
         for y in range(0, height, CELL)
         for x in range(0, width, CELL)
     ]
-    cells.sort(key=lambda cell: -float(fit[double(cell[0]), double(cell[1])].sum()))
-    given = own = 0.0
+    cells.sort(key=lambda cell: -float(fit[field_slice(cell[0]), field_slice(cell[1])].sum()))
+    of_reference = of_photo = 0.0
     for rows, cols in cells[:CELLS]:
         aligned, valid = align_reference(registration, reference, lr, rows, cols)
         bicubic = imresize(lr[rows, cols].astype(np.float32) / 255, scale=float(SCALE))
         weight = (valid > 0.5)[..., None]
-        given += float((fine_detail(aligned) ** 2 * weight).sum())
-        own += float((fine_detail(bicubic) ** 2 * weight).sum())
-    return float(np.sqrt(given / max(own, 1e-9)))
+        of_reference += float((fine_detail(aligned) ** 2 * weight).sum())
+        of_photo += float((fine_detail(bicubic) ** 2 * weight).sum())
+    return float(np.sqrt(of_reference / max(of_photo, 1e-9)))
 
 
-def double(part: slice) -> slice:
-    """A range of LR pixels on the field grid."""
+def field_slice(part: slice) -> slice:
+    """A slice of LR pixels as a slice of field pixels."""
     return slice(FIELD_SCALE * part.start, FIELD_SCALE * part.stop)
 
 
 @dataclass(frozen=True)
 class Composite:
-    """One photo's references, registered, and the share each has in every place.
+    """A photo's references, registered, with their blending weights.
 
-    ``shares`` are (2h, 2w) float32 fields, one a reference: 0..1, summing to one where any
-    reference that is used is valid, and zero for one that is not used. The order in which
-    references are given does not matter.
+    ``blend_weights`` are (2h, 2w) float32 fields, one per reference: 0..1, summing to one where any
+    used reference is valid, and zero for one that is not used. The order of the references does
+    not matter.
     """
 
     lr: NDArray[np.uint8]  # (h, w, 3) RGB
     references: tuple[Reference, ...]
     registrations: tuple[Registration, ...]
-    shares: tuple[Image, ...]
-    useful: tuple[bool, ...]  # whether each reference is used at all
+    blend_weights: tuple[Image, ...]
+    useful: tuple[bool, ...]  # whether each reference is used
 
     @property
     def matched(self) -> bool:
-        """Whether any reference has something to give."""
+        """Whether any reference is used."""
         return any(self.useful)
 
     def aligned(self, rows: slice, cols: slice) -> tuple[Image, Image]:
-        """The aligned reference (4H, 4W, 3) and its validity (4H, 4W), 0..1; the tile in LR px."""
+        """The fused reference (4H, 4W, 3) and validity (4H, 4W), 0..1, of a tile in LR px."""
         height, width = (rows.stop - rows.start) * SCALE, (cols.stop - cols.start) * SCALE
         total = np.zeros((height, width, 3), np.float32)
         validity = np.zeros((height, width), np.float32)
-        weight = np.zeros((height, width), np.float32)
-        for index, part in self.parts(rows, cols):
+        weights = np.zeros((height, width), np.float32)
+        for index, weight in self.tile_weights(rows, cols):
             registration, reference = self.registrations[index], self.references[index]
             image, valid = align_reference(registration, reference, self.lr, rows, cols)
-            part = part * (valid > 0)
-            image *= part[..., None]
+            weight = weight * (valid > 0)
+            image *= weight[..., None]
             total += image
-            validity += valid * part
-            weight += part
-        np.maximum(weight, np.float32(1e-6), out=weight)
-        total /= weight[..., None]
-        validity /= weight
+            validity += valid * weight
+            weights += weight
+        np.maximum(weights, np.float32(1e-6), out=weights)
+        total /= weights[..., None]
+        validity /= weights
         return np.clip(total, 0, 1, out=total), np.clip(validity, 0, 1, out=validity)
 
     def detail(self, rows: slice, cols: slice) -> Image:
-        """What the detail transfer adds in a tile, in LR px: (4H, 4W, 3), in 0..1 levels."""
+        """The detail (4H, 4W, 3) that the detail transfer adds in a tile in LR px; signed."""
         height, width = (rows.stop - rows.start) * SCALE, (cols.stop - cols.start) * SCALE
         total = np.zeros((height, width, 3), np.float32)
-        for index, part in self.parts(rows, cols):
+        for index, weight in self.tile_weights(rows, cols):
             registration, reference = self.registrations[index], self.references[index]
-            total += detail_of(self.lr, registration, reference, rows, cols) * part[..., None]
+            detail = transferred_detail(self.lr, registration, reference, rows, cols)
+            total += detail * weight[..., None]
         return total
 
-    def parts(self, rows: slice, cols: slice) -> Iterator[tuple[int, Image]]:
-        """Each reference that serves a tile, in LR px: its index, and its share (4H, 4W)."""
-        for index, (share, used) in enumerate(zip(self.shares, self.useful, strict=True)):
-            part = read_field(share, rows, cols) if used else None
-            if part is not None and part.any():
-                yield index, part
+    def tile_weights(self, rows: slice, cols: slice) -> Iterator[tuple[int, Image]]:
+        """Each reference used in a tile in LR px: its index, and its blending weight (4H, 4W)."""
+        for index, (weight, used) in enumerate(zip(self.blend_weights, self.useful, strict=True)):
+            at_hr = field_at_hr(weight, rows, cols) if used else None
+            if at_hr is not None and at_hr.any():
+                yield index, at_hr
 
     def similarity(self) -> Image:
-        """How well the references explain each LR pixel of the photo: (h, w) float32 0..1."""
+        """Validity times consistency of the fused references: (h, w) float32 0..1."""
         height, width = self.lr.shape[:2]
         total = np.zeros((FIELD_SCALE * height, FIELD_SCALE * width), np.float32)
-        for registration, share in zip(self.registrations, self.shares, strict=True):
-            total += share * registration.validity * registration.consistency
+        for registration, weight in zip(self.registrations, self.blend_weights, strict=True):
+            total += weight * registration.validity * registration.consistency
         return total.reshape(height, FIELD_SCALE, width, FIELD_SCALE).mean(axis=(1, 3))
 
-    def source(self) -> NDArray[np.int16]:
-        """Which reference serves each LR pixel: (h, w), its index, -1 where none is valid."""
+    def source_index(self) -> NDArray[np.int16]:
+        """The index of the reference with the largest weight at each LR pixel, else -1: (h, w)."""
         height, width = self.lr.shape[:2]
-        if not self.shares:
+        if not self.blend_weights:
             return np.full((height, width), -1, np.int16)
-        shares = np.stack(
+        weights = np.stack(
             [
-                (share * registration.validity)[::FIELD_SCALE, ::FIELD_SCALE]
-                for share, registration in zip(self.shares, self.registrations, strict=True)
+                (weight * registration.validity)[::FIELD_SCALE, ::FIELD_SCALE]
+                for weight, registration in zip(self.blend_weights, self.registrations, strict=True)
             ]
         )
-        best = shares.argmax(axis=0).astype(np.int16)
-        return np.where(shares.max(axis=0) > 0, best, np.int16(-1))
+        best = weights.argmax(axis=0).astype(np.int16)
+        return np.where(weights.max(axis=0) > 0, best, np.int16(-1))
 
 
 def fuse_references(lr: NDArray[np.uint8], references: tuple[Reference, ...]) -> Composite:
-    """Register every reference to ``lr`` (h, w, 3) RGB uint8 and share the photo out among them."""
+    """Register every reference to ``lr`` (h, w, 3) RGB uint8 and compute the blending weights."""
     registrations = tuple(register(lr, reference) for reference in references)
-    used = tuple(useful(lr, *pair) for pair in zip(references, registrations, strict=True))
-    return Composite(lr, references, registrations, compute_blend_weights(registrations, used), used)
+    used = tuple(is_useful(lr, *pair) for pair in zip(references, registrations, strict=True))
+    return Composite(
+        lr, references, registrations, compute_blend_weights(registrations, used), used
+    )
 
 
-def compute_blend_weights(registrations: tuple[Registration, ...], used: tuple[bool, ...]) -> tuple[Image, ...]:
-    """Each place goes to the reference that explains it best, with soft seams: see Composite."""
+def compute_blend_weights(
+    registrations: tuple[Registration, ...], used: tuple[bool, ...]
+) -> tuple[Image, ...]:
+    """Blending weights: each pixel goes to the reference of least cost; see ``Composite``."""
     if not registrations:
         return ()
     if len(registrations) == 1:
         return (np.full_like(registrations[0].validity, float(used[0])),)
     widest = max(range(len(used)), key=lambda i: registrations[i].coverage if used[i] else -1.0)
-    doubts: list[Image] = []
+    costs: list[Image] = []
     for index, registration in enumerate(registrations):
         if not used[index]:
-            doubts.append(np.full_like(registration.validity, UNUSED))
+            costs.append(np.full_like(registration.validity, UNUSED_COST))
             continue
-        fine = min(1.0, registration.zoom)  # a coarser reference has less to give
+        fine = min(1.0, registration.zoom)  # a coarser reference has less detail
         explained = cv2.blur(registration.validity * registration.consistency, (9, 9)) * fine
-        doubt = 1 - explained + PER_ERROR * registration.median_error
-        doubts.append((doubt * (FAVOUR if index == widest else 1)).astype(np.float32))
-    best = np.argmin(np.stack(doubts), axis=0)
-    shares: list[Image] = []
+        cost = 1 - explained + ERROR_COST * registration.median_error
+        costs.append((cost * (WIDEST_FACTOR if index == widest else 1)).astype(np.float32))
+    best = np.argmin(np.stack(costs), axis=0)
+    weights: list[Image] = []
     for index, registration in enumerate(registrations):
         mine = (best == index) & (registration.validity > 0) & used[index]
         mine = mine.astype(np.float32)
-        shares.append(np.asarray(cv2.GaussianBlur(mine, (0, 0), SEAM), np.float32))
-    total = np.maximum(sum(shares), 1e-6)
-    return tuple((share / total * (total > 1e-3)).astype(np.float32) for share in shares)
+        weights.append(np.asarray(cv2.GaussianBlur(mine, (0, 0), SEAM_SIGMA), np.float32))
+    total = np.maximum(sum(weights), 1e-6)
+    return tuple((weight / total * (total > 1e-3)).astype(np.float32) for weight in weights)

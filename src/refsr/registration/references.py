@@ -1,4 +1,4 @@
-"""The references of a job: what the caller named, loaded, or chosen from an album."""
+"""The references of a job: listed, loaded, and converted to the photo's color space."""
 
 from __future__ import annotations
 
@@ -10,14 +10,20 @@ from typing import TypedDict
 from refsr.errors import PhotoError
 from refsr.image.atomic import is_folder
 from refsr.image.photo import SUFFIXES, Photo, Source, load_photo, to_colors_of
-from refsr.registration.feature_cache import FeatureCache, Kept
-from refsr.registration.pool import MIN_POOL_SIZE, ReferencePool, Selection, build_pool, name_of
-from refsr.registration.reference import KIND
+from refsr.registration.feature_cache import CachedFeatures, FeatureCache
+from refsr.registration.pool import (
+    MIN_POOL_SIZE,
+    ReferencePool,
+    Selection,
+    build_pool,
+    source_name,
+)
+from refsr.registration.reference import CACHE_KIND
 from refsr.registration.register import Reference, prepare_reference
 
 
 class PoolReport(TypedDict):
-    """Of many references: how many were looked at, and why most of them were not registered."""
+    """How many references of a pool were compared, and why most of them were not registered."""
 
     looked_at: int
     registered: list[str]
@@ -26,28 +32,32 @@ class PoolReport(TypedDict):
 
 @dataclass(frozen=True)
 class LoadedReference:
-    """A reference as set: its name, photo and, in its own colors, its features."""
+    """A reference as it was given."""
 
     name: str
     photo: Photo
-    prepared: Reference
+    prepared: Reference  # in its own color space
 
 
 def load_reference(
     source: Source, max_pixels: int, cache: FeatureCache | None = None
 ) -> LoadedReference:
-    """Read one reference and find its features, or those that are kept. Raises PhotoError."""
-    entry = cache.entry(source, KIND) if cache else None
+    """Read one reference and detect its features, unless ``cache`` has them. Raises PhotoError."""
+    entry = cache.entry(source, CACHE_KIND) if cache else None
     photo = load_photo(source, max_pixels=max_pixels)
-    kept = entry.read() if entry else None
-    prepared = prepare_reference(photo.as_uint8(), photo.alpha, kept.features if kept else None)
-    if entry and not kept:
-        entry.write(Kept(prepared.features))
-    return LoadedReference(name_of(source), photo, prepared)
+    cached = entry.read() if entry else None
+    features = cached.features if cached else None
+    prepared = prepare_reference(photo.as_uint8(), photo.alpha, features)
+    if entry and not cached:
+        entry.write(CachedFeatures(prepared.features))
+    return LoadedReference(source_name(source), photo, prepared)
 
 
 def list_sources(references: Source | Sequence[Source] | None) -> list[Source]:
-    """One reference, several, or the photos of a folder, as a list. Raises PhotoError if empty."""
+    """A list of one reference, several, or the photos of folders.
+
+    Raises PhotoError where a folder holds no photos.
+    """
     if references is None:
         return []
     if isinstance(references, list | tuple):
@@ -61,41 +71,41 @@ def list_sources(references: Source | Sequence[Source] | None) -> list[Source]:
 
 
 def includes_folder(references: Source | Sequence[Source] | None) -> bool:
-    """Whether some references were found in a folder rather than named one by one."""
+    """Whether a folder is among the references."""
     if isinstance(references, list | tuple):
         return any(includes_folder(reference) for reference in references)
     return isinstance(references, str | Path) and is_folder(references)
 
 
 def in_colors_of(photo: Photo, references: tuple[LoadedReference, ...]) -> tuple[Reference, ...]:
-    """The references in the photo's own colors, in which they are compared."""
+    """The references converted to the photo's color space (ICC profile), where theirs differs."""
     prepared: list[Reference] = []
     for reference in references:
         if reference.photo.icc == photo.icc:
             prepared.append(reference.prepared)
             continue
         pixels = to_colors_of(reference.photo, photo)
-        same = pixels is reference.photo.pixels  # two makers' profiles of one space
+        same = pixels is reference.photo.pixels  # two profiles of one color space
         alpha = reference.photo.alpha
         prepared.append(reference.prepared if same else prepare_reference(pixels, alpha))
     return tuple(prepared)
 
 
-def pool_facts(album: ReferencePool, selection: Selection) -> PoolReport:
-    """How many photos of an album were looked at, and why most of them were not registered."""
+def pool_facts(pool: ReferencePool, selection: Selection) -> PoolReport:
+    """For the report: the size of a pool, what was registered, and why the others were not."""
     reasons = [
-        {"reference": album.thumbnails[index].name, "why": why}
+        {"reference": pool.thumbnails[index].name, "why": why}
         for index, why in sorted(selection.reasons.items())
     ]
     return {
-        "looked_at": len(album.thumbnails),
-        "registered": [album.thumbnails[index].name for index in selection.chosen],
+        "looked_at": len(pool.thumbnails),
+        "registered": [pool.thumbnails[index].name for index in selection.chosen],
         "not_registered": reasons,
     }
 
 
 def notes_of(photo: Photo, references: Sequence[LoadedReference]) -> list[str]:
-    """What happened when a photo and its references were read; of references with their names."""
+    """What was noted when a photo and its references were read; each reference's with its name."""
     of_references = [f"{one.name}: {note}" for one in references for note in one.photo.notes]
     return [*photo.notes, *of_references]
 

@@ -1,9 +1,9 @@
-"""Grids, fields and warps: how a place in one image is carried to another.
+"""Grids, fields and warps.
 
-Every image is addressed by ``(x, y)`` with pixel centres at integers, so the left edge of an image
-lies at -0.5. The same place has the coordinate ``(x + 0.5) * k - 0.5`` in the image that is ``k``
-times larger. Three grids cover the input: LR (h, w), *field* (2h, 2w) and HR (4h, 4w). A field
-holds, for each pixel of the field grid, the place in another image that shows the same thing.
+Coordinates are ``(x, y)`` with pixel centres at integers, so the left edge of an image is at -0.5.
+The same point has the coordinate ``(x + 0.5) * k - 0.5`` in an image ``k`` times larger. Three
+grids cover the input: LR (h, w), *field* (2h, 2w) and HR (4h, 4w). A field holds, for each pixel of
+the field grid, the coordinates of the corresponding point in another image.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from refsr.arrays import Image
 from refsr.resize import SCALE, imresize
 
 FIELD_SCALE = 2  # field pixels per LR pixel
-BAND_ROWS = 64  # LR rows rendered at a time: bounds memory whatever the size of the input
-REMAP_SIDE = 32000  # OpenCV's remap takes at most 32767 pixels a side
+BAND_ROWS = 64  # LR rows warped at a time: bounds memory whatever the size of the input
+REMAP_MAX_SIDE = 32000  # OpenCV's remap takes at most 32767 pixels a side
 
 Field = NDArray[np.float32]
 
@@ -33,33 +33,33 @@ def grid(rows: slice, cols: slice, ratio: float = 1.0) -> Field:
 
 
 def sample(image: NDArray[np.float32], xy: Field, interpolation: int = cv2.INTER_LINEAR) -> Image:
-    """Read ``image`` (HW or HWC float32) at the places ``xy`` (H, W, 2); the border repeats."""
+    """Sample ``image`` (HW or HWC float32) at ``xy`` (H, W, 2); the border is replicated."""
     height, width = xy.shape[:2]
-    if max(height, width) > REMAP_SIDE:
+    if max(height, width) > REMAP_MAX_SIDE:
         axis, half = (0, height // 2) if height > width else (1, width // 2)
         parts = (xy[:half], xy[half:]) if axis == 0 else (xy[:, :half], xy[:, half:])
         return np.concatenate([sample(image, part, interpolation) for part in parts], axis=axis)
-    if max(image.shape[:2]) > REMAP_SIDE:
-        image, xy = cut(image, xy)
+    if max(image.shape[:2]) > REMAP_MAX_SIDE:
+        image, xy = crop_to(image, xy)
     return cast(Image, cv2.remap(image, xy, None, interpolation, borderMode=cv2.BORDER_REPLICATE))  # type: ignore[call-overload]
 
 
-def cut(image: NDArray[Any], xy: Field) -> tuple[NDArray[Any], Field]:
-    """The part of an image that ``xy`` looks at, and ``xy`` in that part: nothing else changes."""
+def crop_to(image: NDArray[Any], xy: Field) -> tuple[NDArray[Any], Field]:
+    """The part of an image that sampling at ``xy`` reads, and ``xy`` in the pixels of that part."""
     margin = 5  # Lanczos4 reads four pixels to each side
     parts: list[slice] = []
-    places: list[Any] = []
+    coordinates: list[Any] = []
     for channel, size in enumerate((image.shape[1], image.shape[0])):
-        place = np.clip(cv2.extractChannel(xy, channel), np.float32(-1), np.float32(size))
-        low = min(max(int(np.floor(place.min())) - margin, 0), size - 1)
-        parts.append(slice(low, int(np.ceil(place.max())) + margin + 1))
-        place -= np.float32(low)
-        places.append(place)
-    return image[parts[1], parts[0]], cast(Field, cv2.merge(places))
+        value = np.clip(cv2.extractChannel(xy, channel), np.float32(-1), np.float32(size))
+        low = min(max(int(np.floor(value.min())) - margin, 0), size - 1)
+        parts.append(slice(low, int(np.ceil(value.max())) + margin + 1))
+        value -= np.float32(low)
+        coordinates.append(value)
+    return image[parts[1], parts[0]], cast(Field, cv2.merge(coordinates))
 
 
-def read_field(field: Field | Image, rows: slice, cols: slice) -> Field:
-    """A field (2h, 2w[, C]) at HR resolution (rows and cols in LR pixels): (4H, 4W[, C])."""
+def field_at_hr(field: Field | Image, rows: slice, cols: slice) -> Field:
+    """A tile of a field (2h, 2w[, C]) upsampled to HR: (4H, 4W[, C]); the tile in LR pixels."""
     parts: list[slice] = []
     inner: list[slice] = []
     for part, length in ((rows, field.shape[0]), (cols, field.shape[1])):
@@ -73,38 +73,38 @@ def read_field(field: Field | Image, rows: slice, cols: slice) -> Field:
     return np.ascontiguousarray(large[inner[0], inner[1]], np.float32)
 
 
-def render(pixels: NDArray[np.uint8], xy: Field, interpolation: int = cv2.INTER_CUBIC) -> Image:
-    """Warp uint8 ``pixels`` (HW or HWC) to the places ``xy``: float32 0..255, the border repeats.
+def warp_image(pixels: NDArray[np.uint8], xy: Field, interpolation: int = cv2.INTER_CUBIC) -> Image:
+    """Sample uint8 ``pixels`` (HW or HWC) at ``xy`` (H, W, 2): float32 0..255.
 
-    Only the part of the image that is looked at is converted to float, so a large reference costs
-    no more than the tile that is drawn from it.
+    The border is replicated. Only the part that is read is converted to float, so a large reference
+    costs no more than the tile.
     """
-    part, xy_part = cut(pixels, xy)
+    part, xy_part = crop_to(pixels, xy)
     return sample(part.astype(np.float32), xy_part, interpolation)
 
 
 def shrink4(hr: Image) -> Image:
-    """MATLAB's antialiased bicubic shrink by four without rounding: float32 (4h, 4w[, C])."""
+    """Shrink float32 (4h, 4w[, C]) by four, MATLAB's antialiased bicubic, without rounding."""
     return imresize(hr, scale=1 / SCALE)
 
 
-def shrunk_warp(pixels: NDArray[np.uint8], field: Field) -> Image:
-    """The warped image as the LR camera would see it: float32 (h, w[, C]) 0..255."""
+def warp_to_lr(pixels: NDArray[np.uint8], field: Field) -> Image:
+    """Warp uint8 ``pixels`` by a field (2h, 2w, 2) to HR, shrink by four: (h, w[, C]) 0..255."""
     height, width = field.shape[0] // FIELD_SCALE, field.shape[1] // FIELD_SCALE
     halo = 2  # LR rows that the shrinking kernel reaches beyond a band
     bands: list[Image] = []
     for start in range(0, height, BAND_ROWS):
         stop = min(start + BAND_ROWS, height)
         top, bottom = max(start - halo, 0), min(stop + halo, height)
-        warped = render(pixels, read_field(field, slice(top, bottom), slice(0, width)))
+        warped = warp_image(pixels, field_at_hr(field, slice(top, bottom), slice(0, width)))
         bands.append(shrink4(warped)[start - top : stop - top])
     return np.concatenate(bands)
 
 
-def compose(outer: Field, inner: Field) -> Field:
+def compose_fields(outer: Field, inner: Field) -> Field:
     """``outer(inner(x))``: ``inner`` (2h, 2w, 2) points into the grid of ``outer`` (2h, 2w, 2).
 
-    Outside its grid ``outer`` continues with its own mean slope.
+    Outside its grid ``outer`` is extrapolated by its mean slope.
     """
     height, width = outer.shape[:2]
     if min(height, width) < 4:
@@ -119,8 +119,10 @@ def compose(outer: Field, inner: Field) -> Field:
 
 
 def area_ratio(field: Field) -> Image:
-    """Signed area of each field pixel, in pixels of the target: (2h, 2w); it changes its sign
-    where the field folds."""
+    """Signed area of each field pixel in the target image, in its pixels: (2h, 2w).
+
+    The Jacobian determinant; it is negative where the field folds or mirrors.
+    """
     dx = np.gradient(field, axis=1) if field.shape[1] > 1 else np.zeros_like(field)
     dy = np.gradient(field, axis=0) if field.shape[0] > 1 else np.zeros_like(field)
     return (dx[..., 0] * dy[..., 1] - dx[..., 1] * dy[..., 0]).astype(np.float32)

@@ -1,8 +1,8 @@
-"""What the result is made of, place by place: the photo's own detail, borrowed, and guessed.
+"""Where the result's detail comes from, per LR pixel: the photo itself, the references, a guess.
 
-*Own* is what the photo itself holds at its finest; *borrowed* what the network handed over from an
-aligned reference; *guessed* whatever else it drew that the photo cannot hold: the part of the
-bicubic photo's change that shrinking by four takes away again. All are mean absolute amounts.
+*Own* is the photo's finest band; *borrowed* the high frequencies that the network's gate took from
+the aligned reference; *guessed* all other high frequencies of the result. High frequencies are
+those that shrinking by four removes. All are mean absolute amounts.
 """
 
 from __future__ import annotations
@@ -16,71 +16,71 @@ from refsr.registration.detail_transfer import fine_detail
 from refsr.registration.warp import BAND_ROWS, grid, sample
 from refsr.resize import SCALE, imresize
 
-LEAST = 0.5 / 255  # below half a level there is no detail to speak of
+MIN_DETAIL = 0.5 / 255  # half a level: added to denominators, so that noise is not counted
 
 OWN, BORROWED, GUESSED = 0, 1, 2  # planes of the amounts and shares
-TINTS = (  # Okabe and Ito's colors: told apart whatever one's eyes
+TINTS = (  # from Okabe and Ito's palette, safe for color-blind readers
     ("own", (128, 128, 128)),
     ("borrowed", (0, 158, 115)),
     ("guessed", (213, 94, 0)),
 )
-BOTH = (240, 228, 66)  # between borrowed and guessed; their mean would be olive, which is no answer
-WORDS = {  # of the legend, for one who sees only the map
+BOTH = (240, 228, 66)  # half borrowed, half guessed; their mean would be olive
+WORDS = {  # of the legend
     "own": "the photo's own",
     "borrowed": "from references",
     "guessed": "guessed",
 }
-STRENGTH = 0.75  # of the tint where all detail is of one kind
-BOOST = 1.8  # a place whose detail is new by half is tinted as if nearly all of it were
-SEEN = 2.0 / 255  # new detail of this amount has half of its tint: a plain sky stays gray
-LEGEND_WIDTH, LEGEND_HEIGHT = 240, 120  # HR pixels: smaller pictures carry no legend
+STRENGTH = 0.75  # of the tint at alpha 1
+BOOST = 1.8  # of the share of new detail in alpha: at one half it is nearly opaque
+HALF_TINT = 2.0 / 255  # amount of new detail that halves alpha: a plain sky stays gray
+LEGEND_WIDTH, LEGEND_HEIGHT = 240, 120  # HR pixels: smaller pictures have no legend
 
 
 def detail_amounts(sr: Image, gate: Image, ref: Image, lr: Image) -> Image:
     """Own, borrowed and guessed detail around each LR pixel: (h, w, 3), mean absolute, 0..1.
 
-    ``sr`` (4h, 4w, 3) is what the network made of ``lr`` (h, w, 3) and the aligned reference
-    ``ref`` (4h, 4w, 3), of which its ``gate`` (4h, 4w) let detail through. What the deformable
-    path brings in from the reference counts as guessed: the amounts understate what is borrowed.
+    ``sr`` (4h, 4w, 3) is the network's output for ``lr`` (h, w, 3) and the aligned reference
+    ``ref`` (4h, 4w, 3), with its ``gate`` (4h, 4w). What comes from the reference through the
+    deformable layers counts as guessed: the amounts understate what is borrowed.
     """
     base = imresize(lr, scale=float(SCALE))
-    given = fine_detail((ref - base) * gate[..., None]) if gate.any() else np.zeros_like(base)
-    return amounts_from_detail(lr, given, fine_detail(sr - base) - given)
+    borrowed = fine_detail((ref - base) * gate[..., None]) if gate.any() else np.zeros_like(base)
+    return amounts_from_detail(lr, borrowed, fine_detail(sr - base) - borrowed)
 
 
-def amounts_from_detail(lr: Image, given: Image, drawn: Image) -> Image:
-    """``detail_amounts`` from the fine detail (4h, 4w, 3) that was borrowed and that was drawn."""
+def amounts_from_detail(lr: Image, borrowed: Image, guessed: Image) -> Image:
+    """``detail_amounts`` from the borrowed and the guessed detail, (4h, 4w, 3) each."""
     height, width = lr.shape[:2]
     own = np.abs(lr - cv2.GaussianBlur(lr, (0, 0), 1.0))
     parts = [own] + [
         cv2.resize(np.abs(part), (width, height), interpolation=cv2.INTER_AREA)  # 4 x 4 means
-        for part in (given, drawn)
+        for part in (borrowed, guessed)
     ]
     means = [cv2.blur(part.mean(axis=2), (3, 3)) for part in parts]
     return np.stack(means, axis=2).astype(np.float32)
 
 
 def borrowed_share(amounts: Image) -> Image:
-    """Of the detail that the photo cannot hold, the share that was borrowed: (h, w) 0..1."""
+    """Borrowed detail over borrowed and guessed detail, from the amounts: (h, w) 0..1."""
     new = amounts[..., BORROWED] + amounts[..., GUESSED]
-    return (amounts[..., BORROWED] / (new + np.float32(LEAST))).astype(np.float32)
+    return (amounts[..., BORROWED] / (new + np.float32(MIN_DETAIL))).astype(np.float32)
 
 
 def detail_shares(amounts: Image) -> Image:
-    """The three kinds' shares of all detail, from their amounts: (h, w, 3), summing to one.
+    """The shares of own, borrowed and guessed detail, from the amounts: (h, w, 3), summing to one.
 
-    Where there is no detail of any kind, all of it is the photo's own.
+    Where there is no detail, the own share is one.
     """
-    total = amounts.sum(axis=2, keepdims=True) + np.float32(LEAST)
+    total = amounts.sum(axis=2, keepdims=True) + np.float32(MIN_DETAIL)
     shares = amounts / total
     shares[..., OWN] = 1 - shares[..., BORROWED] - shares[..., GUESSED]
     return shares.astype(np.float32)
 
 
 def overall_shares(amounts: Image) -> dict[str, float]:
-    """The three kinds' shares of all detail in the whole result, by name."""
+    """The shares of own, borrowed and guessed detail in the whole result, by name."""
     total = amounts.reshape(-1, 3).sum(axis=0, dtype=np.float64)
-    total[OWN] += 1e-9  # a flat photo is wholly its own
+    total[OWN] += 1e-9  # a flat photo is all "own"
     return {
         name: round(float(part), 4)
         for (name, _), part in zip(TINTS, total / total.sum(), strict=True)
@@ -88,14 +88,14 @@ def overall_shares(amounts: Image) -> dict[str, float]:
 
 
 def tints(amounts: Image) -> Image:
-    """The map's color and how strongly it shows: (h, w, 4), RGB and alpha, 0..1 float32.
+    """The map's color: (h, w, 4), RGB and alpha, 0..1 float32.
 
-    Green through yellow to orange-red says how much of the new detail was borrowed, alpha how much
-    new detail there is beside the photo's own. ``amounts`` (h, w, 3) as of ``detail_amounts``.
+    Green through yellow to orange-red is the borrowed share of the new detail, alpha the amount of
+    new detail relative to the photo's own. ``amounts`` (h, w, 3) as of ``detail_amounts``.
     """
     new = amounts[..., BORROWED] + amounts[..., GUESSED]
-    share = new / (amounts.sum(axis=2) + np.float32(LEAST))
-    alpha = np.minimum(1, BOOST * share) * new / (new + np.float32(SEEN))
+    share = new / (amounts.sum(axis=2) + np.float32(MIN_DETAIL))
+    alpha = np.minimum(1, BOOST * share) * new / (new + np.float32(HALF_TINT))
     guessed = amounts[..., GUESSED] / np.maximum(new, np.float32(1e-6))
     stops = np.array([TINTS[BORROWED][1], BOTH, TINTS[GUESSED][1]]) / 255
     color = [np.interp(guessed, (0.0, 0.5, 1.0), stops[:, plane]) for plane in range(3)]
@@ -103,21 +103,21 @@ def tints(amounts: Image) -> Image:
 
 
 def provenance_map(sr: NDArray[np.uint8], amounts: Image) -> NDArray[np.uint8]:
-    """The result in gray, green where its detail is borrowed, orange where guessed: as ``sr``.
+    """The result in gray, tinted green where its detail is borrowed and orange where guessed.
 
     ``sr`` (H, W, 3) RGB uint8, the photo two to four times larger; ``amounts`` (h, w, 3) from
-    ``detail_amounts``. A legend with the overall shares stands in the bottom left corner, unless
-    the picture is too small for it.
+    ``detail_amounts``. Returns the size of ``sr``. A legend with the overall shares is drawn in the
+    bottom left corner, unless the picture is too small for it.
     """
     height, width = sr.shape[:2]
     tinted = tints(amounts)
     out = np.empty_like(sr)
-    for top in range(0, height, BAND_ROWS):  # a large picture as floats would fill the memory
+    for top in range(0, height, BAND_ROWS):  # bounds the memory of the float copies
         rows = slice(top, min(height, top + BAND_ROWS))
-        here = sample(tinted, grid(rows, slice(0, width), amounts.shape[1] / width))
+        rgba = sample(tinted, grid(rows, slice(0, width), amounts.shape[1] / width))
         gray = cv2.cvtColor(sr[rows], cv2.COLOR_RGB2GRAY).astype(np.float32)[..., None]
-        tint = here[..., :3] * (0.35 * 255 + 0.65 * gray)
-        picture = gray + STRENGTH * here[..., 3:] * (tint - gray)
+        tint = rgba[..., :3] * (0.35 * 255 + 0.65 * gray)
+        picture = gray + STRENGTH * rgba[..., 3:] * (tint - gray)
         out[rows] = np.clip(picture + 0.5, 0, 255).astype(np.uint8)
     if width >= LEGEND_WIDTH and height >= LEGEND_HEIGHT:
         draw_legend(out, overall_shares(amounts))
@@ -125,7 +125,7 @@ def provenance_map(sr: NDArray[np.uint8], amounts: Image) -> NDArray[np.uint8]:
 
 
 def draw_legend(picture: NDArray[np.uint8], shares: dict[str, float]) -> None:
-    """Name the tints, with their shares, in the bottom left corner of ``picture`` (H, W, 3)."""
+    """Draw the legend with the overall shares into ``picture`` (H, W, 3), bottom left."""
     height, width = picture.shape[:2]
     size = float(np.clip(min(height, width) / 900, 0.45, 2.0))
     line = round(30 * size)
