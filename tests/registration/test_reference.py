@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from refsr.inference.budget import bytes_of
 
+from refsr.inference.plan import reference_bytes
 from refsr.registration.reference import MAX_COPIES, prepare_reference
 
 ZOOMS = [1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 2.2]  # more than are cached at once
@@ -38,7 +38,7 @@ def test_threads_share_the_prefiltered_copies(rng: np.random.Generator) -> None:
         try:
             while not stop.is_set():
                 if work == "count":
-                    assert bytes_of(shared) >= 2 * pixels.nbytes
+                    assert reference_bytes(shared) >= 2 * pixels.nbytes
                 elif work == "clear":
                     shared.filtered.clear()
                 else:

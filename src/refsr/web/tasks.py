@@ -119,7 +119,7 @@ def register_one_by_one(
         composite = register_coarse(photo.as_uint8(), prepared, CHECK_PIXELS).composite
         no_pixels = np.broadcast_to(np.uint8(0), reference.photo.pixels.shape)
         shown = reference.prepared.valid_masks[-1:]
-        empty = Reference(no_pixels, NO_FEATURES, [], [], shown=shown)
+        empty = Reference(no_pixels, NO_FEATURES, [], [], valid_masks=shown)
         return replace(composite, references=(empty,))
 
     composites: list[Composite] = []
