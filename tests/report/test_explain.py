@@ -285,7 +285,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert PIL.Image.open(heat).size[0] == 128
     assert PIL.Image.open(out).size[0] > 2000
     out.unlink()
-    for place, sentence in (("900,1", "128 x 128 pixels"), ("here", "is no place in a photo")):
+    for place, sentence in (("900,1", "128 x 128 pixels"), ("here", "--at must be a pixel X,Y")):
         assert main([*words, "--at", place]) == 1
         err = capsys.readouterr().err
         assert sentence in err
