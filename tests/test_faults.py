@@ -26,7 +26,6 @@ from refsr import RefsrError
 from refsr.cli import main, progress_bar
 from refsr.evaluate.pairs import load_jobs
 from refsr.image.photo import load_photo
-from refsr.inference import memory
 from refsr.resize import imresize
 from refsr.upscaler import Upscaler
 
@@ -361,19 +360,3 @@ def test_names_that_no_file_can_have(folder: Path) -> None:
         (folder / "list.csv").write_text(f"input,reference,kind\nsmall.png,{name},near\n")
         with pytest.raises(RefsrError):
             load_jobs(str(folder / "list.csv"), folder)
-
-
-def test_a_system_that_tells_nothing_of_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No /proc, as on a Mac: half of what the machine has may be free; the peak stands in."""
-    known, whole = memory.resident(), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-    def none(*_: object, **__: object) -> str:
-        raise FileNotFoundError
-
-    monkeypatch.setattr(Path, "read_text", none)
-    assert memory.free_memory() == whole // 2
-    assert memory.default_memory() <= memory.MOST
-    assert memory.resident() >= known * 0.5
-    monkeypatch.delattr(os, "sysconf")
-    assert memory.free_memory() is None
-    assert memory.default_memory() == memory.MOST

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
+from typing import Any
 
 import PIL.Image
 import pytest
@@ -181,6 +183,60 @@ def test_workers_are_bounded_by_memory_and_two_batches_keep_apart(tmp_path: Path
 
     with journal(tmp_path), pytest.raises(DataError, match="Another batch"), journal(tmp_path):
         pass
+
+
+class Msvcrt:
+    """Windows' byte locks: no two handles hold the same byte, and a locked byte cannot be read."""
+
+    LK_NBLCK, LK_UNLCK = 1, 2
+
+    def __init__(self) -> None:
+        self.locked: set[tuple[int, int]] = set()
+
+    def locking(self, handle: int, mode: int, size: int) -> None:
+        byte = os.fstat(handle).st_ino, os.lseek(handle, 0, os.SEEK_CUR)
+        assert size == 1
+        assert byte[1] > 1_000_000, "another program reads the journal meanwhile"
+        if mode == self.LK_UNLCK:
+            self.locked.remove(byte)
+        elif byte in self.locked:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        else:
+            self.locked.add(byte)
+
+
+def test_two_batches_keep_apart_on_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from refsr.batch.runner import journal
+
+    locks = Msvcrt()
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    monkeypatch.setitem(sys.modules, "msvcrt", locks)
+    monkeypatch.setattr(sys, "platform", "win32")
+    line = b'{"output": "a.png"}\n'
+    with journal(tmp_path) as (_, file):
+        with pytest.raises(DataError, match="Another batch"), journal(tmp_path):
+            pass
+        file.write(line)
+    assert not locks.locked
+    with journal(tmp_path) as (lines, _):
+        assert list(lines) == ["a.png"]
+    assert (tmp_path / JOURNAL).read_bytes() == line
+
+
+@pytest.mark.parametrize("name", ["\\away.png", "C:away.png", "C:\\away.png", "a\\..\\..\\b.png"])
+def test_a_list_reaches_nothing_outside_on_windows(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from refsr.batch import jobs
+
+    monkeypatch.setattr(jobs, "Path", PureWindowsPath)
+    album: Any = PureWindowsPath("D:\\album.csv")
+    out: Any = PureWindowsPath("D:\\out")
+    mirrored = jobs.csv_job(album, out, "png", name, "", ())
+    assert mirrored.output.is_relative_to(out)
+    assert not mirrored.problem
+    given = jobs.csv_job(album, out, "png", "a.png", name, ())
+    assert "does not lie below" in given.problem
 
 
 def mixed_album(folder: Path) -> None:

@@ -363,6 +363,28 @@ def test_replacing_a_file(tmp_path: Path) -> None:
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o604
 
 
+def test_a_file_that_is_open_elsewhere_is_replaced_on_windows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows refuses to replace a file that a virus scanner, say, reads at the moment."""
+    replace, tries = Path.replace, [0]
+
+    def busy(self: Path, target: Path) -> Path:
+        tries[0] += 1
+        if tries[0] < 4:
+            raise PermissionError(errno.EACCES, "the file is used by another process")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", busy)
+    monkeypatch.setattr(sys, "platform", "win32")
+    atomic_write(tmp_path / "a", b"1")
+    assert (tmp_path / "a").read_bytes() == b"1"
+    tries[0] = -1000
+    with pytest.raises(PhotoError, match="permission denied"):
+        atomic_write(tmp_path / "a", b"2")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
 WRITER = """
 import sys, numpy as np
 from refsr.image.photo import Photo, save_photo

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -634,6 +635,31 @@ def test_folders_of_killed_servers_are_removed(tmp_path: Path) -> None:
         (folder / "job").mkdir(parents=True)
     sweep_old_folders(tmp_path)
     assert sorted(tmp_path.iterdir()) == sorted([mine, other])
+
+
+def test_folders_of_killed_servers_are_removed_on_windows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead, mine = (tmp_path / f"{FOLDER}{number}-x" for number in (NOBODY, os.getpid()))
+    for folder in (dead, mine):
+        folder.mkdir()
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr("refsr.web.serve.os", SimpleNamespace(name="nt"))  # no getuid, no kill
+    sweep_old_folders(tmp_path)
+    assert list(tmp_path.iterdir()) == [mine]
+
+
+def test_ctrl_c_does_not_reach_the_workers_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no session to start; a process group of its own does it."""
+    given: dict[str, Any] = {}
+
+    async def started(*_: str, **options: Any) -> None:
+        given.update(options)
+
+    monkeypatch.setattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 512, raising=False)
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", started)
+    asyncio.run(WorkerProcess(WORKER).ready())
+    assert given["creationflags"] == 512
 
 
 def test_references_looked_at_one_by_one_are_as_together(tmp_path: Path) -> None:

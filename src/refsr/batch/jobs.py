@@ -125,12 +125,17 @@ def csv_job(
     if not name or "\0" in name + output:
         return BatchJob(path, out, problem=f"A line of {path} names no possible input.")
     given = Path(name)
-    mirrored = Path(given.name) if given.is_absolute() or ".." in given.parts else given
+    mirrored = Path(given.name) if leaves(given) else given
     target = Path(output) if output else mirrored.with_suffix(f".{ending}")
     problem = ""
-    if target.is_absolute() or ".." in target.parts:
+    if leaves(target):
         problem = f"The output {output} of {name} does not lie below {out}."
     return BatchJob(path.parent / given, out / target, references, problem=problem)
+
+
+def leaves(path: Path) -> bool:
+    """Whether a path leads out of the folder that it is joined to; on Windows so do \\a and C:a."""
+    return bool(path.anchor) or ".." in path.parts
 
 
 def partners(refs: Path) -> Callable[[Path], tuple[Path, ...]]:

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -25,6 +26,7 @@ from refsr.batch.options import Options
 from refsr.errors import Cancelled, DataError, RefsrError
 from refsr.image.atomic import atomic_write, real_path, reason
 from refsr.inference.budget import PROGRAM
+from refsr.inference.cores import usable_cores
 from refsr.inference.memory import parse_memory
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 JOURNAL = ".refsr-batch.jsonl"
 WORKER_BYTES = 500_000_000  # beside the program: what a worker should have for a photo of 1 MP
 CHUNK = 1 << 20
+LOCKED_BYTE = 1 << 30  # on Windows, where locked bytes cannot be read: far behind the end
 
 Record = dict[str, Any]  # of one job: input, output, status and more; see ``perform``
 Engine = Callable[
@@ -58,7 +61,7 @@ class Share:
             raise DataError(f"{workers} workers do not exist; give 0 for as many as fit.")
         allowed = parse_memory(max_memory)
         spare = max(0, allowed - PROGRAM)
-        fits = min(len(os.sched_getaffinity(0)), spare // WORKER_BYTES)
+        fits = min(usable_cores(), spare // WORKER_BYTES)
         count = workers or max(1, fits)
         return Share(count, PROGRAM + spare // count)
 
@@ -340,8 +343,7 @@ def journal(out: Path) -> Generator[tuple[dict[str, Record], BinaryIO]]:
         file = (out / JOURNAL).open("a+b")
     except OSError as error:
         raise DataError(f"{out} cannot be used for results: {reason(error)}.") from error
-    with file:
-        lock(file, out)
+    with file, locked(file, out):
         file.seek(0)
         text = file.read()
         lines: dict[str, Record] = {}
@@ -354,12 +356,27 @@ def journal(out: Path) -> Generator[tuple[dict[str, Record], BinaryIO]]:
         yield lines, file
 
 
-def lock(file: BinaryIO, out: Path) -> None:
-    """Keep other batches out of a folder while the file is open. Raises DataError."""
-    with suppress(ImportError):  # Windows has no such module
+@contextmanager
+def locked(file: BinaryIO, out: Path) -> Generator[None]:
+    """Keep other batches out of a folder. Raises DataError where one is at work."""
+    try:
+        take_lock(file, True)
+    except OSError as error:
+        raise DataError(f"Another batch is writing to {out}; wait for it to end.") from error
+    try:
+        yield
+    finally:
+        take_lock(file, False)
+
+
+def take_lock(file: BinaryIO, take: bool) -> None:
+    """Lock an open file for this process, or unlock it. Raises OSError where another has it."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        file.seek(LOCKED_BYTE)
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK if take else msvcrt.LK_UNLCK, 1)
+    else:
         import fcntl
 
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise DataError(f"Another batch is writing to {out}; wait for it to end.") from error
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB if take else fcntl.LOCK_UN)

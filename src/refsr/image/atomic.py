@@ -6,6 +6,8 @@ import errno
 import os
 import secrets
 import stat
+import sys
+import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,6 +27,7 @@ REASONS = {
     errno.ENAMETOOLONG: "the name is too long",
     errno.ELOOP: "the link points to itself",
 }
+PAUSES = (0.02, 0.05, 0.1, 0.2, 0.4)  # seconds, between tries to replace a file on Windows
 
 
 def reason(error: OSError) -> str:
@@ -95,12 +98,26 @@ def atomic_file(path: str | os.PathLike[str]) -> Generator[BinaryIO]:
                 os.fsync(file.fileno())
             with suppress(OSError):  # keep the permissions of the file that is replaced
                 temporary.chmod(target.stat().st_mode & 0o777)
-            temporary.replace(target)
+            _replace(temporary, target)
         except BaseException:  # an interrupt, too, must leave nothing behind
             temporary.unlink(missing_ok=True)
             raise
     except (OSError, RuntimeError) as error:
         raise PhotoError(f"{os.fspath(path)} cannot be written: {_why(error)}.") from error
+
+
+def _replace(temporary: Path, target: Path) -> None:
+    """Put ``temporary`` in the place of ``target``.
+
+    Windows refuses while somebody has ``target`` open, often a virus scanner for a moment.
+    """
+    for pause in PAUSES if sys.platform == "win32" else ():
+        try:
+            temporary.replace(target)
+            return
+        except PermissionError:
+            time.sleep(pause)
+    temporary.replace(target)
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:

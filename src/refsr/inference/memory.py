@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import re
-import sys
 from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 from refsr.errors import DataError
 
@@ -49,30 +49,20 @@ def default_memory() -> int:
 
 
 def free_memory() -> int | None:
-    """Bytes that programs could still have, a container's limit respected; None where unknown."""
+    """Bytes that programs can still allocate, within a container's limit; None where unknown."""
     found: list[int] = []
-    with suppress(OSError, ValueError, IndexError):
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        found += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
+    with suppress(OSError, psutil.Error):
+        found.append(psutil.virtual_memory().available)
     for limit, used in CGROUP_FILES:
         with suppress(OSError, ValueError):  # no limit is the word "max"
-            found.append(int((CGROUP / limit).read_text()) - int((CGROUP / used).read_text()))
-    if not found:
-        with suppress(AttributeError, OSError, ValueError):  # half of all there is may be free
-            found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2)
+            found.append(int((CGROUP / limit).read_bytes()) - int((CGROUP / used).read_bytes()))
     return max(0, min(found)) if found else None
 
 
 def resident() -> int:
-    """Bytes that this process holds now; where only its peak is known, that; 0 where nothing is."""
-    with suppress(OSError, ValueError, IndexError):
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
-    with suppress(ImportError):  # Windows has no such module
-        import resource
-
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024
+    """Bytes of physical memory that this process holds now; 0 where unknown."""
+    with suppress(OSError, psutil.Error):
+        return psutil.Process().memory_info().rss
     return 0
 
 
@@ -82,6 +72,6 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def trim_heap() -> None:
-    """Return to the system what was freed: glibc keeps blocks of up to 32 MB for later."""
-    with suppress(OSError, AttributeError):
+    """Return freed memory to the system: glibc keeps blocks of up to 32 MB for later."""
+    with suppress(OSError, AttributeError):  # no glibc: macOS, Windows, musl
         ctypes.CDLL("libc.so.6").malloc_trim(0)

@@ -7,7 +7,6 @@ each is fetched when it is chosen, and only then is its library imported.
 from __future__ import annotations
 
 import importlib.util
-import os
 import platform
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 
 from refsr.arrays import Image, network_input
 from refsr.errors import ModelError
+from refsr.inference.cores import usable_cores
 from refsr.inference.memory import resident, trim_heap
 from refsr.resize import SCALE
 from refsr.weights.models import Model
@@ -69,7 +69,7 @@ class Network:
         check_known(runtime, device)
         self.model, self.notes = model, list[str]()
         picked = pick_runtime(device) if runtime == "auto" else runtime
-        threads = threads or len(os.sched_getaffinity(0))
+        threads = threads or usable_cores()
         try:
             self.session = open_session(picked, model, device, threads, concurrency)
         except ModelError as error:
@@ -213,7 +213,7 @@ def installed(runtime: str) -> bool:
 def has_bf16() -> bool:
     """Whether this processor computes in bfloat16; where the system does not say, no."""
     try:
-        words = set(Path("/proc/cpuinfo").read_text().split())
+        words = set(Path("/proc/cpuinfo").read_text("utf-8").split())
     except OSError:
         return False
     return bool(BF16_FLAGS & words)

@@ -61,7 +61,7 @@ def register_pair(hr: Pixels, reference: Pixels) -> Sample | None:
 def scenes(config: DataConfig) -> tuple[list[Path], list[Path]]:
     """The scene folders to train on and the ones held out."""
     root = Path(config.pairs)
-    held = set(Path(config.held_out).read_text().split()) if config.held_out else set[str]()
+    held = set(Path(config.held_out).read_text("utf-8").split()) if config.held_out else set[str]()
     folders = sorted(path for path in root.iterdir() if path.is_dir())
     return [f for f in folders if f.name not in held], [f for f in folders if f.name in held]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
@@ -106,7 +107,9 @@ class WorkerProcess:
                 stdin=PIPE,
                 stdout=PIPE,
                 limit=LONGEST_LINE,
-                start_new_session=True,  # Ctrl-C is the server's; it ends its processes itself
+                # Ctrl-C is for the server alone, which ends its processes itself.
+                start_new_session=True,
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # on Windows
             )
         return self.process
 

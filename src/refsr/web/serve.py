@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from refsr.errors import DataError
 from refsr.image.atomic import reason
@@ -108,22 +111,14 @@ def address(host: str, port: int) -> str:
 
 def sweep_old_folders(temporary: Path) -> None:
     """Remove what killed servers of this user left behind: folders whose process is gone."""
-    if os.name != "posix":  # there is no asking for a process without a signal to it
-        return
     for folder in temporary.glob(f"{FOLDER}*-*"):
         pid = folder.name.removeprefix(FOLDER).partition("-")[0]
         with suppress(OSError, ValueError):
-            if folder.is_symlink() or folder.stat().st_uid != os.getuid() or alive(int(pid)):
+            if folder.is_symlink() or not is_own(folder) or psutil.pid_exists(int(pid)):
                 continue
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def alive(pid: int) -> bool:
-    """Whether there is a process of this number."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
+def is_own(path: Path) -> bool:
+    """Whether a file is this user's; on Windows each user has a temporary folder of their own."""
+    return sys.platform == "win32" or path.stat().st_uid == os.getuid()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -13,9 +12,11 @@ from typing import Any
 
 import cv2
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from refsr.evaluate.paper.sections import Section
+from refsr.inference.cores import usable_cores
 from refsr.resize import SCALE, imresize
 
 # LR width and height: CUFED5's, and what cameras' small copies are; results of 0.2 to 3 megapixels.
@@ -38,9 +39,13 @@ def textured(width: int, height: int) -> NDArray[np.uint8]:
 def peak_memory() -> int:
     """Bytes that this process has held at most."""
     with suppress(OSError):  # Linux's ru_maxrss begins with what the parent process held
-        for line in Path("/proc/self/status").read_text().splitlines():
+        for line in Path("/proc/self/status").read_text("utf-8").splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset
+    import resource
+
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
@@ -104,7 +109,6 @@ def time_sections(
     sizes: tuple[tuple[int, int], ...] = SIZES,
 ) -> tuple[list[Section], dict[str, Any]]:
     """A row for each size, and everything measured. Raises ModelError."""
-    import os
     import platform
 
     measured: dict[str, Any] = {}
@@ -123,10 +127,9 @@ def time_sections(
     ]
     columns = ("s", "CPU s", "MB")
     head = ["LR photo", *(f"{part} {column}" for part in ("forward", "road") for column in columns)]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     notes = [
-        f"{model} by ONNX Runtime on the processor: {cores} cores of {platform.machine()}, "
-        f"{platform.system()}; other work on the machine slows it, so the CPU seconds say more.",
+        f"{model} by ONNX Runtime on the processor: {usable_cores()} cores of "
+        f"{platform.machine()}, {platform.system()}; other work on the machine slows it, so the CPU seconds say more.",
         f"Forward: the network alone, the whole photo at once, least of {REPEATS} after one run "
         "that does not count; MB beyond the loaded model.",
         "Road: the features of one reference as large as the result, registration, network in "
