@@ -33,6 +33,7 @@ from typing import Any
 import cv2
 import httpx
 import numpy as np
+import psutil
 
 from refsr import Upscaler
 from refsr.image.photo import load_photo
@@ -247,15 +248,12 @@ KINDS: dict[str, Callable[[httpx.Client, Case], str]] = {
 
 def resident(pid: int) -> tuple[int, int]:
     """Bytes that a process holds, and its children together."""
-    held: list[int] = []
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    for one in (pid, *children):
-        try:
-            pages = int(Path(f"/proc/{one}/statm").read_text().split()[1])
-        except OSError:  # it has ended meanwhile
-            continue
-        held.append(pages * os.sysconf("SC_PAGE_SIZE"))
-    return held[0], sum(held[1:])
+    server = psutil.Process(pid)
+    children = 0
+    for child in server.children():
+        with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+            children += child.memory_info().rss
+    return server.memory_info().rss, children
 
 
 def run(clients: int, requests: int, minutes: float) -> dict[str, Any]:

@@ -100,6 +100,7 @@ print([file for file in files if "socket:" in file or "cache" in file.lower()])
 """
 
 
+@pytest.mark.linux
 @pytest.mark.parametrize("name", ["onnx", "openvino"])
 def test_a_runtime_leaves_nothing_and_calls_nobody(name: Runtime, tmp_path: Path) -> None:
     """ONNX Runtime 1.32 and OpenVINO report their use to their makers, unless they are kept off."""

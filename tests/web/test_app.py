@@ -432,6 +432,7 @@ def test_clients_have_turns() -> None:
     assert asyncio.run(order()) == "a1 b1 a2 b2 d1 a3"
 
 
+@pytest.mark.posix
 def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
     async def go() -> None:
         lane = WorkerProcess({**WORKER, "model": "detail-transfer"})
@@ -573,6 +574,7 @@ def served(tmp_path: Path) -> Generator[Callable[[], tuple[subprocess.Popen[str]
         server.wait()
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_the_server_stops_without_a_trace(
     how: signal.Signals,

@@ -129,7 +129,8 @@ def time_sections(
     head = ["LR photo", *(f"{part} {column}" for part in ("forward", "road") for column in columns)]
     notes = [
         f"{model} by ONNX Runtime on the processor: {usable_cores()} cores of "
-        f"{platform.machine()}, {platform.system()}; other work on the machine slows it, so the CPU seconds say more.",
+        f"{platform.machine()}, {platform.system()}; other work on the machine slows it, so the "
+        "CPU seconds say more.",
         f"Forward: the network alone, the whole photo at once, least of {REPEATS} after one run "
         "that does not count; MB beyond the loaded model.",
         "Road: the features of one reference as large as the result, registration, network in "
