@@ -139,7 +139,7 @@ OUTPUTS: list[tuple[list[str], str]] = [
     (["-o", "{tmp}/out.png", "--device", "cuda"], "install onnxruntime-gpu"),
     (["-o", "{tmp}/out.png", "--max-memory", "lots"], "'lots' is not an amount of memory"),
     (["-o", "{tmp}/out.png", "--max-memory", "-1GB"], "'-1GB' is not an amount of memory"),
-    (["-o", "{tmp}/out.png", "--threads", "-2"], "-2 threads do not exist"),
+    (["-o", "{tmp}/out.png", "--threads", "-2"], "threads must be 0 (all cores) or more, not -2"),
 ]
 
 

@@ -75,7 +75,7 @@ def test_memory_of_a_system_that_tells_nothing(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(psutil, "virtual_memory", refuse)
     monkeypatch.setattr(psutil, "Process", refuse)
     assert memory.free_memory() is None
-    assert memory.default_memory() == memory.MOST
+    assert memory.default_memory() == memory.DEFAULT_LIMIT
     assert memory.resident() == 0
 
 

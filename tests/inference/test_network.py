@@ -120,7 +120,7 @@ def test_openvino_adds_up_outside_of_its_graph(expected: tuple[Any, Any]) -> Non
 
     network = Network(find_model("ssen"), "cpu", 1, "onnx")
     network.session = OpenVinoSession(network.model, "cpu", 1, precision="bf16")
-    assert network.session.parts
+    assert network.session.split
     sr, gate = network.run(*tile())
     if runtimes.has_bf16():
         assert agree_in_bfloat16(sr, expected[0])

@@ -1,4 +1,4 @@
-"""Memory: amounts as people write them, what is free, and what this program holds."""
+"""Memory: parsing and formatting amounts, free memory, and what this process holds."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import psutil
 
 from refsr.errors import DataError
 
-MOST = 1_500_000_000  # bytes; what a job takes unless it is allowed more
-OPENCV_NO_MEMORY = -4  # code of cv2.error
+DEFAULT_LIMIT = 1_500_000_000  # bytes; more makes no job faster
+OPENCV_NO_MEMORY = -4  # cv2.error's code of a failed allocation
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-CGROUP = Path("/sys/fs/cgroup")  # a container's own limit: (limit, used), version 2 and 1
-CGROUP_FILES = (
+CGROUP = Path("/sys/fs/cgroup")  # the limits of Linux's containers
+CGROUP_FILES = (  # (limit, used), version 2 and 1
     ("memory.max", "memory.current"),
     ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
 )
@@ -38,14 +38,14 @@ def parse_memory(amount: int | str) -> int:
 
 
 def in_words(amount: float) -> str:
-    """An amount of bytes for a reader: "1.4 GB", "850 MB"."""
+    """An amount of bytes in words: "1.4 GB", "850 MB"."""
     return f"{amount / 1e9:.1f} GB" if amount >= 0.9995e9 else f"{round(amount / 1e6)} MB"
 
 
 def default_memory() -> int:
-    """Half of the free memory, at most 1.5 GB: more makes no job quicker."""
+    """Half of the free memory, at most 1.5 GB."""
     free = free_memory()
-    return MOST if free is None else min(MOST, free // 2)
+    return DEFAULT_LIMIT if free is None else min(DEFAULT_LIMIT, free // 2)
 
 
 def free_memory() -> int | None:
@@ -67,7 +67,7 @@ def resident() -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that the system gave no more memory; OpenCV has a code for it."""
+    """Whether an error means that an allocation failed; OpenCV has a code for it."""
     return isinstance(error, MemoryError) or getattr(error, "code", None) == OPENCV_NO_MEMORY
 
 
