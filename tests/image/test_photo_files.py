@@ -18,7 +18,8 @@ from PIL import Image
 
 from files import gray_profile, png_chunk, raw_png, saved, some_exif, tiff
 from refsr.errors import PhotoError
-from refsr.image.photo import Photo, atomic_write, check_output_path, load_photo, save_photo
+from refsr.image.atomic import atomic_write
+from refsr.image.photo import Photo, check_output_path, load_photo, save_photo
 from refsr.image.pixels import NO_TRAILER_NOTE
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:UserWarning")

@@ -83,6 +83,6 @@ def dump(value: Any, indent: int | None = None) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write a whole text file or none of it. Raises DataError."""
-    from refsr.image.photo import atomic_write
+    from refsr.image.atomic import atomic_write
 
     atomic_write(path, (text + "\n").encode())

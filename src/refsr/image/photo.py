@@ -22,23 +22,11 @@ from numpy.typing import NDArray
 
 from refsr.errors import PhotoError
 from refsr.image import encode
-from refsr.image.atomic import atomic_file, atomic_write, check_writable, reason
+from refsr.image.atomic import atomic_file, check_writable, reason
 from refsr.image.color import convert_colors
 from refsr.image.decode import decode_file, decode_image
 from refsr.image.exif import with_size
 from refsr.image.levels import Levels, luma, to_8_bits, to_levels
-
-__all__ = [
-    "SUFFIXES",
-    "Photo",
-    "Source",
-    "atomic_write",
-    "check_output_path",
-    "load_photo",
-    "save_photo",
-    "to_8_bits",
-    "to_colors_of",
-]
 
 Source = str | os.PathLike[str] | bytes | PIL.Image.Image | NDArray[Any]
 

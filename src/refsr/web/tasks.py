@@ -16,7 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from refsr.image.photo import Photo, load_photo, save_photo, to_8_bits
+from refsr.image.levels import to_8_bits
+from refsr.image.photo import Photo, load_photo, save_photo
 from refsr.inference.budget import Estimate
 from refsr.inference.degradation import estimate_degradation, is_damaged
 from refsr.inference.estimate import USUAL_COST
