@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+MISSING = {"posix": sys.platform == "win32", "linux": sys.platform != "linux"}
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip the tests of what this system does not have."""
+    for name, missing in MISSING.items():
+        if missing and item.get_closest_marker(name):
+            pytest.skip(f"needs {name}")
 
 
 @pytest.fixture(scope="session")

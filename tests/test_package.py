@@ -46,7 +46,8 @@ def test_version_and_command_are_installed() -> None:
 def test_the_core_is_light() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     core = {re.split(r"[<>=\[ ]", name)[0] for name in project["dependencies"]}
-    assert core == {"numpy", "onnxruntime", "opencv-python-headless", "pillow", "tqdm", "tyro"}
+    light = {"numpy", "onnxruntime", "opencv-python-headless", "pillow", "psutil", "tqdm", "tyro"}
+    assert core == light
     # It does not import beside a CPU torch.
     assert "torchvision" not in str(project["optional-dependencies"])
 

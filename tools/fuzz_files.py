@@ -61,7 +61,7 @@ def deep(suffix: str) -> bytes:
     levels = picture().astype(np.uint16) * 257 + 3
     pixels = np.dstack([levels, levels[..., 0]])
     out = io.BytesIO()
-    encode.write(out, suffix, pixels, encode.Extras(SRGB, exif_bytes(), (300, 300)), 95)
+    encode.write(out, suffix, pixels, encode.Metadata(SRGB, exif_bytes(), (300, 300)), 95)
     return out.getvalue()
 
 

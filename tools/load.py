@@ -33,6 +33,7 @@ from typing import Any
 import cv2
 import httpx
 import numpy as np
+import psutil
 
 from refsr import Upscaler
 from refsr.report.report import describe
@@ -249,16 +250,13 @@ KINDS: dict[str, Callable[[httpx.Client, Case], str]] = {
 
 
 def resident(pid: int) -> tuple[int, int]:
-    """Resident bytes of a process, and of its children together."""
-    sizes: list[int] = []
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    for process in (pid, *children):
-        try:
-            pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
-        except OSError:  # it has ended
-            continue
-        sizes.append(pages * os.sysconf("SC_PAGE_SIZE"))
-    return sizes[0], sum(sizes[1:])
+    """Bytes that a process holds, and its children together."""
+    server = psutil.Process(pid)
+    children = 0
+    for child in server.children():
+        with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+            children += child.memory_info().rss
+    return server.memory_info().rss, children
 
 
 def run(clients: int, requests: int, minutes: float) -> dict[str, Any]:

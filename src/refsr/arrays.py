@@ -1,4 +1,4 @@
-"""The types of images, and padding to a network's grid."""
+"""Array types of images, and padding to a network's grid."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Image = NDArray[np.float32]  # (H, W) or (H, W, C); 0..1 unless it is said otherwise
-Pixels = NDArray[np.uint8]  # (H, W, 3) RGB unless it is said otherwise
+Image = NDArray[np.float32]  # (H, W) or (H, W, C); 0..1 unless stated otherwise
+Pixels = NDArray[np.uint8]  # (H, W, 3) RGB unless stated otherwise
 
 
 def pad_to_multiple(image: NDArray[Any], multiple: int) -> NDArray[Any]:
-    """An image (H, W[, C]), its border repeated below and at the right up to a multiple."""
+    """An image (H, W[, C]) padded below and at the right to a multiple by repeating its border."""
     down, right = (-side % multiple for side in image.shape[:2])
     if not down and not right:
         return image
@@ -20,6 +20,6 @@ def pad_to_multiple(image: NDArray[Any], multiple: int) -> NDArray[Any]:
 
 
 def network_input(image: Image, multiple: int) -> Image:
-    """An image (H, W[, C]) as networks take it: (1, C, H, W), padded by ``pad_to_multiple``."""
+    """An image (H, W[, C]) as a network's input: float32 (1, C, H, W), padded to ``multiple``."""
     padded = np.atleast_3d(pad_to_multiple(image, multiple))
     return np.ascontiguousarray(padded.transpose(2, 0, 1)[None], np.float32)

@@ -1,4 +1,4 @@
-"""What can go wrong, in sentences.
+"""The exceptions of refsr.
 
 Every error that refsr raises on purpose is a RefsrError whose text is one plain sentence: what is
 wrong, with which file, and what to do. The command line prints that sentence and exits with 1.
@@ -14,7 +14,7 @@ class PhotoError(RefsrError):
 
 
 class ModelError(RefsrError):
-    """A model, checkpoint or runtime is missing, broken or does not fit."""
+    """A model, checkpoint or runtime is missing, broken or unsuitable."""
 
 
 class DataError(RefsrError):

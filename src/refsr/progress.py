@@ -1,4 +1,4 @@
-"""A job's progress: a share from 0 to 1 that never goes back."""
+"""Progress callbacks: they take the finished share of a job, 0 to 1, which never decreases."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ Progress = Callable[[float], None]
 
 
 def rising(progress: Progress | None) -> Progress:
-    """``progress`` that never goes back, when tiles are begun again."""
+    """``progress`` that skips decreasing values, as when tiles are computed again."""
     highest = 0.0
 
     def report(done: float) -> None:
@@ -21,5 +21,5 @@ def rising(progress: Progress | None) -> Progress:
 
 
 def partly(progress: Progress, before: float) -> Progress:
-    """``progress`` of what is left when the share ``before`` is done."""
+    """A callback for the rest of a job of which the share ``before`` is done."""
     return lambda done: progress(before + (1.0 - before) * done)

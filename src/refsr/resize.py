@@ -2,9 +2,9 @@
 
 Shrinking is antialiased: the cubic kernel (Keys, a = -0.5) is stretched by the shrink factor. The
 border pixel is repeated, every output pixel's weights are normalised to sum to one, and integer
-images are rounded after each axis: so did the MATLAB that made the field's LR images (its shrunk
-Set5 is met within one gray level everywhere; mirrored borders, as newer releases use, miss it by
-up to 7 levels in the first rows).
+images are rounded after each axis: so did the MATLAB that made the field's LR images (its LR Set5
+is matched within one gray level everywhere; with mirrored borders, as newer releases use, the first
+rows differ by up to 7 levels).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-SCALE = 4  # HR pixels per LR pixel: what every model makes
+SCALE = 4  # HR pixels per LR pixel, of every model
 BLOCK = 1 << 16  # source values gathered at a time: they stay in the cache
 KERNEL_WIDTH = 4.0  # support of the cubic kernel in source pixels, before antialiasing stretches it
 
@@ -55,7 +55,7 @@ def _weigh_rows(
 ) -> NDArray[np.float32]:
     """Resize along the first axis, some rows at a time: a sum over taps of weighted source rows.
 
-    By NumPy's own loops, not by BLAS: its sums would hang on the processor and its threads.
+    By NumPy's own loops, not by BLAS, whose sums depend on the processor and its threads.
     """
     flat = image.reshape(len(image), -1)
     taps = weights.astype(np.float32)
@@ -72,7 +72,7 @@ def _add_rows(
 ) -> NDArray[np.float32]:
     """Resize along the first axis: a sum over taps, in MATLAB's order, of weighted source rows.
 
-    Slower than ``_weigh_rows``, but integers are rounded as MATLAB rounds them.
+    Slower than ``_weigh_rows``, but integers are rounded as in MATLAB.
     """
     shape = (len(weights),) + (1,) * (image.ndim - 1)
     out = np.zeros((len(weights), *image.shape[1:]), np.float32)
@@ -107,7 +107,7 @@ def imresize(
     out = np.asarray(image, np.float32)
     axes = sorted((0, 1), key=lambda axis: scales[axis])  # the stronger shrink first
     if levels is None and scales[1] >= 1:
-        axes = [1, 0]  # columns are turned into rows while there are few of them
+        axes = [1, 0]  # columns first: they are transposed, cheaper while there are few
     for axis in axes:
         weights, indices = contributions(image.shape[axis], size[axis], scales[axis])
         rows = np.ascontiguousarray(np.swapaxes(out, 0, axis))

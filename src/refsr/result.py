@@ -12,7 +12,8 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from refsr.arrays import Image
-from refsr.image.photo import Photo, Source, save_photo, to_8_bits
+from refsr.image.levels import to_8_bits
+from refsr.image.photo import Photo, Source, save_photo
 from refsr.image.tiling import Tile
 from refsr.report.provenance import borrowed_share, provenance_map
 from refsr.report.report import Report

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
+from typing import Any
 
 import PIL.Image
 import pytest
@@ -185,6 +187,63 @@ def test_workers_are_bounded_by_memory_and_two_batches_keep_apart(tmp_path: Path
         pass
 
 
+class Msvcrt:
+    """Windows' byte locks: no two handles hold the same byte, and a locked byte cannot be read."""
+
+    LK_NBLCK, LK_UNLCK = 1, 2
+
+    def __init__(self) -> None:
+        self.locked: set[tuple[int, int]] = set()
+
+    def locking(self, handle: int, mode: int, size: int) -> None:
+        byte = os.fstat(handle).st_ino, os.lseek(handle, 0, os.SEEK_CUR)
+        assert size == 1
+        assert byte[1] > 1_000_000, "another program reads the journal meanwhile"
+        if mode == self.LK_UNLCK:
+            self.locked.remove(byte)
+        elif byte in self.locked:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        else:
+            self.locked.add(byte)
+
+
+def test_two_batches_keep_apart_on_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from refsr.batch.journal import open_journal
+
+    locks = Msvcrt()
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    monkeypatch.setitem(sys.modules, "msvcrt", locks)
+    monkeypatch.setattr(sys, "platform", "win32")
+    line = b'{"output": "a.png"}\n'
+    with open_journal(tmp_path, resume=True) as journal:
+        with (
+            pytest.raises(DataError, match="Another batch"),
+            open_journal(tmp_path, resume=True),
+        ):
+            pass
+        journal.file.write(line)
+    assert not locks.locked
+    with open_journal(tmp_path, resume=True) as journal:
+        assert list(journal.records) == ["a.png"]
+    assert (tmp_path / JOURNAL).read_bytes() == line
+
+
+@pytest.mark.parametrize("name", ["\\away.png", "C:away.png", "C:\\away.png", "a\\..\\..\\b.png"])
+def test_a_list_reaches_nothing_outside_on_windows(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from refsr.batch import jobs
+
+    monkeypatch.setattr(jobs, "Path", PureWindowsPath)
+    album: Any = PureWindowsPath("D:\\album.csv")
+    out: Any = PureWindowsPath("D:\\out")
+    mirrored = jobs.csv_job(album, out, "png", name, "", ())
+    assert mirrored.output.is_relative_to(out)
+    assert not mirrored.problem
+    given = jobs.csv_job(album, out, "png", "a.png", name, ())
+    assert "does not lie below" in given.problem
+
+
 def mixed_album(folder: Path) -> None:
     """190 tiny photos of several formats and 10 files that are none."""
     for number in range(190):
@@ -194,10 +253,11 @@ def mixed_album(folder: Path) -> None:
         (folder / f"broken{number}.jpg").write_bytes(b"\xff\xd8\xff" + bytes(number * 9))
 
 
+@pytest.mark.posix
 @pytest.mark.slow
-@pytest.mark.parametrize(("how", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("how", "code"), [("SIGKILL", -9), ("SIGINT", 130)])
 def test_two_hundred_jobs_stopped_in_the_middle_end_complete(
-    how: signal.Signals, code: int, tmp_path: Path
+    how: str, code: int, tmp_path: Path
 ) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     mixed_album(folder)
@@ -208,10 +268,10 @@ def test_two_hundred_jobs_stopped_in_the_middle_end_complete(
     assert process.stdout is not None
     for _ in range(60):
         process.stdout.readline()
-    os.kill(process.pid, how)
+    process.send_signal(getattr(signal, how))
     _, words = process.communicate(timeout=600)
     assert process.returncode == code
-    assert ("continue with --resume" in words) == (how == signal.SIGINT)
+    assert ("continue with --resume" in words) == (how == "SIGINT")
     for path in out.rglob("*.png"):
         PIL.Image.open(path).load()  # whole, each one
     finished = {str(one["output"]): one for one in records_of_torn(out) if one["status"] == "done"}

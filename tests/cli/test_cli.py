@@ -5,13 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import pty
-import resource
 import signal
 import stat
 import subprocess
 import sys
-import termios
 from pathlib import Path
 
 import numpy as np
@@ -144,10 +141,11 @@ OUTPUTS: list[tuple[list[str], str]] = [
     (["-o", "{tmp}/out.png", "--device", "cuda"], "install onnxruntime-gpu"),
     (["-o", "{tmp}/out.png", "--max-memory", "lots"], "'lots' is not an amount of memory"),
     (["-o", "{tmp}/out.png", "--max-memory", "-1GB"], "'-1GB' is not an amount of memory"),
-    (["-o", "{tmp}/out.png", "--threads", "-2"], "-2 threads do not exist"),
+    (["-o", "{tmp}/out.png", "--threads", "-2"], "threads must be 0 (all cores) or more, not -2"),
 ]
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize(("flags", "words"), OUTPUTS, ids=[w for _, w in OUTPUTS])
 def test_what_cannot_work_is_found_before_the_long_job(
     flags: list[str],
@@ -179,6 +177,7 @@ def test_what_cannot_work_is_found_before_the_long_job(
     assert (tmp_path / "locked.png").read_bytes() == b"before"
 
 
+@pytest.mark.posix
 def test_a_result_may_replace_an_older_one_but_never_its_photo(
     photos: Path, tmp_path: Path, capfd: Read
 ) -> None:
@@ -194,6 +193,7 @@ def test_a_result_may_replace_an_older_one_but_never_its_photo(
     assert stat.S_IMODE(out.stat().st_mode) == 0o640
 
 
+@pytest.mark.posix
 def test_a_link_to_itself_is_one_sentence(photos: Path, tmp_path: Path, capfd: Read) -> None:
     loop, small, out = tmp_path / "loop.png", photos / "small.png", tmp_path / "out.png"
     loop.symlink_to("loop.png")
@@ -215,6 +215,7 @@ def test_a_photo_above_max_pixels_is_refused(photos: Path, tmp_path: Path, capfd
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.posix
 def test_a_full_disk_leaves_nothing_behind(
     photos: Path, tmp_path: Path, capfd: Read, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -306,6 +307,7 @@ def test_a_mismatched_reference_has_no_share(photos: Path, tmp_path: Path, capfd
     assert record["borrowed_detail"] == 0
 
 
+@pytest.mark.linux
 def test_names_of_any_bytes_survive(photos: Path, tmp_path: Path) -> None:
     odd = os.fsencode(tmp_path) + b"/caf\xe9 \xf0\x9f\x98\x80.png"
     Path(os.fsdecode(odd)).write_bytes((photos / "dot.png").read_bytes())
@@ -337,7 +339,11 @@ def test_a_subprocess_is_quiet_and_says_one_sentence(photos: Path, tmp_path: Pat
     assert f"{out}: 256 x 256, " in done.stderr.splitlines()[1]
 
 
+@pytest.mark.posix
 def test_a_terminal_gets_a_bar(photos: Path, tmp_path: Path) -> None:
+    import pty
+    import termios
+
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 100))
     job = [*CLI, "upscale", photos / "dot.png", "-o", tmp_path / "out.png"]
@@ -365,6 +371,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.posix
 def test_an_interrupt_leaves_nothing_behind(photos: Path, tmp_path: Path) -> None:
     big = tmp_path / "big.png"
     PIL.Image.open(photos / "sharp.jpg").save(big)
@@ -386,6 +393,7 @@ def test_an_interrupt_leaves_nothing_behind(photos: Path, tmp_path: Path) -> Non
     assert [path.name for path in tmp_path.iterdir()] == ["big.png"]
 
 
+@pytest.mark.linux
 def test_a_reader_that_leaves_and_a_full_disk_behind_stdout(photos: Path) -> None:
     check = [*CLI, "check", photos / "small.png", "--ref", photos / "dot.png"]
     ours, theirs = os.pipe()
@@ -504,6 +512,8 @@ def test_help_names_every_flag_of_the_contract(command: str, capfd: Read) -> Non
 
 def least_cpu_seconds(*arguments: str) -> float:
     """The least of three runs of Python: others share the cores."""
+    import resource
+
     taken: list[float] = []
     for _ in range(3):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -513,6 +523,7 @@ def least_cpu_seconds(*arguments: str) -> float:
     return min(taken)
 
 
+@pytest.mark.posix
 def test_help_is_quick(capfd: Read) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])

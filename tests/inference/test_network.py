@@ -100,6 +100,7 @@ print([file for file in files if "socket:" in file or "cache" in file.lower()])
 """
 
 
+@pytest.mark.linux
 @pytest.mark.parametrize("name", ["onnx", "openvino"])
 def test_a_runtime_leaves_nothing_and_calls_nobody(name: Runtime, tmp_path: Path) -> None:
     """ONNX Runtime 1.32 and OpenVINO report their use to their makers, unless they are kept off."""
@@ -119,7 +120,7 @@ def test_openvino_adds_up_outside_of_its_graph(expected: tuple[Any, Any]) -> Non
 
     network = Network(find_model("ssen"), "cpu", 1, "onnx")
     network.session = OpenVinoSession(network.model, "cpu", 1, precision="bf16")
-    assert network.session.parts
+    assert network.session.split
     sr, gate = network.run(*tile())
     if runtimes.has_bf16():
         assert agree_in_bfloat16(sr, expected[0])

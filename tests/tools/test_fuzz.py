@@ -12,6 +12,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.linux
 ROOT = Path(__file__).parents[2]
 SOME = {"photo": 250, "pipeline": 12, "list": 60, "config": 60, "card": 25, "network": 8}
 

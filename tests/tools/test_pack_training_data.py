@@ -116,6 +116,7 @@ def test_a_small_jpeg_travels_as_it_is(packing: ModuleType, source: DataConfig) 
     assert packing.small_photo(photo, 255) != photo.read_bytes()
 
 
+@pytest.mark.posix
 @pytest.mark.slow
 def test_the_script_trains_stops_and_continues(
     packing: ModuleType, source: DataConfig, tmp_path: Path

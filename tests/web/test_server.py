@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -46,6 +47,7 @@ def served(tmp_path: Path) -> Generator[Callable[[], tuple[subprocess.Popen[str]
         server.wait()
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_the_server_stops_without_a_trace(
     how: signal.Signals,
@@ -109,3 +111,15 @@ def test_folders_of_killed_servers_are_removed(tmp_path: Path) -> None:
         (folder / "job").mkdir(parents=True)
     remove_old_folders(tmp_path)
     assert sorted(tmp_path.iterdir()) == sorted([mine, other])
+
+
+def test_folders_of_killed_servers_are_removed_on_windows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead, mine = (tmp_path / f"{FOLDER_PREFIX}{number}-x" for number in (NOBODY, os.getpid()))
+    for folder in (dead, mine):
+        folder.mkdir()
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr("refsr.web.server.os", SimpleNamespace(name="nt"))  # no getuid, no kill
+    remove_old_folders(tmp_path)
+    assert list(tmp_path.iterdir()) == [mine]

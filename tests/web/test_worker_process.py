@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,6 +36,7 @@ def test_clients_have_turns() -> None:
     assert asyncio.run(order()) == "a1 b1 a2 b2 d1 a3"
 
 
+@pytest.mark.posix
 def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
     async def go() -> None:
         worker = WorkerProcess({**WORKER, "model": "detail-transfer"})
@@ -92,3 +95,16 @@ def test_jobs_are_forgotten_in_time(tmp_path: Path) -> None:
         return ["".join(kept), "".join(later)]
 
     assert asyncio.run(go()) == ["0345", "05"]
+
+
+def test_ctrl_c_does_not_reach_the_workers_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no session to start; a process group of its own does it."""
+    given: dict[str, Any] = {}
+
+    async def started(*_: str, **options: Any) -> None:
+        given.update(options)
+
+    monkeypatch.setattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 512, raising=False)
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", started)
+    asyncio.run(WorkerProcess(WORKER).ensure_process())
+    assert given["creationflags"] == 512

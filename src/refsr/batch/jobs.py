@@ -126,12 +126,17 @@ def csv_job(
     if not name or "\0" in name + output:
         return BatchJob(path, out, problem=f"{path} has a row without a valid input path.")
     given = Path(name)
-    mirrored = Path(given.name) if given.is_absolute() or ".." in given.parts else given
+    mirrored = Path(given.name) if leaves_folder(given) else given
     target = Path(output) if output else mirrored.with_suffix(f".{format}")
     problem = ""
-    if target.is_absolute() or ".." in target.parts:
+    if leaves_folder(target):
         problem = f"The output {output} of {name} is outside {out}; give a path relative to it."
     return BatchJob(path.parent / given, out / target, references, problem=problem)
+
+
+def leaves_folder(path: Path) -> bool:
+    """Whether a path leads out of the folder it is joined to; on Windows \\a and C:a do so, too."""
+    return bool(path.anchor) or ".." in path.parts
 
 
 def index_references(refs: Path) -> Callable[[Path], tuple[Path, ...]]:

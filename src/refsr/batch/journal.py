@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -22,6 +23,7 @@ from refsr.errors import DataError
 from refsr.image.atomic import reason
 
 JOURNAL = ".refsr-batch.jsonl"
+LOCKED_BYTE = 1 << 30  # on Windows, where locked bytes cannot be read: far behind the end
 
 Record = dict[str, Any]  # of one job: input, output, status and more; see ``worker.run_job``
 
@@ -52,8 +54,7 @@ def open_journal(out: Path, resume: bool) -> Generator[Journal]:
         file = (out / JOURNAL).open("a+b")
     except OSError as error:
         raise DataError(f"{out} cannot be used for results: {reason(error)}.") from error
-    with file:
-        lock(file, out)
+    with file, locked(file, out):
         records: dict[str, Record] = {}
         if resume:
             file.seek(0)
@@ -69,17 +70,32 @@ def open_journal(out: Path, resume: bool) -> Generator[Journal]:
         yield Journal(records, file)
 
 
-def lock(file: BinaryIO, out: Path) -> None:
-    """Keep other batches out of a folder while the file is open. Raises DataError."""
-    with suppress(ImportError):  # Windows has no such module
+@contextmanager
+def locked(file: BinaryIO, out: Path) -> Generator[None]:
+    """Keep other batches out of a folder. Raises DataError where one is at work."""
+    try:
+        set_lock(file, True)
+    except OSError as error:
+        raise DataError(
+            f"Another batch is writing to {out}; wait until it has finished."
+        ) from error
+    try:
+        yield
+    finally:
+        set_lock(file, False)
+
+
+def set_lock(file: BinaryIO, held: bool) -> None:
+    """Lock an open file for this process, or unlock it. Raises OSError where another has it."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        file.seek(LOCKED_BYTE)
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK if held else msvcrt.LK_UNLCK, 1)
+    else:
         import fcntl
 
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise DataError(
-                f"Another batch is writing to {out}; wait until it has finished."
-            ) from error
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB if held else fcntl.LOCK_UN)
 
 
 def is_finished(job: BatchJob, record: Record, key: str, side_files: list[Path]) -> bool:

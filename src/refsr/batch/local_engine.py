@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from refsr.batch.journal import Record
 from refsr.batch.options import BatchOptions
 from refsr.batch.worker import Engine, load_upscaler, run_job
 from refsr.errors import Cancelled, DataError
+from refsr.inference.cores import usable_cores
 from refsr.inference.memory import parse_memory
 from refsr.inference.plan import PROGRAM
 
@@ -41,7 +41,7 @@ class WorkerBudget:
             raise DataError(f"workers must be 0 or more, not {workers}; 0 is as many as fit.")
         allowed = parse_memory(max_memory)
         spare = max(0, allowed - PROGRAM)
-        fits = min(len(os.sched_getaffinity(0)), spare // WORKER_BYTES)
+        fits = min(usable_cores(), spare // WORKER_BYTES)
         count = workers or max(1, fits)
         return WorkerBudget(count, PROGRAM + spare // count)
 

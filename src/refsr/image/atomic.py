@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and the check before a long job."""
+"""Writing files atomically, checking that they can be written, and reasons in plain words."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import errno
 import os
 import secrets
 import stat
+import sys
+import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,29 +27,30 @@ REASONS = {
     errno.ENAMETOOLONG: "the name is too long",
     errno.ELOOP: "the link points to itself",
 }
+PAUSES = (0.02, 0.05, 0.1, 0.2, 0.4)  # seconds, between tries to replace a file on Windows
 
 
 def reason(error: OSError) -> str:
-    """Why the operating system refused, in a few plain words."""
+    """Why the operating system refused, in a few plain words, to end a sentence with."""
     return REASONS.get(error.errno or 0, error.strerror or "the system refused")
 
 
 def is_file(path: str | os.PathLike[str]) -> bool:
-    """Whether a file stands at ``path``; where no file can have such a name, there is none."""
+    """Whether ``path`` is a file; False for names that no file can have."""
     with suppress(OSError, ValueError):
         return Path(path).is_file()
     return False
 
 
 def is_folder(path: str | os.PathLike[str]) -> bool:
-    """Whether ``path`` is a folder; likewise."""
+    """Whether ``path`` is a folder; False for names that no folder can have."""
     with suppress(OSError, ValueError):
         return Path(path).is_dir()
     return False
 
 
 def make_folder(folder: Path) -> None:
-    """Make sure that a folder for results is there. Raises DataError."""
+    """Make a folder for results unless it exists. Raises DataError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -55,7 +58,7 @@ def make_folder(folder: Path) -> None:
 
 
 def real_path(path: str | os.PathLike[str]) -> Path:
-    """Where ``path`` leads, absolute; a link that leads to itself is no error here."""
+    """The absolute path behind links; a link to itself is no error here."""
     return Path(os.path.realpath(path))
 
 
@@ -66,7 +69,7 @@ def _why(error: OSError | RuntimeError) -> str:
 
 
 def atomic_write(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write ``data`` so that ``path`` holds either all of it or what it held before.
+    """Write ``data`` to ``path``, which holds either all of it or what it held before.
 
     Raises PhotoError as ``atomic_file`` does.
     """
@@ -76,11 +79,11 @@ def atomic_write(path: str | os.PathLike[str], data: bytes) -> None:
 
 @contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Generator[BinaryIO]:
-    """A file to write, part by part, that stands at ``path`` only when it is whole.
+    """Open a file to write that appears at ``path`` only when it is complete.
 
-    The bytes go to a temporary file ``.refsr-*.tmp`` in the same folder, reach the disk (fsync) and
-    then take the place of ``path`` in one step; a link is followed, not replaced. On any error the
-    temporary file is removed; only a killed process can leave one behind.
+    The bytes go to a temporary file ``.refsr-*.tmp`` in the same folder, are flushed to the disk
+    (fsync) and then replace ``path`` in one step; a link is followed, not replaced. On any error
+    the temporary file is removed; only a killed process can leave one behind.
 
     Raises PhotoError where ``path`` is a folder, device or write-protected, or its folder is
     missing, may not be written or is full.
@@ -95,18 +98,32 @@ def atomic_file(path: str | os.PathLike[str]) -> Generator[BinaryIO]:
                 os.fsync(file.fileno())
             with suppress(OSError):  # keep the permissions of the file that is replaced
                 temporary.chmod(target.stat().st_mode & 0o777)
-            temporary.replace(target)
-        except BaseException:  # an interrupt, too, must leave nothing behind
+            _replace(temporary, target)
+        except BaseException:  # an interrupt must leave nothing behind either
             temporary.unlink(missing_ok=True)
             raise
     except (OSError, RuntimeError) as error:
         raise PhotoError(f"{os.fspath(path)} cannot be written: {_why(error)}.") from error
 
 
-def check_writable(path: str | os.PathLike[str]) -> None:
-    """Make sure that a file can be written at ``path``, by making an empty one beside it.
+def _replace(temporary: Path, target: Path) -> None:
+    """Put ``temporary`` in the place of ``target``.
 
-    Trying is the one test that also holds on network drives, for root and with access lists.
+    Windows refuses while somebody has ``target`` open, often a virus scanner for a moment.
+    """
+    for pause in PAUSES if sys.platform == "win32" else ():
+        try:
+            temporary.replace(target)
+            return
+        except PermissionError:
+            time.sleep(pause)
+    temporary.replace(target)
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Check that a file can be written at ``path``, by making an empty one beside it.
+
+    Only this also holds on network drives, for root and with access lists.
 
     Raises PhotoError where ``path`` is a folder or device, is write-protected, or its folder is
     missing or cannot be written.
@@ -120,7 +137,7 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 
 
 def _target(path: str | os.PathLike[str]) -> Path:
-    """What ``path`` leads to, once it is clear that a file may take its place."""
+    """The path behind links, checked to be missing or a writable file."""
     name = os.fspath(path)
     try:
         target = Path(path).resolve()
@@ -140,7 +157,7 @@ def _target(path: str | os.PathLike[str]) -> Path:
 
 
 def _create_beside(target: Path) -> tuple[Path, int]:
-    """A new file in the folder of ``target``, with the permissions that the user's umask gives."""
+    """Create a temporary file in the folder of ``target``, with the permissions of the umask."""
     temporary = target.parent / f".refsr-{secrets.token_hex(8)}.tmp"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     return temporary, os.open(temporary, flags, 0o666)

@@ -1,4 +1,4 @@
-"""Color spaces: what a photo's ICC profile means, and converting between two of them."""
+"""Color spaces: reading ICC profiles, making them from cICP codes, converting between two."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from PIL import Image, ImageCms
 
 INTENT = ImageCms.Intent.RELATIVE_COLORIMETRIC
 FLAGS = ImageCms.Flags.BLACKPOINTCOMPENSATION
-BAND_ROWS = 256  # that are converted at a time: Pillow's images are large
+BAND_ROWS = 256  # rows converted at a time: Pillow's images are large
 SRGB_GAMMA = 1 / 2.2  # as PNG files write it
 SRGB_PRIMARIES = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)  # white, red, green, blue
 HDR = (16, 18)  # transfers of a cICP chunk: PQ and HLG
-# Of the codes of ITU-T H.273, as in a cICP chunk: primaries adapted to D50, and the curve to linear
+# By the codes of ITU-T H.273, as in a cICP chunk: primaries adapted to D50, and the curve to linear
 # light as ICC's parametric type 3 has it (g, a, b, c, d).
 PRIMARIES = {
     1: ((0.43607, 0.22249, 0.01392), (0.38515, 0.71687, 0.09708), (0.14307, 0.06061, 0.71410)),
@@ -26,13 +26,13 @@ TRANSFERS = {
     1: (1 / 0.45, 1 / 1.099, 0.099 / 1.099, 1 / 4.5, 0.081),
     13: (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045),
 }
-SRGB_CODE = bytes([1, 13, 0, 1])
+SRGB_CICP = bytes([1, 13, 0, 1])
 NAMES = {1: "BT.709", 12: "Display P3"}
 D50 = (0.9642, 1.0, 0.8249)
 MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "LAB": "LAB"}
 
 
-def space_of(icc: bytes) -> str | None:
+def color_space(icc: bytes) -> str | None:
     """The kind of pixels a profile describes, "RGB", "GRAY" or "CMYK"; None if it is damaged."""
     try:
         profile: Any = ImageCms.ImageCmsProfile(io.BytesIO(icc)).profile
@@ -41,7 +41,7 @@ def space_of(icc: bytes) -> str | None:
         return None
 
 
-def unlike_srgb(info: dict[Any, Any]) -> bool:
+def differs_from_srgb(info: dict[Any, Any]) -> bool:
     """Whether a PNG's gAMA or cHRM (Pillow's ``info``) describe other colors than sRGB's."""
     if "srgb" in info:
         return False
@@ -53,10 +53,10 @@ def unlike_srgb(info: dict[Any, Any]) -> bool:
     )
 
 
-def profile_of(code: bytes) -> bytes | None:
-    """An ICC profile (version 4) of what a cICP chunk says; None where it is none that is known.
+def profile_from_cicp(code: bytes) -> bytes | None:
+    """An ICC profile (version 4) for a cICP chunk's four bytes; None where they are unsupported.
 
-    Known are the primaries of BT.709 and Display P3 with the curve of sRGB or BT.709, full range.
+    Supported: the primaries of BT.709 and Display P3, the curves of sRGB and BT.709, full range.
     """
     primaries, transfer = PRIMARIES.get(code[0]), TRANSFERS.get(code[1])
     if primaries is None or transfer is None or code[2:] != b"\0\1":
@@ -84,14 +84,14 @@ def profile_of(code: bytes) -> bytes | None:
 
 
 def to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
-    """An image in any mode with a profile ("CMYK", "LAB", "L") as 8-bit sRGB.
+    """An image of any mode ("CMYK", "LAB", "L" or others) as 8-bit sRGB, through its profile.
 
-    Without a usable profile the conversion is the plain arithmetic one.
+    Without a usable profile it is Pillow's plain conversion.
     """
     try:
         if image.mode == "LAB":
             source = ImageCms.createProfile("LAB")
-        elif icc is not None and MODES.get(space_of(icc) or "") == image.mode:
+        elif icc is not None and MODES.get(color_space(icc) or "") == image.mode:
             source = ImageCms.ImageCmsProfile(io.BytesIO(icc))
         else:
             return image.convert("RGB")
@@ -103,14 +103,13 @@ def to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
         return image.convert("RGB")
 
 
-def converted(
+def convert_colors(
     pixels: NDArray[np.uint8], source_icc: bytes | None, target_icc: bytes | None
 ) -> NDArray[np.uint8]:
-    """Pixels (HWC uint8 RGB) from one profile's colors to another's; None stands for sRGB.
+    """Convert pixels (HWC uint8 RGB) from one ICC profile to another; None stands for sRGB.
 
-    A gray profile on either side is applied to gray pixels, whose three channels are equal. The
-    pixels come back as they are where the two spaces agree to one level, or where a profile cannot
-    be used.
+    A gray profile on either side needs gray pixels: three equal channels. Returns the same array
+    where the two spaces agree to one level, or where a profile cannot be used.
     """
     if source_icc == target_icc:
         return pixels
@@ -130,7 +129,7 @@ def converted(
     cube = _color_cube()
     if source_mode == target_mode == "RGB":
         difference = np.abs(apply(cube).astype(np.int16) - cube)
-        if int(difference.max()) <= 1:  # two makers' versions of the same space
+        if int(difference.max()) <= 1:  # two vendors' versions of one space
             return pixels
     out = np.empty_like(pixels)
     for top in range(0, len(pixels), BAND_ROWS):
@@ -142,12 +141,12 @@ def _profile(icc: bytes | None) -> tuple[ImageCms.ImageCmsProfile, str]:
     """A profile and the Pillow mode of its pixels."""
     if icc is None:
         return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")), "RGB"
-    mode = "L" if space_of(icc) == "GRAY" else "RGB"
+    mode = "L" if color_space(icc) == "GRAY" else "RGB"
     return ImageCms.ImageCmsProfile(io.BytesIO(icc)), mode
 
 
 def _color_cube() -> NDArray[np.uint8]:
-    """All of 17 levels a channel: (17, 289, 3) uint8."""
+    """Every color of 17 levels a channel: (17, 289, 3) uint8."""
     levels = np.linspace(0, 255, 17).astype(np.uint8)
     cube = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1)
     return cube.reshape(17, 289, 3)

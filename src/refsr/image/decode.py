@@ -1,55 +1,55 @@
-"""From a photo's file to arrays: which files are taken, and how each kind of pixel is read."""
+"""Decoding a photo's file: which files are accepted, and everything that they say.
+
+The pixels themselves are read in ``pixels.py``.
+"""
 
 from __future__ import annotations
 
 import codecs
 import io
 import struct
-import threading
-import zlib
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from threading import Lock
 from typing import Any, BinaryIO, cast
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL.ExifTags import Base
 
 from refsr.errors import PhotoError
+from refsr.image import color
 from refsr.image.atomic import reason
-from refsr.image.color import to_srgb
-from refsr.image.jpeg_trailer import ended
-
-Levels = NDArray[np.uint8] | NDArray[np.uint16]
+from refsr.image.exif import read_exif
+from refsr.image.levels import Levels
+from refsr.image.pixels import read_pixels, tiff_tags, upright
 
 # Pillow knows some forty formats; decoders that no photographer needs are only a risk.
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "AVIF", "GIF", "BMP", "PPM")
 READABLE = "JPEG, PNG, WebP, TIFF, AVIF, HEIC, GIF, BMP or PPM"
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
+DNG_VERSION, NEW_SUBFILE_TYPE = 50706, 254  # TIFF tags
 
-DNG_VERSION, NEW_SUBFILE_TYPE = 50706, 254
-BITS_PER_SAMPLE, PHOTOMETRIC, PLANAR, EXTRA_SAMPLES = 258, 262, 284, 338
+LARGEST_PROFILE = 16 << 20  # bytes; printers' profiles exceed the megabyte Pillow allows in a PNG
+LIBJPEG_LUMA_SUM = 3688  # of libjpeg's luma quantisation table at quality 50
 
-LARGEST_PROFILE = 16 << 20  # bytes; those of printers exceed the megabyte that Pillow allows a PNG
-BAND_ROWS = 256  # that are copied or converted at a time
-FULL_SCALE = {"L;2": 85, "L;4": 17}  # what Pillow makes of a small PNG's gray level 1
-LIBJPEG_LUMA_SUM = 3688  # of its luma quantisation table at quality 50
-
-NO_END_NOTE = "file without its end: all of the picture is there"
-
-_pillow_limit = threading.Lock()
+_pillow_limits = Lock()
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class Decoded:
-    """Pixels as stored, before they are turned upright."""
+    """Everything that a file says of a photo; the fields are those of ``photo.Photo``."""
 
-    pixels: Levels  # HW gray or HWC RGB
-    alpha: Levels | None = None  # HW
-    notes: list[str] = field(default_factory=list[str])
-    srgb: bool = False  # the colors were converted: the file's own profile no longer applies
+    pixels: Levels  # HWC RGB, upright
+    alpha: Levels | None  # HW, same dtype
+    gray: bool  # the file is gray: three equal channels here
+    icc: bytes | None  # the profile of ``pixels``; None: sRGB
+    exif: bytes | None  # begins with "Exif\0\0"; orientation 1, no thumbnail
+    format: str | None  # Pillow's name; None for a PIL image that comes from no file
+    notes: tuple[str, ...]  # what the user should be told
+    jpeg_quality: int | None  # 1 to 100
+    dpi: tuple[float, float] | None  # horizontal, vertical
 
 
 @contextmanager
@@ -61,7 +61,7 @@ def plain_errors(name: str) -> Generator[None]:
         raise
     except MemoryError as error:
         raise PhotoError(f"There is not enough memory to read {name}.") from error
-    except Exception as error:  # a decoder fed with damaged bytes may raise anything
+    except Exception as error:  # a decoder may raise anything on damaged bytes
         if isinstance(error, OSError) and error.errno:
             raise PhotoError(f"{name} cannot be read: {reason(error)}.") from error
         if "text chunk" in str(error) or "MAX_TEXT_CHUNK" in str(error):  # Pillow's words
@@ -72,8 +72,49 @@ def plain_errors(name: str) -> Generator[None]:
         raise PhotoError(f"{name} is damaged or cut short and cannot be read.") from error
 
 
+def decode_file(file: BinaryIO, name: str, max_pixels: int) -> Decoded:
+    """Read a photo from an open file; errors call it ``name``.
+
+    Raises PhotoError where it cannot be read whole or has more than ``max_pixels``.
+    """
+    with plain_errors(name):
+        image = open_image(file, name)
+    return decode_image(image, file, name, max_pixels)
+
+
+def decode_image(image: Image.Image, file: BinaryIO | None, name: str, max_pixels: int) -> Decoded:
+    """Read an opened image; ``file`` is what it was opened from, None for a user's PIL image.
+
+    Raises PhotoError as ``decode_file`` does.
+    """
+    check_size(image, name, max_pixels)
+    with plain_errors(name):
+        if image.format == "TIFF":  # Pillow drops parts of its EXIF when it loads the pixels
+            exif, exif_notes = _exif_of(image)
+            stored = read_pixels(image, file, name)
+        else:  # Pillow loads the pixels to find a PNG's EXIF, which may follow them
+            stored = read_pixels(image, file, name)
+            exif, exif_notes = _exif_of(image)
+        gray = stored.pixels.ndim == 2
+        icc, icc_notes = (None, []) if stored.srgb else _icc_of(image, file, gray)
+        # Both readers of TIFFs turn the pixels upright by themselves.
+        orientation = 1 if image.format == "TIFF" else image.getexif().get(Base.Orientation, 1)
+        pixels = upright(stored.pixels, orientation)
+        return Decoded(
+            pixels=np.repeat(pixels[..., None], 3, axis=2) if gray else pixels,
+            alpha=None if stored.alpha is None else upright(stored.alpha, orientation),
+            gray=gray,
+            icc=icc,
+            exif=exif,
+            format="JPEG" if image.format == "MPO" else image.format,
+            notes=(*stored.notes, *exif_notes, *icc_notes),
+            jpeg_quality=jpeg_quality(image),
+            dpi=_dpi_of(image, orientation),
+        )
+
+
 def open_image(file: BinaryIO, name: str) -> Image.Image:
-    """Read the header of a photo; its pixels stay unread. Raises PhotoError."""
+    """Read the header of a photo, not its pixels. Raises PhotoError."""
     head = file.read(512)
     file.seek(0)
     if not head:
@@ -83,7 +124,7 @@ def open_image(file: BinaryIO, name: str) -> Image.Image:
         _register_heic(name)
         formats = ("HEIF",)
     try:
-        with _pillow_limit:  # Pillow's own limits are global; check_size replaces the first
+        with _pillow_limits:  # they are global; check_size replaces the first
             limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
             chunk, PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_CHUNK, LARGEST_PROFILE
             try:
@@ -91,14 +132,14 @@ def open_image(file: BinaryIO, name: str) -> Image.Image:
             finally:
                 Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = limit, chunk
     except UnidentifiedImageError as error:
-        raise PhotoError(_what_it_is(head, file.seek(0, io.SEEK_END), name)) from error
+        raise PhotoError(_why_unreadable(head, file.seek(0, io.SEEK_END), name)) from error
     if head[8:10] == b"CR" or _is_raw(image):
         raise PhotoError(f"{name} is a camera raw file; develop it to a TIFF or JPEG first.")
     return image
 
 
 def check_size(image: Image.Image, name: str, max_pixels: int) -> None:
-    """Refuse a photo too large for the caller, before any of its pixels are decoded."""
+    """Refuse a photo that is too large before its pixels are decoded. Raises PhotoError."""
     pixels = image.width * image.height
     if pixels > max_pixels:
         raise PhotoError(
@@ -107,49 +148,11 @@ def check_size(image: Image.Image, name: str, max_pixels: int) -> None:
         )
 
 
-def decode(image: Image.Image, file: BinaryIO | None, name: str) -> Decoded:
-    """Read the pixels of an opened image; ``file`` is what it was opened from, if anything.
-
-    Raises PhotoError, and whatever the decoders raise: call it inside ``plain_errors``.
-    """
-    notes = list[str]()
-    if file is not None and image.format != "MPO" and getattr(image, "is_animated", False):
-        several_pages = "file of several pages: first page used"
-        notes.append(several_pages if image.format == "TIFF" else "animated file: first frame used")
-    if file is not None and image.format == "PNG":
-        file = io.BytesIO(_bare_png(_whole(file)))  # Pillow would not notice a wrong checksum
-    if file is not None and image.format == "JPEG":
-        image = _with_end(image, file, notes)
-    tags = _tiff_tags(image)
-    if tags.get(PLANAR) == 2 and 16 in _as_tuple(tags.get(BITS_PER_SAMPLE)):
-        raise PhotoError(f"{name} keeps its 16-bit colors in separate planes; save it interleaved.")
-    decoded = (
-        _decode_16_bit_color(image, file, tags)
-        if file is not None and _is_16_bit_color(image)
-        else _decode_with_pillow(image, name, tags)
-    )
-    decoded.notes[:0] = notes
-    return decoded
-
-
-def _with_end(image: Image.Image, file: BinaryIO, notes: list[str]) -> Image.Image:
-    """A JPEG image, loaded, though the end of its file be missing; notes tell of that."""
-    try:
-        image.load()
-    except OSError:
-        whole = ended(_whole(file))
-        if whole is None:
-            raise
-        notes.append(NO_END_NOTE)
-        return whole
-    return image
-
-
 def jpeg_quality(image: Image.Image) -> int | None:
     """The quality, 1 to 100, at which libjpeg would quantise luma as this JPEG file does.
 
-    Other encoders' tables have other shapes: theirs is the quality of equal sum. None for files
-    of other formats.
+    Other encoders' tables have other shapes: theirs is the quality of equal sum. None for other
+    formats.
     """
     tables = cast(dict[int, Any] | None, getattr(image, "quantization", None))
     if image.format not in ("JPEG", "MPO") or not tables or 0 not in tables:
@@ -159,8 +162,43 @@ def jpeg_quality(image: Image.Image) -> int | None:
     return int(min(100, max(1, round(quality))))
 
 
-def png_color_code(file: BinaryIO) -> bytes | None:
-    """The four bytes of a PNG's cICP chunk, which Pillow leaves out; None where there is none."""
+def _exif_of(image: Image.Image) -> tuple[bytes | None, list[str]]:
+    """The EXIF, and a note where it is damaged, which is no reason to refuse a photo."""
+    try:
+        exif = read_exif(image)
+    except Exception:
+        return None, ["damaged EXIF left out"]
+    lost = exif is None and image.info.get("exif")
+    return exif, ["damaged EXIF left out"] if lost else []
+
+
+def _icc_of(
+    image: Image.Image, file: BinaryIO | None, gray: bool
+) -> tuple[bytes | None, list[str]]:
+    """The ICC profile of the pixels (None: sRGB), and notes on colors that cannot be honored."""
+    icc: bytes | None = image.info.get("icc_profile") or None
+    notes = list[str]()
+    if icc is not None and color.color_space(icc) not in (("GRAY", "RGB") if gray else ("RGB",)):
+        icc = None
+        notes.append("color profile that does not fit the photo left out")
+    if image.format != "PNG":
+        return icc, notes
+    code = None if file is None else _png_cicp(file)  # counts before the profile
+    if code == color.SRGB_CICP:
+        return None, notes
+    profile = None if code is None or gray else color.profile_from_cicp(code)
+    if profile is not None or icc is not None:
+        return profile or icc, notes
+    if code is not None:
+        kind = "HDR colors" if code[1] in color.HDR else "colors described without a profile"
+        notes.append(f"{kind} (cICP) taken as sRGB")
+    elif color.differs_from_srgb(image.info):
+        notes.append("colors described without a profile (gAMA, cHRM) taken as sRGB")
+    return None, notes
+
+
+def _png_cicp(file: BinaryIO) -> bytes | None:
+    """The four bytes of a PNG's cICP chunk, which Pillow skips; None where there is none."""
     file.seek(8)
     while len(head := file.read(8)) == 8:
         length, kind = struct.unpack(">I4s", head)
@@ -172,177 +210,13 @@ def png_color_code(file: BinaryIO) -> bytes | None:
     return None
 
 
-def upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Turn and mirror an array (HW or HWC) as EXIF orientation 1 to 8 asks; others leave it."""
-    if orientation in (5, 6, 7, 8):
-        array = np.swapaxes(array, 0, 1)
-    if orientation in (3, 4, 7, 8):
-        array = array[::-1]
-    if orientation in (2, 3, 6, 7):
-        array = array[:, ::-1]
-    return np.ascontiguousarray(array)
-
-
-def levels_of(array: NDArray[Any], name: str) -> Levels:
-    """Pixels of any supported type as uint8 or uint16; floating point 0..1 becomes uint16.
-
-    Raises PhotoError for other types and ranges.
-    """
-    if array.dtype.kind == "u" and array.itemsize <= 2:
-        return array.astype(array.dtype.newbyteorder("="))  # a copy, too
-    if np.issubdtype(array.dtype, np.floating):
-        # A resize or a conversion may leave 1 by a rounding error; NaN fails both comparisons.
-        if not (array.min() >= -1e-5 and array.max() <= 1 + 1e-5):
-            raise PhotoError(f"{name} has floating-point values that are not all in 0..1.")
-        out = np.clip(array, 0, 1) * np.asarray(65535, np.promote_types(array.dtype, np.float32))
-        return np.rint(out).astype(np.uint16)
-    raise PhotoError(
-        f"{name} has pixels of type {array.dtype}; give uint8, uint16 or floating point in 0..1."
-    )
-
-
-def _decode_with_pillow(image: Image.Image, name: str, tags: dict[int, Any]) -> Decoded:
-    """Everything but 16-bit color, which Pillow cuts down to 8 bits."""
-    notes = list[str]()
-    if (
-        image.format == "PPM"
-        and cast(Any, image).tile
-        and _raw_args(image)[-1] in range(256, 65536)
-    ):
-        notes.append("16-bit PPM read with 8 bits")
-    key = _small_gray_key(image)
-    image.load()
-    if image.mode in ("CMYK", "LAB"):
-        notes.append(f"{image.mode} converted to sRGB")
-        rgb = to_srgb(image, image.info.get("icc_profile"))
-        return Decoded(array_of(rgb), None, notes, srgb=True)
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return _decode_deep_gray(image, name, tags)
-    if key is not None:
-        gray = array_of(image)
-        return Decoded(gray, np.where(gray == key, 0, 255).astype(np.uint8), notes)
-    transparent = image.has_transparency_data
-    mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
-    mode += "A" if transparent else ""
-    if image.mode != mode:  # Pillow would copy it
-        image = image.convert(mode)
-    array = array_of(image)
-    if not transparent:
-        return Decoded(array, None, notes)
-    colors = array[..., 0] if array.shape[2] == 2 else array[..., :3]
-    return Decoded(np.ascontiguousarray(colors), np.ascontiguousarray(array[..., -1]), notes)
-
-
-def _small_gray_key(image: Image.Image) -> int | None:
-    """The 8-bit level that is transparent in a PNG of 2 or 4 bits gray, before it is loaded.
-
-    Pillow stretches the pixels to 8 bits, but not the level (tRNS) that they are compared with.
-    """
-    key: Any = image.info.get("transparency")
-    if image.format != "PNG" or not isinstance(key, int) or not cast(Any, image).tile:
-        return None
-    scale = FULL_SCALE.get(str(_raw_args(image)[0]))
-    return None if scale is None else key * scale
-
-
-def array_of(image: Image.Image) -> NDArray[np.uint8]:
-    """The pixels of an 8-bit image (HW or HWC), a few rows at a time.
-
-    ``np.array`` would hold them three times, which for a photo of 50 MP is half a gigabyte.
-    """
-    width, height = image.size
-    bands = image.getbands()
-    out = np.empty((height, width, len(bands)) if len(bands) > 1 else (height, width), np.uint8)
-    for top in range(0, height, BAND_ROWS):
-        bottom = min(height, top + BAND_ROWS)
-        out[top:bottom] = np.asarray(image.crop((0, top, width, bottom)))
-    return out
-
-
-def _decode_deep_gray(image: Image.Image, name: str, tags: dict[int, Any]) -> Decoded:
-    array, alpha, notes = np.array(image), None, list[str]()
-    if image.mode == "F":
-        notes.append("floating-point values stored with 16 bits")
-    elif image.mode == "I":
-        if array.min() < 0 or array.max() > 65535:
-            raise PhotoError(f"{name} has 32-bit values; save it with 8 or 16 bits.")
-        array = array.astype(np.uint16)
-    pixels = levels_of(array, name)
-    if "transparency" in image.info:
-        alpha = np.where(pixels == image.info["transparency"], 0, 65535).astype(np.uint16)
-    if tags.get(PHOTOMETRIC) == 0:  # white is zero; Pillow turns that round for 8 bits only
-        pixels = (65535 - pixels).astype(np.uint16)
-    return Decoded(pixels, alpha, notes)
-
-
-def _is_16_bit_color(image: Image.Image) -> bool:
-    """Whether Pillow would reduce the file's pixels from 16 to 8 bits."""
-    if image.format not in ("PNG", "TIFF") or not cast(Any, image).tile:
-        return False
-    return ";16" in str(_raw_args(image)[0]) and image.mode in ("RGB", "RGBA", "RGBX")
-
-
-def _raw_args(image: Image.Image) -> tuple[Any, ...]:
-    """What Pillow tells its decoder; first comes the layout of the file's pixels."""
-    args: Any = cast(Any, image).tile[0].args
-    return (args,) if isinstance(args, str) else args or ("",)
-
-
-def _decode_16_bit_color(image: Image.Image, file: BinaryIO, tags: dict[int, Any]) -> Decoded:
-    is_png = image.format == "PNG"
-    array = _read_with_opencv(_whole(file))
-    height, width = array.shape[:2]
-    sizes = {(width, height)} if is_png else {(width, height), (height, width)}
-    if image.size not in sizes or array.dtype != np.uint16 or array.ndim != 3:
-        raise ValueError("OpenCV and Pillow read different pictures")
-    pixels = cast(NDArray[np.uint16], cv2.cvtColor(array[..., :3], cv2.COLOR_BGR2RGB))
-    unused_fourth = not is_png and image.mode in ("RGB", "RGBX")
-    if array.shape[2] == 3 or unused_fourth:
-        return Decoded(pixels)
-    alpha = np.ascontiguousarray(array[..., 3])
-    if 1 in _as_tuple(tags.get(EXTRA_SAMPLES)):  # stored premultiplied
-        straight = pixels / np.maximum(alpha, 1)[..., None].astype(np.float32) * 65535
-        pixels = np.rint(np.clip(straight, 0, 65535)).astype(np.uint16)
-    if str(_raw_args(image)[0]).startswith("LA"):
-        return Decoded(np.ascontiguousarray(pixels[..., 0]), alpha)
-    return Decoded(pixels, alpha)
-
-
-def _read_with_opencv(data: bytes) -> NDArray[Any]:
-    """BGR or BGRA as stored, except that OpenCV turns a TIFF upright by itself."""
-    logging = cv2.utils.logging
-    level = logging.getLogLevel()
-    logging.setLogLevel(logging.LOG_LEVEL_SILENT)  # it prints what it raises or returns as None
-    try:
-        array: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    finally:
-        logging.setLogLevel(level)
-    if array is None:
-        raise ValueError("OpenCV cannot decode the file")
-    return array
-
-
-def _whole(file: BinaryIO) -> bytes:
-    file.seek(0)
-    return file.read()
-
-
-def _bare_png(data: bytes) -> bytes:
-    """A PNG with nothing but its pixels, their checksums verified.
-
-    libpng prints its thoughts on profiles and broken data to stderr, whoever may be listening.
-    """
-    parts, at, kind = [data[:8]], 8, b""
-    while kind != b"IEND":
-        length, kind = struct.unpack_from(">I4s", data, at)
-        end = at + 12 + length
-        if kind in (b"IHDR", b"tRNS", b"IDAT", b"IEND"):
-            chunk = data[at:end]
-            if zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], "big"):
-                raise ValueError("a chunk is cut short or its checksum is wrong")
-            parts.append(chunk)
-        at = end
-    return b"".join(parts)
+def _dpi_of(image: Image.Image, orientation: Any) -> tuple[float, float] | None:
+    """The print resolution of the upright photo, where the file gives a plausible one."""
+    with suppress(Exception):  # files say the strangest things
+        x, y = (float(one) for one in image.info["dpi"])
+        if 0.5 <= x <= 65535 and 0.5 <= y <= 65535:
+            return (y, x) if orientation in (5, 6, 7, 8) else (x, y)
+    return None
 
 
 def _register_heic(name: str) -> None:
@@ -356,11 +230,11 @@ def _register_heic(name: str) -> None:
     register_heif_opener()
 
 
-def _what_it_is(head: bytes, size: int, name: str) -> str:
-    """A sentence about a file of ``size`` bytes that no decoder takes."""
+def _why_unreadable(head: bytes, size: int, name: str) -> str:
+    """A sentence about a file of ``size`` bytes that no decoder accepts; ``head`` is its start."""
     if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         directory = int.from_bytes(head[4:8], "little" if head[:2] == b"II" else "big")
-        if head[2:4] in (b"*\0", b"\0*") and directory >= size:  # it mostly stands at the end
+        if head[2:4] in (b"*\0", b"\0*") and directory >= size:  # it is mostly at the end
             return f"{name} is damaged or cut short and cannot be read."
         return (
             f"{name} is a TIFF of an unusual kind or damaged; save it as RGB with 8 or 16 bits a "
@@ -378,13 +252,5 @@ def _what_it_is(head: bytes, size: int, name: str) -> str:
 
 def _is_raw(image: Image.Image) -> bool:
     """Whether a TIFF is a camera's raw file, whose first page is only a preview."""
-    tags = _tiff_tags(image)
+    tags = tiff_tags(image)
     return DNG_VERSION in tags or tags.get(NEW_SUBFILE_TYPE) == 1
-
-
-def _tiff_tags(image: Image.Image) -> dict[int, Any]:
-    return dict(getattr(image, "tag_v2", {})) if image.format == "TIFF" else {}
-
-
-def _as_tuple(value: Any) -> tuple[Any, ...]:
-    return value if isinstance(value, tuple) else (value,)

@@ -1,6 +1,6 @@
-"""EXIF: read once, put upright, and kept true when the photo changes size.
+"""EXIF: read from a file, made upright, and updated when the photo changes size.
 
-EXIF travels as bytes that begin with ``Exif\\0\\0``, as Pillow's writers take them.
+EXIF is kept as bytes that begin with ``Exif\\0\\0``, as Pillow's writers take them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from PIL.ExifTags import IFD, Base
 PREFIX = b"Exif\0\0"
 JPEG_LIMIT = 65533  # bytes that fit into one APP1 segment
 
-# What a TIFF's first directory says about the photo rather than about how its pixels are stored.
+# The tags of a TIFF's first directory that describe the photo, not how its pixels are stored.
 DESCRIPTIVE = frozenset(
     {
         *(Base.ImageDescription, Base.Make, Base.Model, Base.Orientation, Base.Software),
@@ -28,11 +28,11 @@ DESCRIPTIVE = frozenset(
 def read_exif(image: Image.Image) -> bytes | None:
     """The EXIF of an image, which for a TIFF must not have been loaded yet; None without any.
 
-    The orientation is set to 1 (the pixels are turned by the reader) and the thumbnail is left
-    out. May raise anything where the EXIF is damaged.
+    The orientation is set to 1 (the reader turns the pixels); the thumbnail is left out. May raise
+    anything where the EXIF is damaged.
     """
     exif = image.getexif()
-    fresh = _copied(exif, DESCRIPTIVE if image.format == "TIFF" else None)
+    fresh = _copy(exif, DESCRIPTIVE if image.format == "TIFF" else None)
     if not fresh:
         return None
     if Base.Orientation in fresh:
@@ -40,9 +40,9 @@ def read_exif(image: Image.Image) -> bytes | None:
     return fresh.tobytes()
 
 
-def resized(exif: bytes, width: int, height: int) -> bytes:
-    """The same EXIF, true of an upright photo of this size. May raise anything if damaged."""
-    fresh = tags_of(exif)
+def with_size(exif: bytes, width: int, height: int) -> bytes:
+    """The same EXIF for an upright photo of this size. May raise anything if damaged."""
+    fresh = parse_exif(exif)
     upright = 1
     about = ((Base.ImageWidth, width), (Base.ImageLength, height), (Base.Orientation, upright))
     for tag, value in about:
@@ -55,25 +55,25 @@ def resized(exif: bytes, width: int, height: int) -> bytes:
     return fresh.tobytes()
 
 
-def fitted_to_jpeg(exif: bytes) -> bytes | None:
+def fit_to_jpeg(exif: bytes) -> bytes | None:
     """The EXIF if it fits into a JPEG, else without the maker's note, else None."""
     if len(exif) > JPEG_LIMIT:
-        fresh = tags_of(exif)
+        fresh = parse_exif(exif)
         fresh.get(IFD.Exif, {}).pop(Base.MakerNote, None)
         exif = fresh.tobytes()
     return exif if len(exif) <= JPEG_LIMIT else None
 
 
-def tags_of(exif: bytes) -> Image.Exif:
+def parse_exif(exif: bytes) -> Image.Exif:
     """Tags by number; the Exif, GPS and Interop directories are dictionaries inside."""
     stored = Image.Exif()
     stored.load(exif)
-    return _copied(stored, None)
+    return _copy(stored, None)
 
 
-def _copied(exif: Image.Exif, only: frozenset[int] | None) -> Image.Exif:
+def _copy(exif: Image.Exif, only: frozenset[int] | None) -> Image.Exif:
     fresh = Image.Exif()
-    fresh.endian = exif.endian  # makers' notes may be written in the byte order of the whole
+    fresh.endian = exif.endian  # makers' notes may be in the same byte order
     for tag in exif:
         if only is not None and tag not in only:
             continue
@@ -83,6 +83,6 @@ def _copied(exif: Image.Exif, only: frozenset[int] | None) -> Image.Exif:
 
 def _directory(exif: Image.Exif, tag: int) -> dict[int, Any]:
     directory = dict(exif.get_ifd(tag))
-    if IFD.Interop in directory:  # stored as an offset, which is of no use elsewhere
+    if IFD.Interop in directory:  # stored as an offset, which is meaningless elsewhere
         directory[IFD.Interop] = dict(exif.get_ifd(IFD.Interop))
     return directory

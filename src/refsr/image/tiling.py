@@ -1,8 +1,8 @@
-"""Tiles: a photo is worked on in parts, so that memory does not grow with it.
+"""Tiling: a photo is processed in parts, so that memory does not grow with it.
 
-Tiles are cut on the network's grid (its non-local blocks attend in windows of it) and overlap by a
-halo that covers what reaches across, so a tiled result is the untiled one. With a halo of half a
-grid cell the cores meet in the middle of a cell, which both neighbours compute whole.
+Tiles are aligned to the network's grid (its non-local blocks attend in windows of it) and overlap
+by a halo that covers the receptive field, so a tiled result is the untiled one. With a halo of half
+a grid cell the cores meet in the middle of a cell, which both neighbours compute whole.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from itertools import pairwise
 
 @dataclass(frozen=True)
 class Tile:
-    """A part of the photo in LR pixels: what is computed, and the core that is kept."""
+    """A part of the photo in LR pixels: the computed area, and the core that is kept of it."""
 
     rows: slice
     cols: slice
@@ -26,7 +26,7 @@ class Tile:
         return (self.rows.stop - self.rows.start) * (self.cols.stop - self.cols.start)
 
     def core(self, scale: int) -> tuple[slice, slice]:
-        """Where the core lies inside the computed tile, ``scale`` times enlarged."""
+        """The core within the computed area, in its pixels ``scale`` times enlarged."""
         top = (self.core_rows.start - self.rows.start) * scale
         left = (self.core_cols.start - self.cols.start) * scale
         height = (self.core_rows.stop - self.core_rows.start) * scale
@@ -34,7 +34,7 @@ class Tile:
         return slice(top, top + height), slice(left, left + width)
 
     def inside(self, outer: Tile) -> tuple[slice, slice]:
-        """Where the computed tile lies inside the computed part of ``outer``."""
+        """The computed area within that of ``outer``."""
         top, left = outer.rows.start, outer.cols.start
         return (
             slice(self.rows.start - top, self.rows.stop - top),
@@ -43,7 +43,7 @@ class Tile:
 
 
 def whole(height: int, width: int) -> Tile:
-    """A photo as its only tile."""
+    """A photo as a single tile."""
     rows, cols = slice(0, height), slice(0, width)
     return Tile(rows, cols, rows, cols)
 
@@ -51,37 +51,39 @@ def whole(height: int, width: int) -> Tile:
 def spans(
     part: slice, length: int, step: int, halo: int, multiple: int
 ) -> list[tuple[slice, slice]]:
-    """(computed, core) intervals of one axis of a photo of that ``length``.
+    """(computed, core) intervals along one axis of a photo of that ``length``.
 
-    Cores of ``step`` cover ``part``. What is computed begins and ends on the grid, ``halo`` or more
-    to both sides of the core, or at the photo's border.
+    Cores of ``step`` cover ``part``. A computed interval begins and ends on the grid, ``halo`` or
+    more to both sides of its core, or at the photo's border.
     """
     shift = halo % multiple
-    meet = [*range(part.start + step + shift, part.stop, step)]
+    seams = range(part.start + step + shift, part.stop, step)
     out: list[tuple[slice, slice]] = []
-    for start, stop in pairwise([part.start, *meet, part.stop]):
+    for start, stop in pairwise([part.start, *seams, part.stop]):
         low = max(0, (start - halo) // multiple * multiple)
         high = min(length, -(-(stop + halo) // multiple) * multiple)
         out.append((slice(low, high), slice(start, stop)))
     return out
 
 
-def padded(computed: slice, multiple: int) -> int:
-    """The length of an interval, up to the grid."""
+def padded_length(computed: slice, multiple: int) -> int:
+    """The length of an interval, rounded up to the grid."""
     return -(-(computed.stop - computed.start) // multiple) * multiple
 
 
-def choices(part: slice, length: int, halo: int, multiple: int) -> list[tuple[int, int, int]]:
-    """Possible steps of one axis: (step, computed in total, computed at most in one)."""
+def possible_steps(
+    part: slice, length: int, halo: int, multiple: int
+) -> list[tuple[int, int, int]]:
+    """Possible steps along one axis: (step, total computed length, longest computed interval)."""
     out: list[tuple[int, int, int]] = []
     extent = part.stop - part.start
     count = 0
     for step in range(multiple, extent + multiple, multiple):
         parts = spans(part, length, step, halo, multiple)
         if len(parts) == count:
-            continue  # as many parts as before, only less even
+            continue  # as many parts as before, but less even
         count = len(parts)
-        sizes = [padded(computed, multiple) for computed, _ in parts]
+        sizes = [padded_length(computed, multiple) for computed, _ in parts]
         out.append((step, sum(sizes), max(sizes)))
     return out
 
@@ -96,16 +98,16 @@ def cut(
 ) -> list[Tile]:
     """Tiles of an LR photo, row by row, with the least computed area that the budget allows.
 
-    Each row is parted by itself: a lower one may have fewer, wider tiles. ``budget``: LR pixels
-    that one computed tile may have; a tile is never smaller than one grid cell with its halo.
+    Each row is divided by itself: a lower one may have fewer, wider tiles. ``budget``: the most LR
+    pixels that a tile may compute; a tile is never smaller than one grid cell with its halo.
     ``part``: only tiles that cover the core of this one, which begins on the grid.
     """
     part = part or whole(height, width)
-    across = choices(part.core_cols, width, halo, multiple)
+    across = possible_steps(part.core_cols, width, halo, multiple)
     plans: list[tuple[int, int, list[int]]] = []  # computed, step_y, and step_x of each row
-    for step_y, _, _ in choices(part.core_rows, height, halo, multiple):
+    for step_y, _, _ in possible_steps(part.core_rows, height, halo, multiple):
         rows = spans(part.core_rows, height, step_y, halo, multiple)
-        sides = [padded(computed, multiple) for computed, _ in rows]
+        sides = [padded_length(computed, multiple) for computed, _ in rows]
         fits = [
             [(total * side, step) for step, total, most in across if most * side <= budget]
             for side in sides

@@ -1,21 +1,21 @@
-"""Memory: amounts as people write them, what is free, and what this program holds."""
+"""Memory: parsing and formatting amounts, free memory, and what this process holds."""
 
 from __future__ import annotations
 
 import ctypes
-import os
 import re
-import sys
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
+
 from refsr.errors import DataError
 
-MOST = 1_500_000_000  # bytes; what a job takes unless it is allowed more
-OPENCV_NO_MEMORY = -4  # code of cv2.error
+DEFAULT_LIMIT = 1_500_000_000  # bytes; more makes no job faster
+OPENCV_NO_MEMORY = -4  # cv2.error's code of a failed allocation
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-CGROUP = Path("/sys/fs/cgroup")  # a container's own limit: (limit, used), version 2 and 1
-CGROUP_FILES = (
+CGROUP = Path("/sys/fs/cgroup")  # the limits of Linux's containers
+CGROUP_FILES = (  # (limit, used), version 2 and 1
     ("memory.max", "memory.current"),
     ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
 )
@@ -38,50 +38,40 @@ def parse_memory(amount: int | str) -> int:
 
 
 def in_words(amount: float) -> str:
-    """An amount of bytes for a reader: "1.4 GB", "850 MB"."""
+    """An amount of bytes in words: "1.4 GB", "850 MB"."""
     return f"{amount / 1e9:.1f} GB" if amount >= 0.9995e9 else f"{round(amount / 1e6)} MB"
 
 
 def default_memory() -> int:
-    """Half of the free memory, at most 1.5 GB: more makes no job quicker."""
+    """Half of the free memory, at most 1.5 GB."""
     free = free_memory()
-    return MOST if free is None else min(MOST, free // 2)
+    return DEFAULT_LIMIT if free is None else min(DEFAULT_LIMIT, free // 2)
 
 
 def free_memory() -> int | None:
-    """Bytes that programs could still have, a container's limit respected; None where unknown."""
+    """Bytes that programs can still allocate, within a container's limit; None where unknown."""
     found: list[int] = []
-    with suppress(OSError, ValueError, IndexError):
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        found += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
+    with suppress(OSError, psutil.Error):
+        found.append(psutil.virtual_memory().available)
     for limit, used in CGROUP_FILES:
         with suppress(OSError, ValueError):  # no limit is the word "max"
-            found.append(int((CGROUP / limit).read_text()) - int((CGROUP / used).read_text()))
-    if not found:
-        with suppress(AttributeError, OSError, ValueError):  # half of all there is may be free
-            found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2)
+            found.append(int((CGROUP / limit).read_bytes()) - int((CGROUP / used).read_bytes()))
     return max(0, min(found)) if found else None
 
 
 def resident() -> int:
-    """Bytes that this process holds now; where only its peak is known, that; 0 where nothing is."""
-    with suppress(OSError, ValueError, IndexError):
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
-    with suppress(ImportError):  # Windows has no such module
-        import resource
-
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024
+    """Bytes of physical memory that this process holds now; 0 where unknown."""
+    with suppress(OSError, psutil.Error):
+        return psutil.Process().memory_info().rss
     return 0
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that the system gave no more memory; OpenCV has a code for it."""
+    """Whether an error means that an allocation failed; OpenCV has a code for it."""
     return isinstance(error, MemoryError) or getattr(error, "code", None) == OPENCV_NO_MEMORY
 
 
 def trim_heap() -> None:
-    """Return to the system what was freed: glibc keeps blocks of up to 32 MB for later."""
-    with suppress(OSError, AttributeError):
+    """Return freed memory to the system: glibc keeps blocks of up to 32 MB for later."""
+    with suppress(OSError, AttributeError):  # no glibc: macOS, Windows, musl
         ctypes.CDLL("libc.so.6").malloc_trim(0)

@@ -1,13 +1,12 @@
-"""Running the network: one tile in, one tile out, whatever executes it.
+"""Running the network on one tile at a time, in any of the runtimes.
 
-What executes it is a ``Session``, one of ``runtime_onnx``, ``runtime_openvino``, ``runtime_torch``:
-each is fetched when it is chosen, and only then is its library imported.
+A runtime is a ``Session``, in ``onnx.py``, ``openvino.py`` or ``torch.py``. Its library is imported
+only when it is chosen.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import os
 import platform
 import time
 from pathlib import Path
@@ -17,30 +16,31 @@ import numpy as np
 
 from refsr.arrays import Image, network_input
 from refsr.errors import ModelError
+from refsr.inference.cores import usable_cores
 from refsr.inference.memory import resident, trim_heap
 from refsr.resize import SCALE
 from refsr.weights.models import Model
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Runtime = Literal["auto", "onnx", "openvino", "torch"]
-PROBE = 64  # LR pixels a side of the tile that memory and speed are measured with
-BF16_FLAGS = {"avx512_bf16", "amx_bf16"}  # what Linux calls a processor's bfloat16 units
+PROBE = 64  # LR pixels a side of the tile that memory and speed are measured on
+BF16_FLAGS = {"avx512_bf16", "amx_bf16"}  # Linux's names of a processor's bfloat16 instructions
 PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "torch"}
 
 
 class Session(Protocol):
     """A loaded model in a runtime."""
 
-    provider: str  # what runs it, in words for the report
-    least_bytes: int  # of memory per LR pixel, counted on whatever a small tile took
-    program_bytes: int  # of memory beside the tiles, more than ONNX Runtime takes
+    provider: str  # runtime, device and precision, for the report
+    least_bytes: int  # of memory per LR pixel to reserve, however little a small tile took
+    program_bytes: int  # of memory beside the tiles, beyond what ONNX Runtime takes
 
     def run(self, lr: Image, ref: Image, validity: Image, release: bool) -> tuple[Image, Image]:
         """sr (1, 3, 4H, 4W) and gate (1, 1, 4H, 4W) of one tile, float32.
 
         ``lr`` (1, 3, H, W), ``ref`` (1, 3, 4H, 4W), ``validity`` (1, 1, 4H, 4W), float32 0..1, H
-        and W multiples of the model's grid. ``release``: give the memory back afterwards. Raises
-        whatever the runtime raises.
+        and W multiples of the model's grid. ``release``: free the runtime's memory afterwards.
+        Raises whatever the runtime raises.
         """
         ...
 
@@ -48,7 +48,7 @@ class Session(Protocol):
 class Network:
     """A loaded model. ``run`` may be called from several threads."""
 
-    passes = 1  # over a tile; see ``refsr.inference.ensemble.TileNetwork``
+    passes = 1  # forward passes per tile; see ``refsr.inference.ensemble.TileNetwork``
 
     def __init__(
         self,
@@ -58,18 +58,18 @@ class Network:
         runtime: Runtime = "auto",
         concurrency: int = 1,
     ) -> None:
-        """``threads``: of the processor for each call, 0 for all. ``concurrency``: how many threads
-        call ``run`` at the same time; further ones wait, with some runtimes.
+        """``threads``: processor threads of each call, 0 for all cores. ``concurrency``: how many
+        callers ``run`` has at the same time; with some runtimes, further ones wait.
 
-        Where ``runtime`` is "auto" and the one picked does not load, ONNX Runtime on the processor
-        takes its place, and ``notes`` says so. Raises ModelError where loading fails.
+        Where runtime and device are "auto" and the one picked does not load, ONNX Runtime on the
+        processor takes its place, and ``notes`` says so. Raises ModelError where loading fails.
         """
         if threads < 0:
-            raise ModelError(f"{threads} threads do not exist; give 0 for all cores.")
-        check_known(runtime, device)
+            raise ModelError(f"threads must be 0 (all cores) or more, not {threads}.")
+        check_names(runtime, device)
         self.model, self.notes = model, list[str]()
         picked = pick_runtime(device) if runtime == "auto" else runtime
-        threads = threads or len(os.sched_getaffinity(0))
+        threads = threads or usable_cores()
         try:
             self.session = open_session(picked, model, device, threads, concurrency)
         except ModelError as error:
@@ -81,29 +81,29 @@ class Network:
 
     @property
     def provider(self) -> str:
-        """What runs the model, in words for the report."""
+        """Runtime, device and precision, for the report."""
         return self.session.provider
 
     @property
     def program_bytes(self) -> int:
-        """Memory that the runtime takes beside the tiles, more than ONNX Runtime does."""
+        """Memory that the runtime takes beside the tiles, beyond what ONNX Runtime takes."""
         return self.session.program_bytes
 
     def probe(self) -> tuple[float, float]:
-        """Bytes of memory and seconds that one LR pixel takes here, by running one small tile."""
+        """Bytes of memory and seconds per LR pixel on this machine, measured on one small tile."""
         if self.cost is None:
-            # What is taken once is no part of a pixel's memory.
+            # What is allocated once is no part of a pixel's memory.
             self.run(*blank(self.model.multiple), release=True)
-            trim_heap()  # or the tile would find its memory among what is held already
+            trim_heap()  # or the tile would reuse memory that is held already
             before = resident()
-            self.pace()  # its memory stays until it is given back
+            self.pace()  # its memory is kept until released
             taken = max(resident() - before, self.session.least_bytes * PROBE**2)
             each = round(taken / PROBE**2 / 1000) * 1000  # rounded: the same tiles every time
             self.cost = float(each), self.pace()
         return self.cost
 
     def pace(self) -> float:
-        """Seconds that one LR pixel of a small tile takes at this moment."""
+        """Seconds per LR pixel of a small tile, measured now."""
         tile = blank(PROBE)
         started = time.perf_counter()
         self.run(*tile)
@@ -118,8 +118,8 @@ class Network:
     ) -> tuple[Image, Image]:
         """SR (4h, 4w, 3), about 0..1, and the gate of the reference's HR detail (4h, 4w), 0..1.
 
-        Sizes are padded to the network's grid by repeating the border. The memory that a run took
-        is kept for the next one, unless it is to be given back: ``release``. Raises MemoryError.
+        Sizes are padded to the network's grid by repeating the border. Memory is kept for the next
+        run unless ``release``. Raises MemoryError, or ModelError where the runtime fails.
         """
         (height, width), multiple = lr.shape[:2], self.model.multiple
         tile = (
@@ -146,8 +146,8 @@ def blank(side: int) -> tuple[Image, Image, Image]:
     return lr, ref, validity
 
 
-def check_known(runtime: str, device: str) -> None:
-    """Raises ModelError for a runtime or device that does not exist."""
+def check_names(runtime: str, device: str) -> None:
+    """Raises ModelError for an unknown runtime or device."""
     for kind, name, names in (
         ("runtime", runtime, get_args(Runtime)),
         ("device", device, get_args(Device)),
@@ -157,26 +157,26 @@ def check_known(runtime: str, device: str) -> None:
 
 
 def pick_runtime(device: Device) -> Runtime:
-    """What runs the network where nobody says; measured in docs/BENCHMARKS.md.
+    """The runtime for "auto"; measured in docs/BENCHMARKS.md.
 
-    ONNX Runtime, but for three cases: a processor with bfloat16, where OpenVINO takes half the
-    time; an NVIDIA card that ONNX Runtime was not built for and torch was; and Apple's ``mps``.
-    On other processors OpenVINO is a tenth quicker and takes a second longer to load.
+    ONNX Runtime, except on a processor with bfloat16, where OpenVINO takes half the time; on an
+    NVIDIA GPU that torch supports and this ONNX Runtime does not; and on Apple's ``mps``. On other
+    processors OpenVINO is a tenth faster and takes a second longer to load.
     """
     from refsr.inference.onnx import provider_of
 
     if device == "mps":
         return "torch" if installed("torch") else "onnx"
-    on_card = provider_of(device) is not None and provider_of(device) != provider_of("cpu")
-    if device != "cpu" and not on_card and torch_has_cuda():
+    on_gpu = provider_of(device) is not None and provider_of(device) != provider_of("cpu")
+    if device != "cpu" and not on_gpu and torch_has_cuda():
         return "torch"
-    if device in ("auto", "cpu") and not on_card and has_bf16() and installed("openvino"):
+    if device in ("auto", "cpu") and not on_gpu and has_bf16() and installed("openvino"):
         return "openvino"
     return "onnx"
 
 
 def describe_runtimes() -> dict[str, Any]:
-    """For `refsr info`: the runtimes that are installed, the one that "auto" picks, and bf16."""
+    """For `refsr info`: the installed runtimes, the one that "auto" picks, and bfloat16."""
     return {
         "runtimes": [name for name in PACKAGES if installed(name)],
         "auto": pick_runtime("auto"),
@@ -187,7 +187,7 @@ def describe_runtimes() -> dict[str, Any]:
 def open_session(
     runtime: Runtime, model: Model, device: Device, threads: int, concurrency: int
 ) -> Session:
-    """Load a model in a runtime. Raises ModelError, one sentence."""
+    """Load a model in a runtime. Raises ModelError."""
     if not installed(runtime):
         extra = {"torch": "train", "openvino": "openvino"}.get(runtime)
         what = f"'refsr[{extra}]'" if extra else "onnxruntime"
@@ -206,23 +206,23 @@ def open_session(
 
 
 def installed(runtime: str) -> bool:
-    """Whether a runtime's package is there; it is not imported."""
+    """Whether a runtime's package is installed; it is not imported."""
     return importlib.util.find_spec(PACKAGES[runtime]) is not None
 
 
 def has_bf16() -> bool:
-    """Whether this processor computes in bfloat16; where the system does not say, no."""
+    """Whether this processor computes in bfloat16; False where the system does not say."""
     try:
-        words = set(Path("/proc/cpuinfo").read_text().split())
+        words = set(Path("/proc/cpuinfo").read_text("utf-8").split())
     except OSError:
         return False
     return bool(BF16_FLAGS & words)
 
 
 def torch_has_cuda() -> bool:
-    """Whether torch can use an NVIDIA card; torch is imported only where there may be one."""
-    there = Path("/dev/nvidiactl").exists() or platform.system() == "Windows"
-    if not (there and installed("torch")):
+    """Whether torch can use an NVIDIA GPU; torch is imported only where there may be one."""
+    possible = Path("/dev/nvidiactl").exists() or platform.system() == "Windows"
+    if not (possible and installed("torch")):
         return False
     import torch
 

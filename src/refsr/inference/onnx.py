@@ -1,4 +1,4 @@
-"""ONNX Runtime: the default; on the processor, and on a card where its package supports one."""
+"""ONNX Runtime, the default: on the processor, or on a GPU where its package supports one."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from refsr.arrays import Image
 from refsr.errors import ModelError
 from refsr.weights.models import Model
 
-ERRORS_ONLY = 4  # fatal, of ONNX Runtime's log levels: what fails is raised, not printed
+LOG_FATAL = 4  # of ONNX Runtime's log levels: errors are raised, not printed
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-PROVIDERS = {  # the first that is installed
+PROVIDERS = {  # of each device, the first that is installed
     "cpu": (CPU,),
     "cuda": (CUDA,),
     "mps": ("CoreMLExecutionProvider",),
@@ -27,12 +27,12 @@ def provider_of(device: str) -> str | None:
     """ONNX Runtime's provider for a device; None where it is not installed."""
     import onnxruntime
 
-    there = cast("list[str]", onnxruntime.get_available_providers())
-    return next((provider for provider in PROVIDERS[device] if provider in there), None)
+    available = cast("list[str]", onnxruntime.get_available_providers())
+    return next((provider for provider in PROVIDERS[device] if provider in available), None)
 
 
 def pick_provider(device: str) -> str:
-    """The same. Raises ModelError where there is no such device, or no provider for it."""
+    """ONNX Runtime's provider for a device. Raises ModelError where there is none."""
     if device not in PROVIDERS:
         raise ModelError(f"There is no device {device!r}; there are: {', '.join(PROVIDERS)}.")
     provider = provider_of(device)
@@ -51,13 +51,13 @@ class OnnxSession:
         """Raises ModelError where it does not load, or does not run on ``device``."""
         import onnxruntime
 
-        onnxruntime.set_default_logger_severity(ERRORS_ONLY)
+        onnxruntime.set_default_logger_severity(LOG_FATAL)
         provider = pick_provider(device)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        options.log_severity_level = ERRORS_ONLY
-        options.enable_mem_pattern = False  # its plans take a third more memory and no less time
-        options.enable_mem_reuse = False  # a tensor kept for a later one of its size: a third more
+        options.log_severity_level = LOG_FATAL
+        options.enable_mem_pattern = False  # a third more memory, no less time
+        options.enable_mem_reuse = False  # another third more memory
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         providers = [provider] if provider == CPU else [provider, CPU]
         try:
@@ -65,23 +65,23 @@ class OnnxSession:
                 str(model.path),
                 options,
                 providers=providers,
-                enable_fallback=0,  # it would print, and try the same again
+                enable_fallback=0,  # it would print, and try again
             )
         except Exception as error:  # onnxruntime's own exceptions share no base
             raise ModelError(
-                f"{model.path} is no model that ONNX Runtime can load; export it again."
+                f"{model.path} is not a model that ONNX Runtime can load; export it again."
             ) from error
-        if self.session.get_providers()[0] != provider:  # it goes on without, and says nothing
+        if self.session.get_providers()[0] != provider:  # it silently falls back
             raise ModelError(
                 f"ONNX Runtime could not start its {provider}; install what it needs (for CUDA: "
                 "the driver, CUDA and cuDNN) or use --device cpu."
             )
         self.provider = f"onnx, {provider}"
-        self.giving_back = onnxruntime.RunOptions()
+        self.release_options = onnxruntime.RunOptions()
         arena = "cpu:0;gpu:0" if provider == CUDA else "cpu:0"
-        self.giving_back.add_run_config_entry("memory.enable_memory_arena_shrinkage", arena)
+        self.release_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", arena)
 
     def run(self, lr: Image, ref: Image, validity: Image, release: bool) -> tuple[Image, Image]:
         """See ``refsr.inference.network.Session.run``."""
         feed = {"lr": lr, "ref": ref, "validity": validity}
-        return self.session.run(["sr", "gate"], feed, self.giving_back if release else None)
+        return self.session.run(["sr", "gate"], feed, self.release_options if release else None)

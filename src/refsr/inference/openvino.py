@@ -1,7 +1,7 @@
-"""OpenVINO on the processor: in float32, or in bfloat16 where the processor has it.
+"""OpenVINO on the processor: in float32, or in bfloat16 where the processor supports it.
 
-In bfloat16 the network's residual and gate are taken out of the graph, and what they are added to
-is computed here in float32: bfloat16 holds eight bits, a photo's gray levels need them all.
+In bfloat16 the graph computes only the network's residual and gate; the base that they are added to
+is computed here in float32, since bfloat16's eight bits are too few for a photo's levels.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ class OpenVinoSession:
         concurrency: int = 1,
         precision: str | None = None,
     ) -> None:
-        """``threads``: of each of ``concurrency`` callers, who would wait for each other.
-        ``precision``: "f32" or "bf16"; the second where the processor has it, unless given.
+        """``threads``: of each of ``concurrency`` callers; further callers wait.
+        ``precision``: "f32" or "bf16"; by default "bf16" where the processor supports it.
 
         Raises ModelError where the model does not load.
         """
-        openvino = silent_openvino()
-        make_graph: Any = openvino.Model  # its two stubs do not agree on what it is
+        openvino = import_openvino()
+        make_graph: Any = openvino.Model  # its two type stubs disagree
         if device not in ("auto", "cpu"):
-            raise ModelError(f"refsr uses OpenVINO on the processor only; not with {device}.")
+            raise ModelError(f"refsr runs OpenVINO on the processor only, not on {device}.")
         try:
             core: Any = openvino.Core()
             core.add_extension(deform_conv_extension())
@@ -50,17 +50,18 @@ class OpenVinoSession:
                 abilities = cast("list[str]", core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
                 precision = "bf16" if "BF16" in abilities else "f32"
             read: Any = core.read_model(str(model.path))
-            self.parts = precision == "bf16"
-            outputs = parts_of(read) if self.parts else [read.output("sr"), read.output("gate")]
+            self.split = precision == "bf16"
+            whole = [read.output("sr"), read.output("gate")]
+            outputs = residual_and_gate(read) if self.split else whole
             graph: Any = make_graph(outputs, read.get_parameters(), model.name)
             self.compiled: Any = core.compile_model(
                 graph,
                 "CPU",
                 {
-                    "INFERENCE_PRECISION_HINT": precision,  # its own choice may be bfloat16
+                    "INFERENCE_PRECISION_HINT": precision,  # its default may be bfloat16
                     "INFERENCE_NUM_THREADS": concurrency * threads,
                     "NUM_STREAMS": concurrency,
-                    "ENABLE_CPU_PINNING": False,  # or programs beside each other share a core
+                    "ENABLE_CPU_PINNING": False,  # or concurrent programs share a core
                     "PERFORMANCE_HINT": "LATENCY",
                 },
             )
@@ -68,14 +69,14 @@ class OpenVinoSession:
             raise
         except Exception as error:  # OpenVINO raises plain RuntimeErrors
             raise ModelError(
-                f"{model.path} is no model that OpenVINO can load; export it again, or use "
+                f"{model.path} is not a model that OpenVINO can load; export it again, or use "
                 "--runtime onnx."
             ) from error
         self.provider = f"openvino, CPU {precision}"
-        self.lock, self.running = threading.Lock(), 0  # runs of all threads
+        self.lock, self.running = threading.Lock(), 0  # calls in progress
 
     def run(self, lr: Image, ref: Image, validity: Image, release: bool) -> tuple[Image, Image]:
-        """See ``network.Session.run``. Each call has a request of its own: threads may call it."""
+        """See ``network.Session.run``. Thread-safe: each call has a request of its own."""
         with self.lock:
             self.running += 1
         try:
@@ -84,21 +85,21 @@ class OpenVinoSession:
             first, gate = (request.get_output_tensor(index).data.copy() for index in (0, 1))
             del request
         finally:
-            with self.lock:  # nobody begins meanwhile: in use, the memory cannot be given back
+            with self.lock:  # no call begins meanwhile: memory in use cannot be released
                 self.running -= 1
                 if release and not self.running:
                     self.compiled.release_memory()
-        return (added_up(first, gate, lr, ref, validity) if self.parts else first), gate
+        return (add_to_base(first, gate, lr, ref, validity) if self.split else first), gate
 
 
-def silent_openvino() -> Any:
-    """The package openvino, which then reports to nobody.
+def import_openvino() -> Any:
+    """The package openvino, without its telemetry.
 
-    Its import sends an event to Intel by way of openvino_telemetry, which it can do without.
+    Its import sends an event to Intel through openvino_telemetry, which is optional.
     """
     modules = cast("dict[str, Any]", sys.modules)
     if "openvino" not in modules and "openvino_telemetry" not in modules:
-        modules["openvino_telemetry"] = None  # its import fails: there is no such package
+        modules["openvino_telemetry"] = None  # makes its import fail
         try:
             return importlib.import_module("openvino")
         finally:
@@ -107,12 +108,12 @@ def silent_openvino() -> Any:
 
 
 def deform_conv_extension() -> Any:
-    """ONNX's DeformConv as OpenVINO's DeformableConvolution-8, which its reader does not know."""
+    """ONNX's DeformConv as OpenVINO's DeformableConvolution-8: its ONNX reader has none."""
     import openvino.opset8 as ops
     from openvino.frontend.onnx import ConversionExtension
 
     def convert(node: Any) -> Any:
-        """The outputs of one node, translated."""
+        """The outputs of one converted node."""
         x, weight, offset, bias, modulation = (node.get_input(index) for index in range(5))
         top, left, bottom, right = node.get_attribute("pads")
         sampled: Any = ops.deformable_convolution(
@@ -125,7 +126,7 @@ def deform_conv_extension() -> Any:
             [1, 1],
             modulation,
             deformable_group=int(node.get_attribute("offset_group", 1)),
-            bilinear_interpolation_pad=True,  # zeros outside of the map, as ONNX has it
+            bilinear_interpolation_pad=True,  # zeros outside the map, as in ONNX
         )
         axes = ops.constant(np.array([0, 2, 3], np.int64))
         return ops.add(sampled, ops.unsqueeze(bias, axes)).outputs()
@@ -133,10 +134,10 @@ def deform_conv_extension() -> Any:
     return ConversionExtension("DeformConv", "", convert)
 
 
-def parts_of(graph: Any) -> list[Any]:
+def residual_and_gate(graph: Any) -> list[Any]:
     """The graph's residual and gate: its last sums are base + residual [+ gate * detail].
 
-    Raises ModelError where the graph ends in another way.
+    Raises ModelError where the graph does not end in them.
     """
     node = graph.output("sr").get_node().input_value(0).get_node()
     while node.get_type_name() == "Add":
@@ -147,13 +148,13 @@ def parts_of(graph: Any) -> list[Any]:
             return [node.input_value(position), graph.output("gate")]
         sums = [side for side in sides if side.get_type_name() == "Add"]
         node = sums[0] if sums else sides[0]
-    raise ModelError("This model's graph does not end as refsr's do; use --runtime onnx.")
+    raise ModelError("This model's graph does not end as refsr's models do; use --runtime onnx.")
 
 
-def added_up(residual: Image, gate: Image, lr: Image, ref: Image, validity: Image) -> Image:
+def add_to_base(residual: Image, gate: Image, lr: Image, ref: Image, validity: Image) -> Image:
     """base + residual + gate * (ref - base) * validity in float32: (1, 3, 4H, 4W).
 
-    The network's gate carries the validity once already, and its detail carries it again.
+    The network's gate contains the validity already, and its detail contains it once more.
     """
     base = imresize(np.ascontiguousarray(lr[0].transpose(1, 2, 0)), scale=float(SCALE))
     sr = np.ascontiguousarray(base.transpose(2, 0, 1))[None]

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from refsr.errors import DataError
 from refsr.image.atomic import reason
@@ -109,22 +112,14 @@ def page_url(host: str, port: int) -> str:
 
 def remove_old_folders(temporary: Path) -> None:
     """Remove the folders that this user's servers left when they were killed."""
-    if os.name != "posix":  # os.kill(pid, 0) would end the process on Windows
-        return
     for folder in temporary.glob(f"{FOLDER_PREFIX}*-*"):
         pid = folder.name.removeprefix(FOLDER_PREFIX).partition("-")[0]
         with suppress(OSError, ValueError):
-            if folder.is_symlink() or folder.stat().st_uid != os.getuid() or is_running(int(pid)):
+            if folder.is_symlink() or not is_own(folder) or psutil.pid_exists(int(pid)):
                 continue
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def is_running(pid: int) -> bool:
-    """Whether a process with this id exists."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
+def is_own(path: Path) -> bool:
+    """Whether a file is this user's; on Windows each user has a temporary folder of their own."""
+    return sys.platform == "win32" or path.stat().st_uid == os.getuid()

@@ -1,1 +1,1 @@
-"""Model files: which there are, their cards, and whether they are harmless."""
+"""The shipped models, their cards, and the safety check of ONNX files."""

@@ -1,4 +1,4 @@
-"""The models in the package: ONNX files, each with a card (JSON): what a caller must know."""
+"""Finding models: ONNX files, each with a card (JSON) that says what a caller must know."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from refsr.resize import SCALE
 from refsr.weights.onnx_check import LARGEST_FILE, check_onnx
 
 FOLDER = Path(__file__).parent / "shipped"
-AUTO = "auto"  # CLEAN or DAMAGED, whichever suits a photo
+AUTO = "auto"  # CLEAN or DAMAGED, chosen for each photo
 CLEAN, DAMAGED = "ssen", "ssen-robust"
-CRISP = "ssen-crisp"  # beside CLEAN: what it draws counts where a reference supports it
-LONGEST_NAME = 300  # letters of a name that an error quotes
+CRISP = "ssen-crisp"  # runs beside CLEAN; its result is used where a reference supports it
+LONGEST_NAME = 300  # characters of a name that an error quotes
 LARGEST_CARD = 1 << 20  # bytes
 LARGEST_GRID = 1024  # LR pixels; the shipped networks' is 32
-DETAIL_TRANSFER = "detail-transfer"  # the model that is no network, and no file
+DETAIL_TRANSFER = "detail-transfer"  # no network, and no file
 
 
 @dataclass(frozen=True)
@@ -36,22 +36,22 @@ class Model:
 
     @property
     def faithful(self) -> bool:
-        """Whether its result, shrunk again, should be the small photo: where that is clean."""
+        """Whether the downscaled result should equal the small photo: not for damaged photos."""
         return bool(self.card.get("faithful", True))
 
 
 def shipped() -> list[str]:
-    """Names of the models in the package."""
+    """The names of the models in the package."""
     return sorted(path.stem for path in FOLDER.glob("*.onnx"))
 
 
 def find_model(name: str | os.PathLike[str]) -> Model:
-    """The shipped model of that name, or an ONNX file with its card beside it.
+    """The shipped model of that name, or the one in an ONNX file with its card beside it.
 
-    Raises ModelError where there is none, or where file and card do not belong together.
+    Raises ModelError where there is none, it is unsafe, or file and card do not belong together.
     """
     if not isinstance(cast(object, name), str | os.PathLike):
-        raise ModelError(f"A {type(name).__name__} names no model; give a name or a path.")
+        raise ModelError(f"A model is given by its name or path, not by a {type(name).__name__}.")
     name = os.fspath(name)
     path = Path(name) if name.endswith(".onnx") else FOLDER / f"{name}.onnx"
     if not is_file(path):
@@ -76,13 +76,13 @@ def find_model(name: str | os.PathLike[str]) -> Model:
 
 
 def read_card(path: Path) -> dict[str, Any]:
-    """What a card says, its grid and checksum checked to be there. Raises ModelError."""
+    """Read a card; grid, scale and checksum are checked. Raises ModelError."""
     try:
         with path.open("rb") as file:
             card = json.loads(file.read(LARGEST_CARD + 1))
         fits = 1 <= int(card["multiple"]) <= LARGEST_GRID and card.get("scale", SCALE) == SCALE
         if not fits or not isinstance(card["sha256"], str):
-            raise ValueError("a card of another kind of model")
+            raise ValueError("the card of another kind of model")
     except (OSError, ValueError, LookupError, TypeError, ArithmeticError, RecursionError) as error:
         raise ModelError(
             f"The model card {path} is missing or broken; export the model again."

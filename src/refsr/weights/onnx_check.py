@@ -1,9 +1,9 @@
-"""A look into an ONNX file before a runtime sees it: is it one network of ours, and harmless?
+"""Checking an ONNX file before a runtime loads it: is it a network of refsr's kind, and safe?
 
-ONNX is protobuf: fields of a number, a kind and a value, nested. The few that matter here are read
-directly, as the package `onnx` is no dependency of the light core. A network is a program: what is
-refused is what would read other files, run for ever, call foreign code, or ask for memory that the
-file's own size does not justify. What a node computes as it runs cannot be told beforehand.
+ONNX is protobuf: nested fields of a number, a wire type and a value. The few that matter here are
+parsed directly, since the package `onnx` is not a core dependency. A network is a program: refused
+is what would read other files, loop for ever, call custom code, or allocate memory that the file's
+own size does not justify. What a node computes at run time cannot be checked beforehand.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from collections.abc import Generator, Mapping
 from refsr.errors import ModelError
 
 LARGEST_FILE = 128 << 20  # bytes; the shipped networks have 4 MB
-LARGEST_TENSOR = 1 << 28  # elements of what a constant shape asks for: 1 GB of float32
+LARGEST_TENSOR = 1 << 28  # elements of a constant shape: 1 GB of float32
 INPUTS = {"lr": 3, "ref": 3, "validity": 1}  # channels
 OUTPUTS = ("sr", "gate")
 DOMAINS = ("", "ai.onnx")  # ONNX's own operators
-SHAPED = ("ConstantOfShape", "Expand", "Tile")  # their result is as large as a number says
+SHAPED = ("ConstantOfShape", "Expand", "Tile")  # an input gives the shape of their output
 FLOATS = (1, 10)  # float32, float16
 INT64 = 7
 LONGEST_SHAPE = 64  # bytes of an int64 tensor that may be a shape
-ORT_FORMAT = b"ORTM"  # at byte 4: ONNX Runtime's own format, which it would prefer
+ORT_FORMAT = b"ORTM"  # at byte 4: ONNX Runtime's own format, which it tries first
 
 # Field numbers of onnx.proto
 GRAPH, OPSET, TRAINING, FUNCTIONS = 7, 8, 20, 25  # of a model
@@ -31,17 +31,17 @@ NODE_INPUT, NODE_OUTPUT, OP_TYPE, ATTRIBUTE, DOMAIN = 1, 2, 4, 5, 7  # of a node
 TENSORS, GRAPHS, SPARSES = (5, 10), (6, 11), (22, 23)  # of an attribute
 DIMS, TYPE, INT64_DATA, NAME, RAW, EXTERNAL, LOCATION = 1, 2, 7, 8, 9, 13, 14  # of a tensor
 
-VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # kinds of a value
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # wire types
 Value = int | memoryview
 Fields = Mapping[int, list[Value]]
 
 
 class Refused(Exception):
-    """Why a file is refused: the end of a sentence."""
+    """Why a file is refused; the words follow its name in a sentence."""
 
 
 def check_onnx(data: bytes, name: str) -> None:
-    """Refuse what is no network that refsr can run safely. ``name`` is the file's.
+    """Refuse what is not a network that refsr can run safely; errors call it ``name``.
 
     Raises ModelError.
     """
@@ -52,13 +52,13 @@ def check_onnx(data: bytes, name: str) -> None:
         if TRAINING in model or FUNCTIONS in model:
             raise Refused("holds functions of its own")
         for opset in messages(model, OPSET):
-            known_domain(text(opset, 1))
+            check_domain(text(opset, 1))
         graphs = messages(model, GRAPH)
         if not graphs or OPSET not in model:
             raise Refused("holds no network")
         for graph in graphs:
             check_graph(graph)
-        check_ends(graphs)
+        check_signature(graphs)
     except Refused as problem:
         raise ModelError(f"{name} {problem}; refsr does not run it.") from problem
     except (ValueError, IndexError, UnicodeDecodeError) as problem:
@@ -68,14 +68,14 @@ def check_onnx(data: bytes, name: str) -> None:
 
 
 def check_graph(graph: Fields) -> None:
-    """Refuse nodes and tensors that are not harmless."""
+    """Refuse unsafe nodes and tensors."""
     if SPARSE in graph:
         raise Refused("holds sparse tensors")
     shapes: dict[str, list[int]] = {}
     for tensor in messages(graph, INITIALIZER):
         shapes[text(tensor, NAME)] = check_tensor(tensor)
     for node in messages(graph, NODE):
-        known_domain(text(node, DOMAIN))
+        check_domain(text(node, DOMAIN))
         for attribute in messages(node, ATTRIBUTE):
             if any(number in attribute for number in (*GRAPHS, *SPARSES)):
                 raise Refused("holds loops or branches")
@@ -90,7 +90,7 @@ def check_graph(graph: Fields) -> None:
 
 
 def check_tensor(tensor: Fields) -> list[int]:
-    """Refuse a tensor that is not wholly in the file; its values where it may be a shape."""
+    """Refuse a tensor that is not wholly in the file; returns its values if it may be a shape."""
     if EXTERNAL in tensor or any(tensor.get(LOCATION, [])):
         raise Refused("keeps weights in other files")
     dims = numbers(tensor, DIMS)
@@ -108,8 +108,8 @@ def check_tensor(tensor: Fields) -> list[int]:
     return values
 
 
-def check_ends(graphs: list[Fields]) -> None:
-    """Refuse a network that takes or gives something else than ours do."""
+def check_signature(graphs: list[Fields]) -> None:
+    """Refuse a network whose inputs or outputs differ from those of refsr's models."""
     weights = {text(t, NAME) for graph in graphs for t in messages(graph, INITIALIZER)}
     inputs = {text(v, 1): v for graph in graphs for v in messages(graph, INPUT)}
     inputs = {name: value for name, value in inputs.items() if name not in weights}
@@ -129,7 +129,7 @@ def check_ends(graphs: list[Fields]) -> None:
             raise Refused(f"takes a {name} of another shape or type")
 
 
-def known_domain(domain: str) -> None:
+def check_domain(domain: str) -> None:
     """Refuse operators that are not ONNX's own."""
     if domain not in DOMAINS:
         raise Refused(f"uses operators of {domain[:60]!r}")
@@ -139,15 +139,15 @@ def known_domain(domain: str) -> None:
 
 
 def fields(data: memoryview) -> Fields:
-    """The values of a message by their number. Raises ValueError or IndexError if damaged."""
+    """A message's values by field number. Raises ValueError or IndexError if damaged."""
     found: dict[int, list[Value]] = {}
-    for number, value in walk(data):
+    for number, value in iterate_fields(data):
         found.setdefault(number, []).append(value)
     return found
 
 
-def walk(data: memoryview) -> Generator[tuple[int, Value]]:
-    """Number and value of every field of a message, in order."""
+def iterate_fields(data: memoryview) -> Generator[tuple[int, Value]]:
+    """The number and value of each field of a message, in order."""
     at = 0
     while at < len(data):
         key, at = varint(data, at)
@@ -161,7 +161,7 @@ def walk(data: memoryview) -> Generator[tuple[int, Value]]:
         elif kind in (FIXED32, FIXED64):
             length = 4 if kind == FIXED32 else 8
         else:
-            raise ValueError(f"a field of kind {kind}")
+            raise ValueError(f"a field of wire type {kind}")
         if length > len(data) - at:
             raise ValueError("a field is cut short")
         yield number, data[at : at + length]
@@ -169,7 +169,7 @@ def walk(data: memoryview) -> Generator[tuple[int, Value]]:
 
 
 def varint(data: memoryview, at: int) -> tuple[int, int]:
-    """A number of 7 bits a byte, and where it ends."""
+    """A number in 7 bits a byte, and the position after it."""
     value = shift = 0
     while shift < 70:
         byte = data[at]
@@ -182,22 +182,22 @@ def varint(data: memoryview, at: int) -> tuple[int, int]:
 
 
 def messages(parent: Fields, number: int) -> list[Fields]:
-    """The messages that a field holds."""
-    return [fields(part(value)) for value in parent.get(number, [])]
+    """A field's values as messages."""
+    return [fields(as_bytes(value)) for value in parent.get(number, [])]
 
 
 def texts(parent: Fields, number: int) -> list[str]:
-    """The texts that a field holds."""
-    return [bytes(part(value)).decode() for value in parent.get(number, [])]
+    """A field's values as text."""
+    return [bytes(as_bytes(value)).decode() for value in parent.get(number, [])]
 
 
 def text(parent: Fields, number: int) -> str:
-    """The text of a field: the last one counts, and none is empty."""
+    """A field's last value as text; empty where there is none."""
     return (texts(parent, number) or [""])[-1]
 
 
 def numbers(parent: Fields, number: int) -> list[int]:
-    """The integers of a field with signs, be they packed or one by one."""
+    """A field's values as signed integers, packed or not."""
     out: list[int] = []
     for value in parent.get(number, []):
         if isinstance(value, int):
@@ -210,8 +210,8 @@ def numbers(parent: Fields, number: int) -> list[int]:
     return [one - (1 << 64) if one >= 1 << 63 else one for one in out]
 
 
-def part(value: Value) -> memoryview:
-    """A value that has to be bytes. Raises ValueError."""
+def as_bytes(value: Value) -> memoryview:
+    """A value that must be bytes. Raises ValueError."""
     if isinstance(value, int):
         raise ValueError("a number where a message belongs")
     return value

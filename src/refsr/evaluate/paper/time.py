@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import platform
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -15,9 +13,11 @@ from typing import Any
 
 import cv2
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from refsr.evaluate.paper.sections import Section
+from refsr.inference.cores import usable_cores
 from refsr.resize import SCALE, imresize
 
 # LR width and height: CUFED5's, and those of camera thumbnails; results of 0.2 to 3 megapixels.
@@ -40,9 +40,13 @@ def textured(width: int, height: int) -> NDArray[np.uint8]:
 def peak_memory() -> int:
     """Peak resident bytes of this process."""
     with suppress(OSError):  # Linux's ru_maxrss starts at the parent's memory
-        for line in Path("/proc/self/status").read_text().splitlines():
+        for line in Path("/proc/self/status").read_text("utf-8").splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset
+    import resource
+
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
@@ -125,7 +129,7 @@ def time_sections(
         "LR photo",
         *(f"{part} {column}" for part in ("forward", "pipeline") for column in columns),
     ]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = usable_cores()
     notes = [
         f"{model} by ONNX Runtime on the processor: {cores} cores of {platform.machine()}, "
         f"{platform.system()}; other work on the machine adds to the seconds, less to CPU seconds.",
