@@ -22,7 +22,7 @@ from refsr.arrays import Pixels
 from refsr.evaluate.metrics import psnr
 from refsr.evaluate.protocol import encode_jpeg
 from refsr.image.photo import Photo, load_photo
-from refsr.inference.degradation import estimate_degradation, is_damaged
+from refsr.inference.degradation import estimate_degradation, is_degraded
 from refsr.resize import imresize
 from refsr.upscaler import Upscaler
 
@@ -73,7 +73,7 @@ def measure(path: Path, models: list[Upscaler], seed: int) -> list[dict[str, Any
 
 def chosen(rows: list[dict[str, Any]], limits: dict[str, float]) -> NDArray[np.float64]:
     """PSNR of the model that the limits choose, row by row."""
-    return np.array([row["psnr"][int(is_damaged(row["degradation"], **limits))] for row in rows])
+    return np.array([row["psnr"][int(is_degraded(row["degradation"], **limits))] for row in rows])
 
 
 def fit(rows: list[dict[str, Any]]) -> dict[str, float]:
@@ -114,7 +114,7 @@ def main() -> None:
     for name in dict.fromkeys(row["name"] for row in rows):
         mine = [index for index, row in enumerate(rows) if row["name"] == name]
         a, b = np.mean([rows[index]["psnr"] for index in mine], axis=0)
-        share = np.mean([is_damaged(rows[i]["degradation"], **limits) for i in mine])
+        share = np.mean([is_degraded(rows[i]["degradation"], **limits) for i in mine])
         print(f"{name:18} {a:11.2f} {b:14.2f} {got[mine].mean():10.2f} {share:7.0%}")
 
 

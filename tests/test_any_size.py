@@ -15,9 +15,9 @@ from refsr.image.tiling import Tile
 from refsr.inference import plan
 from refsr.inference.memory import free_memory, in_words, parse_memory, resident
 from refsr.inference.plan import (
-    LEAST_FLOW,
-    LEAST_TILE,
-    MOST_FLOW,
+    MAX_FLOW,
+    MIN_FLOW,
+    MIN_TILE,
     Estimate,
     JobSize,
     compute_budget,
@@ -123,8 +123,8 @@ def test_in_blocks_the_result_is_the_same(
     upscaler = Upscaler.load("detail-transfer")
     upscaler.set_reference(truth)
     whole = upscaler.upscale(photo)
-    monkeypatch.setattr(plan, "MOST_FLOW", 12_000)
-    monkeypatch.setattr(plan, "LEAST_FLOW", 12_000)
+    monkeypatch.setattr(plan, "MAX_FLOW", 12_000)
+    monkeypatch.setattr(plan, "MIN_FLOW", 12_000)
     blocks = upscaler.upscale(photo)
     assert blocks.similarity.shape == blocks.provenance.shape == photo.shape[:2]
     assert blocks.report["references"][0]["matched"] == whole.report["references"][0]["matched"]
@@ -141,9 +141,9 @@ def test_in_blocks_the_result_is_the_same(
 def test_a_job_keeps_to_what_it_is_allowed_or_says_so(height: int, width: int) -> None:
     for allowed in (0, 300_000_000, 1_500_000_000, 8_000_000_000):
         budget = compute_budget(job(height, width), allowed, COST)
-        least = budget.tile_pixels == LEAST_TILE
+        least = budget.tile_pixels == MIN_TILE
         assert budget.memory <= allowed or least
-        assert budget.memory >= job(height, width).held
+        assert budget.memory >= job(height, width).held_bytes
 
 
 def test_more_references_leave_less_for_tiles() -> None:
@@ -152,7 +152,7 @@ def test_more_references_leave_less_for_tiles() -> None:
     several = replace(alone, references=(reference,) * 4)
     budgets = [compute_budget(one, 1_000_000_000, COST) for one in (job(750, 1000), alone, several)]
     assert budgets[0].tile_pixels >= budgets[1].tile_pixels > budgets[2].tile_pixels
-    assert LEAST_FLOW <= budgets[2].flow_pixels <= budgets[1].flow_pixels <= MOST_FLOW
+    assert MIN_FLOW <= budgets[2].flow_pixels <= budgets[1].flow_pixels <= MAX_FLOW
 
 
 def test_finding_a_references_features_is_counted() -> None:

@@ -65,7 +65,7 @@ def test_counting_is_right_for_one_convolution(tmp_path: Path) -> None:
 )
 def test_halos_waste_little(width: int, height: int, waste: float) -> None:
     """With 1.5 GB of memory, of which a reference of 12 megapixels holds 90 MB."""
-    job = JobSize(height, width, 3, 4, (), others=90_000_000)
+    job = JobSize(height, width, 3, 4, (), other_bytes=90_000_000)
     tile = compute_budget(job, 1_500_000_000, OnnxSession.least_bytes).tile_pixels
     tiles = cut(height, width, plan.TILE_HALO, 32, tile)
     assert sum(one.pixels for one in tiles) / (width * height) < 1 + waste

@@ -64,8 +64,8 @@ def loaded() -> Upscaler:
 
 @pytest.fixture
 def in_smallest_tiles(monkeypatch: pytest.MonkeyPatch) -> Upscaler:
-    monkeypatch.setattr(plan, "LEAST_TILE", 0)
-    monkeypatch.setattr(plan, "MOST_TILE", 0)
+    monkeypatch.setattr(plan, "MIN_TILE", 0)
+    monkeypatch.setattr(plan, "MAX_TILE", 0)
     return Upscaler.load(threads=1)
 
 

@@ -11,7 +11,7 @@ from refsr.arrays import Image
 from refsr.errors import ModelError
 from refsr.image.photo import Photo
 from refsr.image.tiling import Tile, whole
-from refsr.inference.back_projection import back_project, reduced
+from refsr.inference.back_projection import back_project, downscale_to
 from refsr.inference.ensemble import TileNetwork
 from refsr.inference.memory import is_out_of_memory, trim_heap
 from refsr.inference.plan import GRID, Plan
@@ -84,7 +84,7 @@ class Renderer:
         scale = self.plan.size.scale
         if self.network is None:
             sr, amounts = self.transfer(lr, composite, rows, cols)
-            return reduced(sr, lr, scale), amounts
+            return downscale_to(sr, lr, scale), amounts
         if composite is not None:
             ref, validity = composite.aligned(rows, cols)
             validity *= np.float32(self.strength)
@@ -98,7 +98,7 @@ class Renderer:
                 "photo; choose another model, runtime or device."
             )
         amounts = detail_amounts(sr, gate, ref, lr)
-        sr = reduced(sr, lr, scale)
+        sr = downscale_to(sr, lr, scale)
         if self.network.model.faithful:
             sr = back_project(sr, lr)
         return sr, amounts

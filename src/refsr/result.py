@@ -1,4 +1,4 @@
-"""A result: while it is being made, tile by tile, and when it is finished."""
+"""A result: while it is rendered, tile by tile, and when it is finished."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from refsr.resize import imresize
 
 @dataclass
 class Canvas:
-    """A result while it is being made."""
+    """A result while it is rendered."""
 
     pixels: NDArray[Any]  # (scale * h, scale * w, 3), the photo's own type
     alpha: NDArray[Any] | None  # (scale * h, scale * w), likewise
     amounts: Image  # (h, w, 3), see refsr.report.provenance
     scale: int
-    error: float = 0.0  # when shrunk again, in 8-bit levels: the sum over the photo
+    error: float = 0.0  # of the downscaled result, in 8-bit levels: the sum over the photo
     done: int = 0  # LR pixels
 
     @staticmethod
-    def of(photo: Photo, scale: int) -> Canvas:
-        """An empty one for a photo."""
+    def empty(photo: Photo, scale: int) -> Canvas:
+        """An uninitialised canvas for a photo."""
         size = photo.height * scale, photo.width * scale
         alpha = None if photo.alpha is None else np.empty(size, photo.alpha.dtype)
         pixels = np.empty((*size, 3), photo.pixels.dtype)
         return Canvas(pixels, alpha, np.empty((photo.height, photo.width, 3), np.float32), scale)
 
     def put(self, photo: Photo, tile: Tile, sr: Image, amounts: Image) -> None:
-        """Keep the core of a finished tile: ``sr`` is scale times its size, 0..1."""
+        """Copy the core of a finished tile: ``sr`` is scale times its size, 0..1."""
         core, core_lr = tile.core(self.scale), tile.core(1)
         place = tile.core_rows, tile.core_cols
         rows, cols = (slice(s.start * self.scale, s.stop * self.scale) for s in place)
@@ -51,8 +51,8 @@ class Canvas:
             assert photo.alpha is not None
             self.alpha[rows, cols] = enlarge(photo.alpha[tile.rows, tile.cols], self.scale)[core]
         lr = photo.pixels[tile.rows, tile.cols] / levels
-        again = imresize(sr, size=lr.shape[:2])
-        self.error += float(np.abs(again - lr)[core_lr].sum()) * 255 / 3
+        downscaled = imresize(sr, size=lr.shape[:2])
+        self.error += float(np.abs(downscaled - lr)[core_lr].sum()) * 255 / 3
         self.done += lr[core_lr].shape[0] * lr[core_lr].shape[1]
 
 
@@ -68,7 +68,7 @@ class Result:
 
     @property
     def provenance(self) -> Image:
-        """Of the detail that the photo cannot hold, the share that was borrowed: (h, w) 0..1."""
+        """Share of the new detail that was borrowed from references: (h, w) 0..1."""
         return borrowed_share(self.amounts)
 
     def save(self, path: str | Path, **options: Any) -> None:
@@ -85,22 +85,22 @@ def save_map(result: Result, path: Path) -> None:
     save_photo(Photo(result.map()), path)
 
 
-def finished(
+def finish_result(
     source: Source,
     photo: Photo,
     canvas: Canvas,
     similarity: Image | None,  # of any size; None where there were no references
     report: Report,
 ) -> Result:
-    """The full canvas of a photo as a Result, its image in the form in which ``source`` came."""
+    """The Result of a filled canvas; its image is of the kind that ``source`` was."""
     done = photo.replaced(canvas.pixels, canvas.alpha)
     if similarity is None:
         similarity = np.zeros((photo.height, photo.width), np.float32)
-    image = as_pil(done) if isinstance(source, PIL.Image.Image) else done.pixels
-    return Result(done, image, fitted(similarity, photo.pixels.shape), canvas.amounts, report)
+    image = to_pil(done) if isinstance(source, PIL.Image.Image) else done.pixels
+    return Result(done, image, match_size(similarity, photo.pixels.shape), canvas.amounts, report)
 
 
-def fitted(image: Image, shape: tuple[int, ...]) -> Image:
+def match_size(image: Image, shape: tuple[int, ...]) -> Image:
     """An image (h, w[, C]) at the height and width of ``shape``; itself where it has them."""
     if image.shape[:2] == shape[:2]:
         return image
@@ -114,7 +114,7 @@ def enlarge(plane: NDArray[Any], scale: int) -> NDArray[Any]:
     return imresize(plane, scale=float(scale))
 
 
-def as_pil(photo: Photo) -> PIL.Image.Image:
+def to_pil(photo: Photo) -> PIL.Image.Image:
     """8-bit PIL image of a result, with its alpha."""
     image = PIL.Image.fromarray(photo.as_uint8())
     if photo.alpha is not None:

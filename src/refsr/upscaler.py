@@ -37,7 +37,7 @@ from refsr.report.report import (
     expected_together,
 )
 from refsr.resize import SCALE
-from refsr.result import Canvas, Result, finished, fitted
+from refsr.result import Canvas, Result, finish_result, match_size
 from refsr.weights.models import AUTO, DAMAGED, DETAIL_TRANSFER
 
 DAMAGED_NOTE = f"compressed, noisy or blurred: the model {DAMAGED} was chosen for this photo"
@@ -193,7 +193,7 @@ class Upscaler:
         used = coarse if coarse and coarse.composite.matched and strength > 0 else None
         if used is not None:
             network = self.networks.select(photo, referenced=True)
-        canvas = Canvas.of(photo, scale)
+        canvas = Canvas.empty(photo, scale)
         renderer = Renderer(photo, plan, network, strength)
         renderer.render(used, canvas, partly(progress, plan.registration_share))
         watch.lap("network")
@@ -209,7 +209,9 @@ class Upscaler:
             composite=composite,
             album=pool,
             names=[reference.name for reference in loaded],
-            amounts=fitted(canvas.amounts, composite.lr.shape if composite else photo.pixels.shape),
+            amounts=match_size(
+                canvas.amounts, composite.lr.shape if composite else photo.pixels.shape
+            ),
             seconds=watch.seconds,
             lr_error=canvas.error / size.pixels,
             facts={
@@ -223,7 +225,7 @@ class Upscaler:
             },
         )
         similarity = None if composite is None else composite.similarity()
-        return finished(source, photo, canvas, similarity, report)
+        return finish_result(source, photo, canvas, similarity, report)
 
     def _load(self, source: Source) -> Photo:
         """The photo. Raises PhotoError."""

@@ -15,10 +15,10 @@ from refsr.batch.journal import Record
 from refsr.batch.local_engine import WorkerBudget
 from refsr.batch.options import BatchOptions
 from refsr.batch.runner import run_batch
-from refsr.inference.plan import PROGRAM
+from refsr.inference.plan import PROGRAM_BYTES
 
 pytestmark = pytest.mark.cluster
-MEMORY = PROGRAM + 100_000_000
+MEMORY = PROGRAM_BYTES + 100_000_000
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from refsr.batch.jobs import BatchJob, plan_jobs
 from refsr.batch.journal import JOURNAL, open_journal
 from refsr.batch.local_engine import WorkerBudget
 from refsr.errors import DataError
-from refsr.inference.plan import PROGRAM
+from refsr.inference.plan import PROGRAM_BYTES
 from scenes import facade
 
 CHEAP = ["--model", "detail-transfer", "--workers", "2"]
@@ -177,8 +177,12 @@ def test_the_endings_that_cameras_and_browsers_give(tmp_path: Path) -> None:
 
 
 def test_workers_are_bounded_by_memory_and_two_batches_keep_apart(tmp_path: Path) -> None:
-    assert WorkerBudget.of(str(PROGRAM + 600_000_000), 0) == WorkerBudget(1, PROGRAM + 600_000_000)
-    assert WorkerBudget.of("4GB", 4) == WorkerBudget(4, PROGRAM + (4 * 10**9 - PROGRAM) // 4)
+    assert WorkerBudget.of(str(PROGRAM_BYTES + 600_000_000), 0) == WorkerBudget(
+        1, PROGRAM_BYTES + 600_000_000
+    )
+    assert WorkerBudget.of("4GB", 4) == WorkerBudget(
+        4, PROGRAM_BYTES + (4 * 10**9 - PROGRAM_BYTES) // 4
+    )
     assert WorkerBudget.of("10MB", 0).workers == 1
     with pytest.raises(DataError, match="workers must be 0 or more, not -1"):
         WorkerBudget.of("1GB", -1)

@@ -10,7 +10,7 @@ import pytest
 
 from refsr import RefsrError, Upscaler
 from refsr.arrays import Image
-from refsr.inference.ensemble import REACH, VIEWS, Crisp, Ensemble, turned
+from refsr.inference.ensemble import SUPPORT_SIGMA, VIEWS, Crisp, Ensemble, rotate_flip
 from refsr.resize import imresize
 from refsr.weights.models import Model
 
@@ -57,7 +57,7 @@ def test_crisp_is_taken_where_the_gate_is_open_and_nowhere_else(
     true, crisp = Known(0.0), Known(1.0)
     sr, gate = Crisp(true, crisp).run(*tile, release=True)
     taken = sr - true.run(*tile)[0]
-    middle, reach = 64, int(4 * REACH)
+    middle, reach = 64, int(4 * SUPPORT_SIGMA)
     assert np.allclose(taken[:, : middle - reach], 1.0, atol=1e-5)
     assert np.abs(taken[:, middle + reach :]).max() < 1e-5
     assert (np.diff(taken[48, :, 0]) < 1e-5).all()  # falls once, without a step
@@ -84,9 +84,9 @@ def test_an_ensemble_has_no_direction(tile: tuple[Image, Image, Image]) -> None:
     sr, gate = ensemble.run(*tile, release=True)
     assert network.released == [False] * 7 + [True]
     for view in VIEWS:
-        other, other_gate = ensemble.run(*(turned(image, *view) for image in tile))
-        assert np.allclose(other, turned(sr, *view), atol=1e-5)
-        assert np.allclose(other_gate, turned(gate, *view), atol=1e-6)
+        other, other_gate = ensemble.run(*(rotate_flip(image, *view) for image in tile))
+        assert np.allclose(other, rotate_flip(sr, *view), atol=1e-5)
+        assert np.allclose(other_gate, rotate_flip(gate, *view), atol=1e-6)
     plain = Ensemble(Known(0.5)).run(*tile)[0]
     assert np.allclose(plain, Known(0.5).run(*tile)[0], atol=1e-5)
 

@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 import pytest
 
-from refsr.batch.runner import Share
+from refsr.batch.local_engine import WorkerBudget
 from refsr.inference import memory
 from refsr.inference.cores import usable_cores
 from refsr.inference.network import Network
@@ -28,7 +28,7 @@ def no_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_system_without_affinity_uses_every_core(monkeypatch: pytest.MonkeyPatch) -> None:
     assert usable_cores() == os.cpu_count()
     assert Network(find_model("ssen-tiny"), "cpu", runtime="onnx").provider
-    assert Share.of("100GB", 0).workers == os.cpu_count()
+    assert WorkerBudget.of("100GB", 0).workers == os.cpu_count()
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     assert usable_cores() == 1
 

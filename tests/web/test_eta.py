@@ -11,7 +11,7 @@ import PIL.Image
 import pytest
 
 from refsr.inference.network import Network
-from refsr.inference.plan import USUAL_COST
+from refsr.inference.plan import DEFAULT_COST
 from refsr.web.eta import EtaEstimator
 from refsr.web.tasks import WorkerState, upscale
 
@@ -63,7 +63,7 @@ def test_only_the_first_job_measures_its_pace(
     monkeypatch.setattr(Network, "pace", lambda self: measured.append(pace(self)) or 1e-3)
     PIL.Image.fromarray(np.full((8, 8, 3), 90, np.uint8)).save(tmp_path / "photo", format="png")
     state = WorkerState("ssen", 450_000_000, 1, 4_000_000, 100_000_000)
-    assert state.ratios[0] == pytest.approx(1e-3 / USUAL_COST[1])
+    assert state.ratios[0] == pytest.approx(1e-3 / DEFAULT_COST[1])
     begun, told = len(measured), list[dict[str, Any]]()
     task = {"folder": str(tmp_path), "names": {"photo": "small.png"}, "scale": 4}
     upscale(state, task, told.append)

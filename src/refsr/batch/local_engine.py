@@ -16,7 +16,7 @@ from refsr.batch.worker import Engine, load_upscaler, run_job
 from refsr.errors import Cancelled, DataError
 from refsr.inference.cores import usable_cores
 from refsr.inference.memory import parse_memory
-from refsr.inference.plan import PROGRAM
+from refsr.inference.plan import PROGRAM_BYTES
 
 if TYPE_CHECKING:
     from refsr.registration.pool import ReferencePool
@@ -40,10 +40,10 @@ class WorkerBudget:
         if workers < 0:
             raise DataError(f"workers must be 0 or more, not {workers}; 0 is as many as fit.")
         allowed = parse_memory(max_memory)
-        spare = max(0, allowed - PROGRAM)
+        spare = max(0, allowed - PROGRAM_BYTES)
         fits = min(usable_cores(), spare // WORKER_BYTES)
         count = workers or max(1, fits)
-        return WorkerBudget(count, PROGRAM + spare // count)
+        return WorkerBudget(count, PROGRAM_BYTES + spare // count)
 
 
 def local_engine(budget: WorkerBudget, stop: threading.Event) -> Engine:

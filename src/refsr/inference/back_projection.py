@@ -1,14 +1,14 @@
-"""The result, shrunk again, is the photo: nothing that the camera saw is changed."""
+"""Back-projection: the result, downscaled, equals the photo."""
 
 from __future__ import annotations
 
 from refsr.arrays import Image
 from refsr.resize import SCALE, imresize
 
-BACK_PROJECTIONS = 2  # each halves the error when shrunk again; PSNR hardly notices
+ITERATIONS = 2  # each halves the error; PSNR hardly changes
 
 
-def reduced(sr: Image, lr: Image, scale: int) -> Image:
+def downscale_to(sr: Image, lr: Image, scale: int) -> Image:
     """``sr`` (4h, 4w, 3) at ``scale`` times the size of ``lr`` (h, w, 3), antialiased."""
     if scale == SCALE:
         return sr
@@ -16,7 +16,7 @@ def reduced(sr: Image, lr: Image, scale: int) -> Image:
 
 
 def back_project(sr: Image, lr: Image) -> Image:
-    """Correct ``sr``, of any scale, so that, shrunk again, it is ``lr`` (h, w, 3): colors stay."""
-    for _ in range(BACK_PROJECTIONS):
+    """Correct ``sr`` (H, W, 3), of any scale, so that downscaled it equals ``lr`` (h, w, 3)."""
+    for _ in range(ITERATIONS):
         sr = sr + imresize(lr - imresize(sr, size=lr.shape[:2]), size=sr.shape[:2])
     return sr

@@ -1,4 +1,4 @@
-"""How clean a small photo is: JPEG blocks, noise and blur, seen in its pixels and its file."""
+"""Degradation of a small photo: JPEG blocks, noise and blur, from its pixels and its file."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from refsr.arrays import Image
 from refsr.image.photo import Photo
 
 BLOCK = 8  # pixels a side of JPEG's blocks, and of the cells in which noise is measured
-FLAT = 0.1  # noise is what the flattest tenth of the cells still has
+FLATTEST = 0.1  # share of the cells in which noise is measured
 DARKEST, BRIGHTEST = 12, 243  # levels; beyond them noise is clipped away
-STEP = 12.0  # levels; a greater step is an edge of what the photo shows
+MAX_STEP = 12.0  # levels; a greater step is an edge of the scene
 JPEG_ALONE = 91  # file quality up to which the model for damaged photos is better, by itself
 JPEG_WITH_REFERENCE = 96  # ... and where a reference is used: it is not misled by the blocks
-LEAST_SIDE = 24  # pixels; in less there is too little of a grid to see
+MIN_SIDE = 24  # pixels; smaller photos hold too little of the JPEG grid
 
 
 @dataclass(frozen=True)
 class Degradation:
-    """What tells a clean small photo from a damaged one."""
+    """What distinguishes a clean small photo from a degraded one."""
 
     jpeg_quality: int | None  # of the file, 1 to 100; None where it is no JPEG
     blocks: float  # log of the steps on JPEG's grid over those off it, rows plus columns
@@ -32,7 +32,7 @@ class Degradation:
 def estimate_degradation(photo: Photo) -> Degradation:
     """Measure a small photo."""
     gray = np.asarray(cv2.cvtColor(photo.as_uint8(), cv2.COLOR_RGB2GRAY), np.float32)
-    if min(gray.shape) < LEAST_SIDE:
+    if min(gray.shape) < MIN_SIDE:
         return Degradation(photo.jpeg_quality, 0.0, 0.0, 0.0)
     return Degradation(photo.jpeg_quality, blocks(gray), noise(gray), sharpness(gray))
 
@@ -43,7 +43,7 @@ def blocks(gray: Image) -> float:
     for image in (gray, gray.T):
         step = np.abs(np.diff(image, axis=1))
         beyond = step[:, 1:-1] - (step[:, :-2] + step[:, 2:]) / 2  # an edge of the photo is wider
-        by_column = np.clip(beyond, 0, STEP).mean(axis=0)
+        by_column = np.clip(beyond, 0, MAX_STEP).mean(axis=0)
         phase = (np.arange(by_column.size) + 2) % BLOCK  # 0: between one block and the next
         means = np.array([by_column[phase == p].mean() for p in range(BLOCK)])
         total += float(np.log((means[0] + 0.02) / (np.median(means) + 0.02)))
@@ -63,7 +63,7 @@ def noise(gray: Image) -> float:
     level, deviation = cells(gray), cells(np.asarray(rest, np.float32)) * np.sqrt(np.pi / 2)
     usable = deviation[(level > DARKEST) & (level < BRIGHTEST)]
     usable = usable if usable.size >= BLOCK else deviation.ravel()
-    return float(np.log(np.quantile(usable, FLAT) + 0.05))
+    return float(np.log(np.quantile(usable, FLATTEST) + 0.05))
 
 
 def sharpness(gray: Image) -> float:
@@ -74,7 +74,7 @@ def sharpness(gray: Image) -> float:
     )
 
 
-def is_damaged(
+def is_degraded(
     condition: Degradation,
     jpeg_quality: float = JPEG_ALONE,
     blocks: float = 0.3,

@@ -1,6 +1,6 @@
-"""Ways of asking networks for a tile: the crisp look, and the geometric self-ensemble.
+"""Combinations of networks: the crisp look, and the geometric self-ensemble.
 
-Each is used as one ``Network`` is, and may be built from the others.
+Each has the interface of one ``Network``, and they nest.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from refsr.arrays import Image
 from refsr.weights.models import Model
 
 Mode = Literal["true", "crisp"]
-REACH = 6.0  # HR pixels: sigma over which the gate speaks for its surroundings
-SURE = 0.5  # the gate, so averaged, from which on the crisp result is taken whole
+SUPPORT_SIGMA = 6.0  # HR pixels: sigma over which the gate speaks for its surroundings
+FULL_SUPPORT = 0.5  # the gate, so averaged, from which on the crisp result is taken whole
 # Those of one shape beside each other: a change of shape costs OpenVINO its buffers.
 VIEWS = tuple((turns, mirrored) for turns in (0, 2, 1, 3) for mirrored in (False, True))
 
@@ -80,8 +80,8 @@ class Crisp:
             return self.true.run(lr, ref, validity, release)
         true, gate = self.true.run(lr, ref, validity, release=True)
         crisp, other = self.crisp.run(lr, ref, validity, release)
-        around = np.asarray(cv2.GaussianBlur(gate, (0, 0), REACH), np.float32)
-        support = np.minimum(around / np.float32(SURE), np.float32(1))
+        around = np.asarray(cv2.GaussianBlur(gate, (0, 0), SUPPORT_SIGMA), np.float32)
+        support = np.minimum(around / np.float32(FULL_SUPPORT), np.float32(1))
         sr = np.asarray(true + support[..., None] * (crisp - true), np.float32)
         return sr, np.asarray(gate + support * (other - gate), np.float32)
 
@@ -105,21 +105,21 @@ class Ensemble:
         """SR (4h, 4w, 3) and gate (4h, 4w); arguments as for ``Network.run``."""
         sr, gate = np.zeros_like(ref), np.zeros_like(validity)
         for view in VIEWS:
-            seen: list[Any] = [turned(image, *view) for image in (lr, ref, validity)]
+            seen: list[Any] = [rotate_flip(image, *view) for image in (lr, ref, validity)]
             found = self.network.run(*seen, release=release and view == VIEWS[-1])
-            sr += turned_back(found[0], *view)
-            gate += turned_back(found[1], *view)
+            sr += undo_rotate_flip(found[0], *view)
+            gate += undo_rotate_flip(found[1], *view)
         sr /= len(VIEWS)
         gate /= len(VIEWS)
         return sr, gate
 
 
-def turned(image: Image, turns: int, mirrored: bool) -> Image:
+def rotate_flip(image: Image, turns: int, mirrored: bool) -> Image:
     """An image (H, W[, C]) mirrored, then turned by as many quarters."""
     return np.rot90(image[:, ::-1] if mirrored else image, turns)
 
 
-def turned_back(image: Image, turns: int, mirrored: bool) -> Image:
-    """What ``turned`` did, undone."""
+def undo_rotate_flip(image: Image, turns: int, mirrored: bool) -> Image:
+    """What ``rotate_flip`` did, undone."""
     image = np.rot90(image, -turns)
     return image[:, ::-1] if mirrored else image

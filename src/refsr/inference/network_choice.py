@@ -12,7 +12,7 @@ from refsr.inference.degradation import (
     JPEG_ALONE,
     JPEG_WITH_REFERENCE,
     estimate_degradation,
-    is_damaged,
+    is_degraded,
 )
 from refsr.inference.ensemble import Crisp, Ensemble, Mode, TileNetwork
 from refsr.inference.network import Device, Network, Runtime
@@ -34,7 +34,7 @@ class NetworkChoice:
         ``referenced``: whether a reference is used, with which more photos count as degraded.
         """
         quality = JPEG_WITH_REFERENCE if referenced else JPEG_ALONE
-        if self.degraded is not None and is_damaged(estimate_degradation(photo), quality):
+        if self.degraded is not None and is_degraded(estimate_degradation(photo), quality):
             return self.degraded()
         return self.clean
 

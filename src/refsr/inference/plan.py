@@ -25,21 +25,21 @@ from refsr.registration.large_image import HALO as BLOCK_HALO
 from refsr.registration.reference import WORKING_SIDE, Reference
 from refsr.registration.warp import FIELD_SCALE
 
-PROGRAM = 200_000_000  # Python, OpenCV, the runtime and a model, in bytes
+PROGRAM_BYTES = 200_000_000  # Python, OpenCV, the runtime and a model, in bytes
 FEATURE_BYTES = 235  # of SIFT, per pixel of the image that it looks at
 FIELD_BYTES = 20 * FIELD_SCALE**2  # of a registration, per LR pixel
 LR_BYTES = 48  # maps of the result, per LR pixel
-MOST_FLOW = 750_000  # LR pixels; larger photos are registered shrunk, then block by block
-LEAST_FLOW = 100_000
+MAX_FLOW = 750_000  # LR pixels; larger photos are registered shrunk, then block by block
+MIN_FLOW = 100_000
 PICTURE_BYTES = 1_600  # of a tile beside the network, per LR pixel: some eight pictures of its size
-LEAST_TILE = 9_216  # LR pixels: one cell of the grid with its halo
-MOST_TILE = 150_000  # larger tiles are no quicker
-REGISTERED_SECONDS, REFINED_SECONDS = 9.0, 5.0  # times the bare flow's, per pixel of it
+MIN_TILE = 9_216  # LR pixels: one cell of the grid with its halo
+MAX_TILE = 150_000  # larger tiles are no quicker
+REGISTRATION_COST, REFINEMENT_COST = 9.0, 5.0  # times the bare flow's, per pixel of it
 FEATURE_SECONDS = 3e-6  # of SIFT, per pixel; a reference has 2 MP at most
 TRANSFER_BYTES = 2_000  # memory of the detail transfer per LR pixel of a tile, measured
 TRANSFER_SECONDS = 5e-6  # per LR pixel
 PROBED_FROM = 400_000  # LR pixels; below, measuring the network takes 2 % of the time or more
-USUAL_COST = 7_000.0, 40e-6  # bytes and seconds per LR pixel of a smaller photo
+DEFAULT_COST = 7_000.0, 40e-6  # bytes and seconds per LR pixel of a smaller photo
 TILE_HALO = 16  # LR pixels around a tile: what is cut off beyond it changes 0.1 gray levels
 GRID = 32  # LR pixels on which the tiles begin where there is no network to say it
 PROBE = 192  # pixels a side of the image that the flow's speed is measured with
@@ -54,7 +54,7 @@ class JobSize:
     pixel_bytes: int  # of the result's pixels with their alpha, per pixel
     scale: int
     references: tuple[Reference, ...]
-    others: int = 0  # bytes of what else is kept: references in other colors
+    other_bytes: int = 0  # bytes of what else is kept: references in other colors
 
     @property
     def pixels(self) -> int:
@@ -62,22 +62,27 @@ class JobSize:
         return self.height * self.width
 
     @property
-    def result(self) -> int:
+    def result_bytes(self) -> int:
         """Bytes of the program and the result."""
-        return PROGRAM + self.pixels * (self.scale**2 * self.pixel_bytes + LR_BYTES)
+        return PROGRAM_BYTES + self.pixels * (self.scale**2 * self.pixel_bytes + LR_BYTES)
 
     @property
-    def held(self) -> int:
+    def held_bytes(self) -> int:
         """Bytes that are there from the beginning to the end: program, photos and result."""
         photo = self.pixels * 2 * self.pixel_bytes
-        return self.result + photo + self.others + sum(map(reference_bytes, self.references))
+        return (
+            self.result_bytes
+            + photo
+            + self.other_bytes
+            + sum(map(reference_bytes, self.references))
+        )
 
     @property
-    def prepared(self) -> int:
+    def preparation_bytes(self) -> int:
         """Bytes at the peak before the work: finding the features of the largest reference."""
-        looked_at = [looked_at_in(reference) for reference in self.references]
-        kept = sum(map(reference_bytes, self.references)) + self.others
-        return PROGRAM + kept + FEATURE_BYTES * max(looked_at, default=0)
+        looked_at = [detection_pixels(reference) for reference in self.references]
+        kept = sum(map(reference_bytes, self.references)) + self.other_bytes
+        return PROGRAM_BYTES + kept + FEATURE_BYTES * max(looked_at, default=0)
 
 
 @dataclass(frozen=True)
@@ -131,7 +136,7 @@ def make_plan(size: JobSize, network: TileNetwork | None, max_memory: int) -> Pl
     tiles = cut(size.height, size.width, TILE_HALO, GRID, budget.tile_pixels)
     seconds = registering + sum(tile.pixels for tile in tiles) * seconds_per_pixel
     width, height = size.width * size.scale, size.height * size.scale
-    estimate = Estimate(width, height, seconds, budget.memory, size.result, max_memory)
+    estimate = Estimate(width, height, seconds, budget.memory, size.result_bytes, max_memory)
     check_free_memory(estimate)
     return Plan(size, budget, registering / max(seconds, 1e-9), estimate)
 
@@ -142,7 +147,7 @@ def cost(network: TileNetwork | None, pixels: int) -> tuple[float, float]:
         return TRANSFER_BYTES, TRANSFER_SECONDS
     if pixels >= PROBED_FROM:
         return network.probe()
-    return USUAL_COST[0], USUAL_COST[1] * network.passes
+    return DEFAULT_COST[0], DEFAULT_COST[1] * network.passes
 
 
 def compute_budget(size: JobSize, max_memory: int, bytes_per_pixel: float) -> Budget:
@@ -150,13 +155,13 @@ def compute_budget(size: JobSize, max_memory: int, bytes_per_pixel: float) -> Bu
 
     ``bytes_per_pixel``: what the network takes per LR pixel of a tile.
     """
-    spare = max(0, max_memory - size.held)
+    spare = max(0, max_memory - size.held_bytes)
     fields = FIELD_BYTES * len(size.references)
     flow_pixels = 0
     registering = 0
     if size.references:
         most = spare // (FLOW_BYTES + 2 * fields)
-        flow_pixels = int(np.clip(most, LEAST_FLOW, MOST_FLOW))
+        flow_pixels = int(np.clip(most, MIN_FLOW, MAX_FLOW))
         seen = min(flow_pixels, size.pixels)
         shrink = (seen / size.pixels) ** 0.5
         enlarge = enlargement(round(size.height * shrink), round(size.width * shrink))
@@ -165,9 +170,9 @@ def compute_budget(size: JobSize, max_memory: int, bytes_per_pixel: float) -> Bu
         registering = max(FLOW_BYTES * seen, features)
     bytes_per_pixel += PICTURE_BYTES
     tile_pixels = int((spare - fields) // bytes_per_pixel)
-    tile_pixels = int(np.clip(tile_pixels, LEAST_TILE, MOST_TILE))
+    tile_pixels = int(np.clip(tile_pixels, MIN_TILE, MAX_TILE))
     tile = round(min(tile_pixels, 1.2 * size.pixels) * bytes_per_pixel)  # padded to the grid
-    memory = max(size.held + fields + max(registering, tile), size.prepared)
+    memory = max(size.held_bytes + fields + max(registering, tile), size.preparation_bytes)
     return Budget(flow_pixels, tile_pixels, memory)
 
 
@@ -187,10 +192,10 @@ def registration_seconds(size: JobSize, flow_pixels: int) -> float:
     if not size.references:
         return 0.0
     seen = min(flow_pixels, size.pixels)
-    flows = REGISTERED_SECONDS * seen
+    flows = REGISTRATION_COST * seen
     if seen < size.pixels:
         side = flow_pixels**0.5
-        flows += REFINED_SECONDS * size.pixels * (side / max(1, side - 2 * BLOCK_HALO)) ** 2
+        flows += REFINEMENT_COST * size.pixels * (side / max(1, side - 2 * BLOCK_HALO)) ** 2
     enlarge = enlargement(size.height, size.width)
     features = 3 * FEATURE_SECONDS * seen * enlarge**2
     return len(size.references) * (FIELD_SCALE**2 * flows * flow_speed() + features)
@@ -205,7 +210,7 @@ def reference_bytes(reference: Reference) -> int:
     return sum(array.nbytes for array in arrays) + filtered
 
 
-def looked_at_in(reference: Reference) -> int:
+def detection_pixels(reference: Reference) -> int:
     """Pixels of the image that a reference's features were found in."""
     height, width = reference.pixels.shape[:2]
     return round(height * width * min(1.0, WORKING_SIDE / max(height, width)) ** 2)

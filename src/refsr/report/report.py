@@ -1,4 +1,4 @@
-"""The numbers and the verdict: what each reference shows, what it gave, what it is worth."""
+"""The report of a job: numbers and a verdict for each reference, and for all of it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from refsr.registration.references import PoolReport
 from refsr.registration.register import Registration
 from refsr.report.provenance import borrowed_share, overall_shares
 
-PROMISE = {  # of the gain classes, in the reader's words
+ADVICE = {  # by gain class
     "none": "it does no harm, but do not expect to see a gain",
     "small": "use it if you have no better: expect a small gain, about {gain:.1f} dB",
     "clear": "use it: expect a clear gain, about {gain:.1f} dB",
@@ -114,7 +114,7 @@ def verdict(registration: Registration, used: bool, gain: float, reference: Refe
             f"It matches {percent} % of your photo, but shows too little of it, or shows it no "
             "finer than the photo itself: it has nothing to give and will not be used."
         )
-    promise = PROMISE[gain_class(gain)].format(gain=gain)
+    promise = ADVICE[gain_class(gain)].format(gain=gain)
     return f"It matches {percent} % of your photo; {promise}."
 
 

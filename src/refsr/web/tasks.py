@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refsr.image.photo import Photo, load_photo, save_photo
-from refsr.inference.degradation import estimate_degradation, is_damaged
+from refsr.inference.degradation import estimate_degradation, is_degraded
 from refsr.inference.memory import trim_heap
 from refsr.inference.network import Network
-from refsr.inference.plan import USUAL_COST
+from refsr.inference.plan import DEFAULT_COST
 from refsr.registration.fusion import Composite, compute_blend_weights
 from refsr.registration.large_image import register_coarse
 from refsr.registration.matching import NO_FEATURES
@@ -59,7 +59,7 @@ class WorkerState:
     def measure_ratio(self) -> float:
         """Actual per estimated seconds of the network at this moment, from a small tile."""
         network = self.upscaler.networks.clean
-        return max(1.0, network.pace() / USUAL_COST[1]) if isinstance(network, Network) else 1.0
+        return max(1.0, network.pace() / DEFAULT_COST[1]) if isinstance(network, Network) else 1.0
 
     def load_photo(self, folder: Path) -> Photo:
         """The small photo. Raises PhotoError."""
@@ -89,7 +89,7 @@ def check(state: WorkerState, task: Answer, send: Send) -> Answer:
             "name": names["photo"],
             "width": photo.width,
             "height": photo.height,
-            "damaged": is_damaged(estimate_degradation(photo)),
+            "damaged": is_degraded(estimate_degradation(photo)),
             "notes": list(photo.notes),
         },
         "references": references,
