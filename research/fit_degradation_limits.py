@@ -1,4 +1,4 @@
-"""Fits the limits of refsr/inference/degradation.py, which choose between two models.
+"""Fits the limits of refsr/degradation/blind.py, which choose between two models.
 
     python research/fit_degradation_limits.py PHOTOS CLEAN.onnx ROBUST.onnx [--photos N]
 
@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refsr.arrays import Pixels
+from refsr.degradation.blind import estimate_degradation, is_degraded
 from refsr.evaluate.metrics import psnr
 from refsr.evaluate.protocol import encode_jpeg
 from refsr.image.photo import Photo, load_photo
-from refsr.inference.degradation import estimate_degradation, is_degraded
 from refsr.resize import imresize
 from refsr.upscaler import Upscaler
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from refsr.degradation.restore import restore
 from refsr.errors import DataError
 from refsr.image.photo import Photo, Source, load_photo
 from refsr.inference.ensemble import Mode, TileNetwork
@@ -18,7 +19,7 @@ from refsr.inference.plan import Estimate, JobSize, compute_budget, make_plan, r
 from refsr.progress import Progress, partly, rising
 from refsr.registration.feature_cache import FeatureCache
 from refsr.registration.fusion import Composite
-from refsr.registration.large_image import register_coarse
+from refsr.registration.large_image import CoarseRegistration, register_coarse
 from refsr.registration.reference import Reference
 from refsr.registration.references import (
     LoadedReference,
@@ -136,15 +137,17 @@ class Upscaler:
         references = self.references if references is None else references
         photo = self._load(source)
         loaded, pool = references.select(photo, self._load_reference)
-        composite = None
+        composite, notes = None, self._notes(photo, references, loaded)
         if loaded:
             prepared = in_colors_of(photo, loaded)
             size = job_size(photo, SCALE, loaded, prepared, self.networks.clean)
             budget = compute_budget(size, self.max_memory, 0.0)
-            composite = register_coarse(photo.as_uint8(), prepared, budget.flow_pixels).composite
+            photo, coarse, restored = register(photo, prepared, budget.flow_pixels)
+            composite = coarse.composite
+            notes += restored
         rows = [describe(one.name, composite, i) for i, one in enumerate(loaded) if composite]
         gain = round(expected_together(composite), 2)
-        return Check(composite, rows, pool, gain, self._notes(photo, references, loaded))
+        return Check(composite, rows, pool, gain, notes)
 
     def upscale(
         self,
@@ -182,9 +185,11 @@ class Upscaler:
         if announce:
             announce(plan.estimate)
 
-        coarse = None
+        coarse, restored = None, list[str]()
         if prepared:
-            coarse = register_coarse(photo.as_uint8(), prepared, plan.budget.flow_pixels)
+            photo, coarse, restored = register(
+                photo, prepared, plan.budget.flow_pixels, restoring=strength > 0
+            )
         progress(plan.registration_share)
         trim_heap()
         watch.lap("registration")
@@ -199,7 +204,7 @@ class Upscaler:
         watch.lap("network")
 
         composite = coarse.composite if coarse else None
-        notes = self._notes(photo, references, loaded)
+        notes = [*self._notes(photo, references, loaded), *restored]
         notes += network.notes if network else []
         notes += [NOTHING_TAKEN_NOTE] if loaded and strength == 0 else []
         degraded = network is not self.networks.clean
@@ -256,6 +261,18 @@ class Stopwatch:
         """A stage is over."""
         now = time.perf_counter()
         self.seconds[stage], self.last = now - self.last, now
+
+
+def register(
+    photo: Photo, prepared: tuple[Reference, ...], flow_pixels: int, restoring: bool = True
+) -> tuple[Photo, CoarseRegistration, list[str]]:
+    """The photo, its kernel undone where the references show one, and registered to it; notes."""
+    coarse = register_coarse(photo.as_uint8(), prepared, flow_pixels)
+    restoration = restore(photo, coarse) if restoring else None
+    if restoration is None:
+        return photo, coarse, []
+    photo = restoration.photo
+    return photo, register_coarse(photo.as_uint8(), prepared, flow_pixels), [restoration.note]
 
 
 def job_size(

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from functools import cache
 from typing import get_args
 
-from refsr.errors import DataError
-from refsr.image.photo import Photo
-from refsr.inference.degradation import (
+from refsr.degradation.blind import (
     JPEG_ALONE,
     JPEG_WITH_REFERENCE,
     estimate_degradation,
     is_degraded,
 )
+from refsr.errors import DataError
+from refsr.image.photo import Photo
 from refsr.inference.ensemble import Crisp, Ensemble, Mode, TileNetwork
 from refsr.inference.network import Device, Network, Runtime
 from refsr.weights.models import AUTO, CLEAN, CRISP, DAMAGED, DETAIL_TRANSFER, find_model

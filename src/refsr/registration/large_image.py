@@ -111,21 +111,31 @@ def register_coarse(
 
 def is_useful_at_full_size(coarse: CoarseRegistration, index: int) -> bool:
     """``is_useful`` for a reference, at full size in the block where it fits best."""
-    height, width = coarse.lr.shape[:2]
     registration = coarse.composite.registrations[index]
     fit = registration.validity * registration.consistency
+    tile = best_block(fit, coarse.lr.shape, TRIAL_SIDE)
+    refined = refine_block(coarse, index, tile)
+    lr = coarse.lr[tile.rows, tile.cols]
+    return is_useful(lr, coarse.composite.references[index], refined)
+
+
+def best_block(fit: Image, shape: tuple[int, ...], side: int) -> Tile:
+    """The block of ``side`` LR pixels, of a photo of that shape, in which ``fit`` is highest.
+
+    ``fit`` (h, w) covers the photo at any resolution.
+    """
+    height, width = shape[:2]
     ratio = fit.shape[1] / width
-    side = max(1, round(TRIAL_SIDE * ratio))
-    mean_fit = cv2.boxFilter(fit, -1, (side, side), borderType=cv2.BORDER_CONSTANT)
+    window = max(1, round(side * ratio))
+    mean_fit = cv2.boxFilter(fit, -1, (window, window), borderType=cv2.BORDER_CONSTANT)
     y, x = np.unravel_index(int(mean_fit.argmax()), fit.shape)
 
-    def around(centre: float, length: int) -> slice:
-        start = int(np.clip(centre / ratio - TRIAL_SIDE / 2, 0, max(0, length - TRIAL_SIDE)))
-        return slice(start, min(length, start + TRIAL_SIDE))
+    def around(center: float, length: int) -> slice:
+        start = int(np.clip(center / ratio - side / 2, 0, max(0, length - side)))
+        return slice(start, min(length, start + side))
 
     rows, cols = around(float(y), height), around(float(x), width)
-    refined = refine_block(coarse, index, Tile(rows, cols, rows, cols))
-    return is_useful(coarse.lr[rows, cols], coarse.composite.references[index], refined)
+    return Tile(rows, cols, rows, cols)
 
 
 def refine_block(coarse: CoarseRegistration, index: int, tile: Tile) -> Registration:

@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from refsr.degradation.blind import estimate_degradation, is_degraded
 from refsr.image.photo import Photo, load_photo, save_photo
-from refsr.inference.degradation import estimate_degradation, is_degraded
 from refsr.inference.memory import trim_heap
 from refsr.inference.network import Network
 from refsr.inference.plan import DEFAULT_COST

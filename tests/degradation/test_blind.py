@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from refsr.arrays import Pixels
+from refsr.degradation.blind import blocks, estimate_degradation, noise, sharpness
 from refsr.image.photo import Photo, load_photo
-from refsr.inference.degradation import blocks, estimate_degradation, noise, sharpness
 
 
 def as_jpeg(pixels: Pixels, quality: int) -> bytes:

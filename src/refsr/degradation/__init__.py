@@ -1,0 +1,1 @@
+"""How a small photo was taken: its point spread, its noise and compression; undone or simulated."""

@@ -1,0 +1,157 @@
+"""The photo's point spread function, measured from the photo and its aligned reference.
+
+The pipeline and its networks expect a photo that was downscaled by MATLAB's bicubic. What a lens,
+motion or a camera's sharpening did beside that is a kernel k of a few LR pixels: LR = k * S, with S
+the aligned reference downscaled like that. It is estimated by weighted least squares, and undone by
+its Wiener inverse (docs/decisions/2026-11-27.md has the measurements).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from refsr.arrays import Image
+
+RADIUS = 4  # LR pixels: kernels are 9 x 9
+SIGMA = 6.0  # LR pixels: coarser structure says nothing of k, but much of light and color
+RIDGE = 0.01  # of the mean diagonal, at the center; times 1 + 2 r^2 at r LR pixels from it
+ROUNDS = 3  # of reweighting by the local residual
+TOLERATED = 0.15, 1.5  # residual that halves a weight: share of the local contrast, and levels
+AGREEMENT = 0.75, 0.95  # local correlation with k * S between which a place begins to count
+BAND_ROWS = 64  # rows of the equations that are set up at a time
+MIN_PLACES = 2_000  # LR pixels that count: fewer do not determine 81 unknowns
+MAX_RESIDUAL = 0.8  # of what a mere contrast leaves unexplained; clean photos have 0.88 or more
+INVERSE_SIDE = 33  # LR pixels a side of the inverse filter
+
+Kernel = NDArray[np.float64]  # (9, 9), sum 1; LR pixels
+
+
+@dataclass(frozen=True)
+class KernelEstimate:
+    """A kernel, and how much better it explains the photo than a change of contrast does."""
+
+    kernel: Kernel
+    residual: float  # energy left by the kernel over that left by a contrast alone: evidence if < 1
+    places: float  # LR pixels that counted
+
+    @property
+    def is_evident(self) -> bool:
+        """Whether the pair shows that the photo is not MATLAB's; else nothing must be done."""
+        return self.places >= MIN_PLACES and self.residual < MAX_RESIDUAL
+
+
+def estimate_kernel(
+    lr: Image,  # (h, w) luma of the photo, 0..255
+    ref: Image,  # (h, w) luma of the aligned reference downscaled by four, 0..255
+    weight: Image,  # (h, w) 0..1, where the reference may be trusted
+) -> KernelEstimate | None:
+    """The kernel k with lr = k * ref; None where nothing determines it."""
+    detail, source = high_pass(lr), high_pass(ref)
+    inside = np.zeros_like(weight)
+    inside[RADIUS:-RADIUS, RADIUS:-RADIUS] = 1
+    trusted = weight * inside
+    if trusted.sum() < MIN_PLACES:
+        return None
+    contrast = np.sqrt(cv2.GaussianBlur(detail * detail, (0, 0), 2.0))
+    tolerated = np.float32(TOLERATED[0]) * contrast + np.float32(TOLERATED[1])
+    weights, kernel = trusted, np.zeros(0)
+    for _ in range(ROUNDS + 1):
+        kernel = solve(detail, source, weights)
+        if kernel is None:
+            return None
+        left = detail - convolve(source, kernel)
+        rms = np.sqrt(cv2.blur(left * left, (5, 5)))
+        weights = (trusted / (1 + (rms / tolerated) ** 2)).astype(np.float32)
+    total = float(kernel.sum())
+    if not 0.3 < total < 3.0:  # the reference's contrast; beyond, the two show different things
+        return None
+    explained = convolve(source, kernel)
+    start, end = AGREEMENT
+    agreement = correlation(lr, convolve(ref, kernel / total))
+    counted = trusted * np.clip((agreement - start) / (end - start), 0, 1)
+    plain = float((counted * detail * source).sum() / max((counted * source**2).sum(), 1e-9))
+    by_contrast = float((counted * (detail - np.float32(plain) * source) ** 2).sum())
+    by_kernel = float((counted * (detail - explained) ** 2).sum())
+    return KernelEstimate(kernel / total, by_kernel / max(by_contrast, 1e-9), float(counted.sum()))
+
+
+def high_pass(image: Image) -> Image:
+    """An image (h, w) less its Gaussian blur."""
+    return np.asarray(image - cv2.GaussianBlur(image, (0, 0), SIGMA), np.float32)
+
+
+def solve(detail: Image, source: Image, weights: Image) -> Kernel | None:
+    """The ridge regression of ``detail`` on the shifted ``source``: (9, 9), or None."""
+    side = 2 * RADIUS + 1
+    padded = np.pad(source, RADIUS, mode="reflect")
+    normal, right = np.zeros((side * side, side * side)), np.zeros(side * side)
+    for top in range(0, len(detail), BAND_ROWS):
+        rows = slice(top, min(len(detail), top + BAND_ROWS))
+        part = padded[rows.start : rows.stop + 2 * RADIUS]
+        windows = np.lib.stride_tricks.sliding_window_view(part, (side, side))
+        # a convolution: the kernel's first tap meets the window's last pixel
+        matrix = windows[..., ::-1, ::-1].reshape(-1, side * side)
+        weighted = matrix * weights[rows].reshape(-1, 1)
+        normal += weighted.T @ matrix
+        right += weighted.T @ detail[rows].ravel()
+    y, x = np.mgrid[-RADIUS : RADIUS + 1, -RADIUS : RADIUS + 1]
+    scale = float(np.trace(normal)) / side**2
+    if scale <= 0:
+        return None
+    ridge = RIDGE * scale * (1 + 2 * (x**2 + y**2).ravel())
+    solved = np.linalg.solve(normal + np.diag(ridge), right)
+    return np.asarray(solved, np.float64).reshape(side, side)
+
+
+def convolve(image: Image, kernel: Kernel) -> Image:
+    """An image (h, w[, C]) convolved with a kernel, its border mirrored; float32."""
+    flipped = np.ascontiguousarray(kernel[::-1, ::-1], np.float32)
+    return np.asarray(
+        cv2.filter2D(image, cv2.CV_32F, flipped, borderType=cv2.BORDER_REFLECT_101), np.float32
+    )
+
+
+def correlation(first: Image, second: Image, sigma: float = 2.0) -> Image:
+    """Local correlation of two images (h, w) of levels in Gaussian windows: -1..1."""
+
+    def mean(image: Image) -> Image:
+        return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.float32)
+
+    mean_1, mean_2 = mean(first), mean(second)
+    spread_1 = np.maximum(mean(first * first) - mean_1**2, 1)  # a level of noise is no structure
+    spread_2 = np.maximum(mean(second * second) - mean_2**2, 1)
+    covariance = mean(first * second) - mean_1 * mean_2
+    return np.asarray(covariance / np.sqrt(spread_1 * spread_2), np.float32)
+
+
+def wiener_inverse(kernel: Kernel, noise_to_signal: float) -> Kernel:
+    """The filter (33, 33), sum 1, that undoes ``kernel`` as far as noise allows.
+
+    ``noise_to_signal``: of the energies, at every frequency alike.
+    """
+    size = 2 * (INVERSE_SIDE - 1)
+    placed = np.zeros((size, size))
+    side, half = len(kernel), len(kernel) // 2
+    placed[:side, :side] = kernel
+    spectrum = np.fft.rfft2(np.roll(placed, (-half, -half), (0, 1)))
+    inverse = np.conj(spectrum) / (np.abs(spectrum) ** 2 + noise_to_signal)
+    centered = np.roll(np.fft.irfft2(inverse, s=placed.shape), (INVERSE_SIDE // 2,) * 2, (0, 1))
+    cut = centered[:INVERSE_SIDE, :INVERSE_SIDE]
+    return cut / cut.sum()
+
+
+def describe_kernel(kernel: Kernel) -> str:
+    """What a kernel did to a photo, in words: "sharpened", "blurred by about 1.2 pixels", ..."""
+    y, x = np.mgrid[-RADIUS : RADIUS + 1, -RADIUS : RADIUS + 1]
+    if kernel[RADIUS, RADIUS] > 1:
+        return "sharpened"
+    second = np.array([(kernel * x * x).sum(), (kernel * x * y).sum(), (kernel * y * y).sum()])
+    spread = np.linalg.eigvalsh(np.array([[second[0], second[1]], [second[1], second[2]]]))
+    wide, narrow = (float(np.sqrt(max(value, 0.0))) for value in spread[::-1])
+    if wide > 2 * max(narrow, 0.25):
+        return f"blurred by motion of about {wide * 12**0.5:.1f} pixels"
+    return f"blurred by about {(wide + narrow) / 2:.1f} pixels"

@@ -1,0 +1,84 @@
+"""The photo as MATLAB's bicubic would have made it: its kernel, measured from the pair, undone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+
+import cv2
+import numpy as np
+
+from refsr.degradation.blind import estimate_degradation, is_degraded
+from refsr.degradation.kernel import (
+    INVERSE_SIDE,
+    Kernel,
+    KernelEstimate,
+    convolve,
+    describe_kernel,
+    estimate_kernel,
+    wiener_inverse,
+)
+from refsr.image.photo import Photo
+from refsr.image.tiling import Tile
+from refsr.registration.flow import luma
+from refsr.registration.large_image import CoarseRegistration, best_block
+from refsr.resize import imresize
+
+WINDOW = 384  # LR pixels a side of the place in which the kernel is measured
+BAND_ROWS = 256  # LR pixels that are filtered at a time
+NOISE_TO_SIGNAL = 0.01  # of the Wiener inverse; on four pairs 0.01 to 0.1 differ little
+NOISE_TO_SIGNAL_DEGRADED = 0.2  # where noise or compression would be sharpened with the photo
+
+
+@dataclass(frozen=True)
+class Restoration:
+    """A photo with its kernel undone."""
+
+    photo: Photo
+    kernel: Kernel  # (9, 9), LR pixels
+
+    @property
+    def note(self) -> str:
+        """What was done, for the report."""
+        return f"{describe_kernel(self.kernel)}, as the reference shows: corrected"
+
+
+def restore(photo: Photo, coarse: CoarseRegistration) -> Restoration | None:
+    """Undo what lens, motion or sharpening did to a photo; None where there is no evidence of it.
+
+    ``coarse``: the photo's references, registered to it as it is. The kernel is one for the whole
+    photo, measured where the references fit best.
+    """
+    if not coarse.composite.matched:
+        return None
+    estimate = measure(coarse, best_block(coarse.composite.similarity(), coarse.lr.shape, WINDOW))
+    if estimate is None or not estimate.is_evident:
+        return None
+    noisy = is_degraded(estimate_degradation(photo), sharpness=-inf)
+    inverse = wiener_inverse(
+        estimate.kernel, NOISE_TO_SIGNAL_DEGRADED if noisy else NOISE_TO_SIGNAL
+    )
+    return Restoration(filtered(photo, inverse), estimate.kernel)
+
+
+def measure(coarse: CoarseRegistration, tile: Tile) -> KernelEstimate | None:
+    """The kernel between the photo and its aligned references in one part of the photo."""
+    composite = coarse.block(tile)
+    height, width = composite.lr.shape[:2]
+    aligned, validity = composite.aligned(slice(0, height), slice(0, width))
+    ref = luma(imresize(aligned, size=(height, width)) * np.float32(255))
+    weight = cv2.resize(validity, (width, height), interpolation=cv2.INTER_AREA)
+    return estimate_kernel(luma(composite.lr), ref, np.asarray(weight, np.float32))
+
+
+def filtered(photo: Photo, kernel: Kernel) -> Photo:
+    """A photo convolved with a kernel, of the same depth; a few rows at a time."""
+    pixels, halo = photo.pixels, INVERSE_SIDE // 2
+    out = np.empty_like(pixels)
+    top_level = np.iinfo(pixels.dtype).max
+    for top in range(0, photo.height, BAND_ROWS):
+        bottom = min(photo.height, top + BAND_ROWS)
+        first, last = max(0, top - halo), min(photo.height, bottom + halo)
+        band = convolve(pixels[first:last].astype(np.float32), kernel)
+        out[top:bottom] = np.clip(np.rint(band[top - first : bottom - first]), 0, top_level)
+    return photo.replaced(out, photo.alpha)
