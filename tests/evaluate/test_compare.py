@@ -51,7 +51,9 @@ def test_evaluate_all_on_the_command_line(
 ) -> None:
     out = tmp_path / "all.json"
     job = ["evaluate", "cufed5", "--root", str(cufed5), "--reference", "all", "--json", str(out)]
-    assert main(job) == 0
+    assert main([*job, "--photo", "blur:2"]) == 0
     head = capsys.readouterr().out.splitlines()[1].split()
     assert head == ["kind", "pairs", "bicubic", *compare.MODES]
-    assert set(json.loads(out.read_text())["results"]) == set(compare.MODES)
+    results = json.loads(out.read_text())["results"]
+    assert set(results) == set(compare.MODES)
+    assert {result["protocol"]["photo"] for result in results.values()} == {"blur:2"}

@@ -1,0 +1,1 @@
+"""Degradation: how a small photo is made from a large one."""
