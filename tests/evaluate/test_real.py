@@ -133,7 +133,7 @@ def test_psnr_within_a_mask(scene: Pixels, rng: np.random.Generator) -> None:
     assert psnr_within(scene, scene, mask) == 100.0
 
 
-def test_the_folder_real_is_found_below_the_root(root: Path, tmp_path_factory: object) -> None:
+def test_the_folder_real_is_found_below_the_root(root: Path) -> None:
     inner = root / "real"
     inner.mkdir()
     (root / "cases.csv").rename(inner / "cases.csv")
