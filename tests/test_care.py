@@ -332,7 +332,7 @@ def test_scale_two_is_the_result_of_four_shrunk(small: NDArray[np.uint8]) -> Non
 
 def test_no_other_scales(small: NDArray[np.uint8]) -> None:
     for scale in (1, 5, 2.5):
-        with pytest.raises(RefsrError, match="give 2, 3 or 4"):
+        with pytest.raises(RefsrError, match="scale must be 2, 3 or 4, not "):
             upscaled(small, scale=scale)
 
 

@@ -79,7 +79,7 @@ def test_strength_fades_the_detail_transfer() -> None:
 
 @pytest.mark.parametrize("strength", [-0.1, 1.5, float("nan")])
 def test_a_strength_outside_0_and_1_is_refused(strength: float) -> None:
-    with pytest.raises(RefsrError, match="from 0 to 1"):
+    with pytest.raises(RefsrError, match="strength must be between 0 and 1, not "):
         loaded().upscale(small()[:4, :4], strength=strength)
 
 

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_the_public_names() -> None:
-    assert dir(refsr) == ["Cancelled", "RefsrError", "Upscaler", "__version__"]
+    assert dir(refsr) == sorted(refsr.__all__)
     for name in dir(refsr):
         assert getattr(refsr, name) is not None
     assert refsr.Upscaler.__module__ == "refsr.upscaler"

@@ -481,8 +481,8 @@ FLAGS = {
     "--quiet --model --device --runtime --scale --strength --max-pixels --look --ensemble "
     "--strip-metadata --cache",
     "check": "--ref --json --max-pixels --cache",
-    "evaluate": "--root --model --reference --json --max-side --jpeg --limit --quiet --look "
-    "--ensemble",
+    "evaluate": "--root --model --reference --json --max-side --photo --jpeg --limit --quiet "
+    "--look --ensemble",
     "reproduce": "-o --out --root --model --pairs --limit --quiet",
     "data": "",  # its two tasks: tests/test_data_cli.py
     "train": "--resume",

@@ -9,6 +9,7 @@ import pytest
 
 from refsr.cli import main
 from refsr.data.pairs import EvaluationJob, load_jobs
+from refsr.degradation.simulate import KINDS
 from refsr.errors import DataError
 from refsr.evaluate import compare, run
 from refsr.evaluate.compare import compare_references, comparison_rows
@@ -51,7 +52,17 @@ def test_evaluate_all_on_the_command_line(
 ) -> None:
     out = tmp_path / "all.json"
     job = ["evaluate", "cufed5", "--root", str(cufed5), "--reference", "all", "--json", str(out)]
-    assert main(job) == 0
+    assert main([*job, "--photo", "blur:2"]) == 0
     head = capsys.readouterr().out.splitlines()[1].split()
     assert head == ["kind", "pairs", "bicubic", *compare.MODES]
-    assert set(json.loads(out.read_text())["results"]) == set(compare.MODES)
+    results = json.loads(out.read_text())["results"]
+    assert set(results) == set(compare.MODES)
+    assert {result["protocol"]["photo"] for result in results.values()} == {"blur:2"}
+
+
+def test_the_help_names_every_kind_of_photo(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["evaluate", "--help"])
+    words = capsys.readouterr().out
+    for name, recipe in KINDS.items():
+        assert f"{name}{recipe.usage}" in words

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from refsr.data.pairs import MIN_SIDE, EvaluationJob, load_jobs
+from refsr.degradation.simulate import parse_kind, simulate
 from refsr.errors import DataError, RefsrError
 from refsr.evaluate import perceptual, run
 from refsr.evaluate.metrics import SSIM_WINDOW, luma, psnr, ssim
@@ -294,6 +295,40 @@ def test_the_small_photo_may_be_a_jpeg_file(jobs: list[EvaluationJob]) -> None:
     assert "JPEG" not in clean["protocol"]["lr"]
     with pytest.raises(DataError, match="The JPEG quality must be 1 to 100, not 0"):
         evaluate(jobs, jpeg=0)
+
+
+@pytest.mark.parametrize("photo", ["area", "motion:9,30", "noise:8", "messenger"])
+def test_any_kind_of_photo(root: Path, jobs: list[EvaluationJob], photo: str) -> None:
+    result = evaluate(jobs, model="lanczos", photo=photo)
+    kind = parse_kind(photo)
+    assert result["protocol"]["photo"] == photo
+    assert result["protocol"]["lr"] == kind.sentence
+    for index, name in ((0, "church/a.png"), (1, "church/b.png")):  # noise: a row, a seed
+        hr = pixels(root / name)
+        hr = np.ascontiguousarray(hr[: hr.shape[0] // 4 * 4, : hr.shape[1] // 4 * 4])
+        lr = decode_lr(simulate(hr, kind, seed=index))
+        enlarged = Image.fromarray(lr).resize(hr.shape[1::-1], Image.Resampling.LANCZOS)
+        assert result["rows"][index]["psnr"] == psnr(np.asarray(enlarged), hr)
+        assert result["rows"][index]["bicubic_psnr"] == psnr(imresize(lr, scale=4.0), hr)
+    assert photo not in render_evaluation(evaluate(jobs[:1], model="lanczos"))
+    assert kind.sentence in render_evaluation(result)
+
+
+def test_matlab_is_the_default_and_jpeg_a_synonym(jobs: list[EvaluationJob]) -> None:
+    def numbers(**choices: Any) -> dict[str, Any]:
+        result = evaluate(jobs[:1], model="lanczos", **choices)
+        del result["rows"][0]["seconds"], result["mean"]
+        return result
+
+    assert numbers() == numbers(photo="matlab")
+    assert numbers()["protocol"]["lr"] == (
+        "MATLAB-compatible antialiased bicubic (a = -0.5) of the truth, rounded to 8 bits"
+    )
+    assert numbers(jpeg=40) == numbers(photo="jpeg:40")
+    with pytest.raises(DataError, match="--jpeg 40 is the same as --photo jpeg:40; give only one"):
+        evaluate(jobs, photo="area", jpeg=40)
+    with pytest.raises(DataError, match="no kind of photo 'mist'; the kinds are matlab, area"):
+        evaluate(jobs, photo="mist")
 
 
 def test_a_model_gets_the_jpeg_file_itself(jobs: list[EvaluationJob], monkeypatch: Any) -> None:

@@ -99,7 +99,10 @@ def test_what_they_cost_is_foreseen() -> None:
 
 @pytest.mark.parametrize(
     ("model", "look", "words"),
-    [("ssen", "sharp", "no look 'sharp'"), ("ssen-robust", "crisp", "has no other look")],
+    [
+        ("ssen", "sharp", "look must be one of true, crisp, not 'sharp'"),
+        ("ssen-robust", "crisp", "has no other look"),
+    ],
 )
 def test_looks_that_do_not_exist_are_said(model: str, look: str, words: str) -> None:
     with pytest.raises(RefsrError, match=words):

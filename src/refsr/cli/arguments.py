@@ -18,6 +18,7 @@ Input = Positional[Path]
 Output = Annotated[Path, arg(aliases=["-o"])]
 OptionalPath = Annotated[Path | None, arg(metavar="PATH", help_behavior_hint="")]
 OptionalInt = Annotated[int | None, arg(metavar="INT", help_behavior_hint="")]
+OptionalKind = Annotated[str | None, arg(metavar="KIND", help_behavior_hint="")]
 References = Annotated[UseAppendAction[tuple[Path, ...]], arg(name="ref", metavar="PHOTO|FOLDER")]
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from tyro.conf import Positional
 
-from refsr.cli.arguments import OptionalInt, OptionalPath, Output, command
+from refsr.cli.arguments import OptionalInt, OptionalKind, OptionalPath, Output, command
 from refsr.cli.output import progress_bar, to_json, write_text
 
 
@@ -18,6 +18,7 @@ def evaluate(
     model: str = "auto",
     reference: Literal["given", "none", "shuffled", "blank", "self", "upscaled", "all"] = "given",
     max_side: OptionalInt = None,
+    photo: OptionalKind = None,
     jpeg: OptionalInt = None,
     look: Literal["true", "crisp"] = "true",
     ensemble: bool = False,
@@ -32,13 +33,23 @@ def evaluate(
     Args:
         target: A CSV file with the columns input, reference, kind; or set5, set14, b100, urban100,
             cufed5 (one row per level; cufed5-l1 to cufed5-l5: that level; cufed5-all: all five
-            references at once), wr-sr, sun80 (the first reference; sun80-all: all of them).
+            references at once), wr-sr, sun80 (the first reference; sun80-all: all of them); or
+            real: photos that nobody shrank, as cases.csv in the root lists them, without and with
+            their reference.
         root: Folder of the benchmark, or of the paths in the CSV file.
         model: auto, a shipped model, bicubic, lanczos, detail-transfer, or an exported .onnx file.
         reference: Which reference the model gets; all compares given, shuffled, blank, none and
             self, to show whether the reference helps.
         max_side: Downscale photos to this long side first, in pixels.
-        jpeg: Compress the LR photo as JPEG of this quality, 1 to 100.
+        photo: How the LR photo is made of the truth; the JSON file states it exactly. matlab (the
+            default): MATLAB's bicubic; area, linear: OpenCV's INTER_AREA, INTER_LINEAR; nearest:
+            every fourth pixel; sharpened: matlab, then an unsharp mask (sigma 1 LR px, amount 0.8);
+            lanczos: a Gaussian of 0.7 HR px, then Pillow's Lanczos; blur:SIGMA (Gaussian, HR px),
+            disk:RADIUS (HR px), motion:LENGTH,ANGLE (HR px, degrees from right towards down): blur,
+            then matlab; noise:SIGMA (levels), jpeg:QUALITY (1 to 100, 4:2:0): after matlab; phone:
+            Gaussian 1.2, matlab, noise 3, unsharp mask 0.6, JPEG 88; messenger: area, unsharp mask
+            0.7, JPEG 70; old: Gaussian 2, matlab, noise 6, JPEG 60.
+        jpeg: The same as --photo jpeg:QUALITY.
         look: As in `refsr upscale`.
         ensemble: As in `refsr upscale`.
         lpips: Also measure LPIPS, the perceptual distance of the result and of bicubic from the
@@ -58,9 +69,26 @@ def evaluate(
 
     if json is not None:
         check_writable(json)
+    if target.lower() == "real":
+        from refsr.evaluate.real import measure_real, refuse_options, render_real
+
+        refuse_options(
+            reference=reference not in ("given", "all"),
+            **{"max-side": max_side is not None, "photo": photo is not None},
+            **{"jpeg": jpeg is not None, "lpips": lpips, "sheets": sheets is not None},
+        )
+        with progress_bar(f"{model}, real photos", quiet) as progress:
+            result = measure_real(
+                root, model=model, look=look, ensemble=ensemble, limit=limit, progress=progress
+            )
+        if json is not None:
+            write_text(json, to_json(result, indent=1))
+        print(render_real(result))
+        return
     jobs = load_jobs(target, root)[:limit]
     choices: dict[str, Any] = {"model": model, "look": look, "ensemble": ensemble}
-    choices |= {"max_side": max_side, "jpeg": jpeg, "lpips": lpips, "sheets": sheets}
+    choices |= {"max_side": max_side, "photo": photo, "jpeg": jpeg, "lpips": lpips}
+    choices |= {"sheets": sheets}
     with progress_bar(f"{model}, {reference}", quiet) as progress:
         if reference == "all":
             result = compare_references(jobs, progress=progress, **choices)

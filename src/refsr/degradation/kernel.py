@@ -18,14 +18,14 @@ from refsr.arrays import Image
 
 RADIUS = 4  # LR pixels: kernels are 9 x 9
 SIGMA = 6.0  # LR pixels: coarser structure says nothing of k, but much of light and color
-RIDGE = 0.01  # of the mean diagonal, at the center; times 1 + 2 r^2 at r LR pixels from it
+RIDGE = 1e-3  # of the mean diagonal, at the center; times 1 + 2 r^2 at r LR pixels from it
 ROUNDS = 3  # of reweighting by the local residual
 TOLERATED = 0.15, 1.5  # residual that halves a weight: share of the local contrast, and levels
 AGREEMENT = 0.75, 0.95  # local correlation with k * S between which a place begins to count
 BAND_ROWS = 64  # rows of the equations that are set up at a time
 MIN_PLACES = 2_000  # LR pixels that count: fewer do not determine 81 unknowns
 MAX_RESIDUAL = 0.8  # of what a mere contrast leaves unexplained; clean photos have 0.88 or more
-INVERSE_SIDE = 33  # LR pixels a side of the inverse filter
+INVERSE_SIDE = 65  # LR pixels a side of the inverse filter: motion and defocus ring far
 
 Kernel = NDArray[np.float64]  # (9, 9), sum 1; LR pixels
 
@@ -129,18 +129,20 @@ def correlation(first: Image, second: Image, sigma: float = 2.0) -> Image:
 
 
 def wiener_inverse(kernel: Kernel, noise_to_signal: float) -> Kernel:
-    """The filter (33, 33), sum 1, that undoes ``kernel`` as far as noise allows.
+    """The filter (65, 65), sum 1, that undoes ``kernel`` as far as noise allows.
 
-    ``noise_to_signal``: of the energies, at every frequency alike.
+    ``noise_to_signal``: of the energies, at every frequency alike. The filter is tapered: where the
+    kernel lets nothing pass, its inverse rings for ever.
     """
-    size = 2 * (INVERSE_SIDE - 1)
+    size = 4 * (INVERSE_SIDE - 1)
     placed = np.zeros((size, size))
     side, half = len(kernel), len(kernel) // 2
     placed[:side, :side] = kernel
     spectrum = np.fft.rfft2(np.roll(placed, (-half, -half), (0, 1)))
     inverse = np.conj(spectrum) / (np.abs(spectrum) ** 2 + noise_to_signal)
     centered = np.roll(np.fft.irfft2(inverse, s=placed.shape), (INVERSE_SIDE // 2,) * 2, (0, 1))
-    cut = centered[:INVERSE_SIDE, :INVERSE_SIDE]
+    taper = np.hanning(INVERSE_SIDE + 2)[1:-1]
+    cut = centered[:INVERSE_SIDE, :INVERSE_SIDE] * np.outer(taper, taper)
     return cut / cut.sum()
 
 

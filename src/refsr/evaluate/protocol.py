@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image
 
 from refsr.arrays import Pixels
 from refsr.data.layouts import scene_id
 from refsr.data.pairs import MIN_SIDE, EvaluationJob
+from refsr.degradation.simulate import LowRes, PhotoKind
 from refsr.errors import DataError
 from refsr.evaluate import lpips as lpips_metric
 from refsr.image.photo import load_photo
@@ -32,23 +31,25 @@ MODE_SENTENCES: dict[str, str] = {
     "upscaled": "the shrunk photo, upscaled by bicubic",
 }
 
-LowRes = Pixels | bytes  # the LR photo: its pixels, or a JPEG file of them
+MATLAB = PhotoKind("matlab")  # the field's small photos
 
 
 def describe_protocol(
-    max_side: int | None, reference: ReferenceMode, jpeg: int | None = None, lpips: bool = False
+    max_side: int | None,
+    reference: ReferenceMode,
+    photo: PhotoKind = MATLAB,
+    lpips: bool = False,
 ) -> dict[str, Any]:
     """Every choice that the numbers depend on; "lpips" only where that is measured."""
     from refsr import __version__
 
-    compressed = "" if jpeg is None else f", then JPEG of quality {jpeg} (4:2:0)"
     return {
         "scale": SCALE,
         "truth": "8-bit RGB, upright, no alpha; bottom and right cropped to a multiple of 4",
         "max_side": max_side,
-        "lr": "MATLAB-compatible antialiased bicubic (a = -0.5) of the truth, rounded to 8 bits"
-        + compressed,
-        "bicubic": "the same kernel upwards, rounded to 8 bits",
+        "photo": str(photo),
+        "lr": photo.sentence,
+        "bicubic": "MATLAB-compatible bicubic (a = -0.5) of the LR upwards, rounded to 8 bits",
         "lanczos": "Pillow's Lanczos (a = 3) of the LR, rounded to 8 bits",
         "channel": "BT.601 luma (16 to 235, not rounded) of the 8-bit result",
         "border": BORDER,
@@ -125,13 +126,6 @@ def reference_pixels(
     if mode == "blank":
         return [np.full_like(references[0] if references else hr, GRAY)]
     return references
-
-
-def encode_jpeg(pixels: Pixels, quality: int) -> bytes:
-    """An image (HWC, uint8) as a JPEG file with 4:2:0 chroma subsampling."""
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "JPEG", quality=quality, subsampling="4:2:0")
-    return file.getvalue()
 
 
 def decode_lr(lr: LowRes) -> Pixels:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from refsr.arrays import Pixels
 from refsr.data.pairs import MIN_SIDE, EvaluationJob
+from refsr.degradation.simulate import LowRes, PhotoKind, parse_kind, simulate
 from refsr.errors import DataError
 from refsr.evaluate import lpips as lpips_metric
 from refsr.evaluate import perceptual
@@ -19,12 +20,11 @@ from refsr.evaluate.lpips import Distance
 from refsr.evaluate.metrics import psnr, ssim
 from refsr.evaluate.protocol import (
     BORDER,
+    MATLAB,
     MAX_PSNR,
-    LowRes,
     ReferenceMode,
     decode_lr,
     describe_protocol,
-    encode_jpeg,
     load_truth,
     reference_pixels,
     shuffled_references,
@@ -50,6 +50,7 @@ def evaluate(
     model: str = "auto",
     reference: ReferenceMode = "given",
     max_side: int | None = None,
+    photo: str | None = None,
     jpeg: int | None = None,
     look: Mode = "true",
     ensemble: bool = False,
@@ -61,7 +62,8 @@ def evaluate(
 
     ``model``: bicubic, lanczos, or what ``Upscaler.load`` takes. ``reference``: where the model's
     references come from. ``max_side``: photos and references are first shrunk to this long side
-    (px). ``jpeg``: the shrunk photo is a JPEG file of this quality, 1 to 100, as libjpeg counts.
+    (px). ``photo``: how a photo is shrunk, as ``refsr.degradation.simulate.parse_kind`` reads it;
+    "matlab" unless given. ``jpeg``: the same as "jpeg:QUALITY".
     ``look``, ``ensemble``: as for ``Upscaler.load``. ``lpips``: measure LPIPS, too, which needs the
     extra `lpips`. ``sheets``: a folder, made if missing, for a picture of every row
     (``refsr.evaluate.sheets``). ``progress`` is called with the finished share, 0..1.
@@ -82,8 +84,7 @@ def evaluate(
         raise DataError(f"There is no reference mode {reference!r}; choose one of {modes}.")
     if max_side is not None and max_side < MIN_SIDE:
         raise DataError(f"max_side = {max_side} is too small to measure; give {MIN_SIDE} or more.")
-    if jpeg is not None and not 1 <= jpeg <= 100:
-        raise DataError(f"The JPEG quality must be 1 to 100, not {jpeg}.")
+    kind = choose_kind(photo, jpeg)
     chosen = [job.references for job in jobs]
     if reference == "shuffled":
         chosen = shuffled_references(jobs)
@@ -94,8 +95,7 @@ def evaluate(
     rows: list[dict[str, Any]] = []
     for index, (job, paths) in enumerate(zip(jobs, chosen, strict=True)):
         hr = load_truth(job.input, max_side)
-        lr = imresize(hr, scale=1 / SCALE)
-        source: LowRes = lr if jpeg is None else encode_jpeg(lr, jpeg)
+        source = simulate(hr, kind, seed=index)
         lr = decode_lr(source)
         bicubic = imresize(lr, scale=float(SCALE))
         references = reference_pixels(reference, paths, hr, lr, max_side)
@@ -121,7 +121,7 @@ def evaluate(
         if progress:
             progress((index + 1) / len(jobs))
     return {
-        "protocol": describe_protocol(max_side, reference, jpeg, lpips),
+        "protocol": describe_protocol(max_side, reference, kind, lpips),
         "model": model,
         "look": look,
         "ensemble": ensemble,
@@ -129,6 +129,15 @@ def evaluate(
         "rows": rows,
         "mean": mean_by_kind(rows),
     }
+
+
+def choose_kind(photo: str | None, jpeg: int | None) -> PhotoKind:
+    """How photos are shrunk: ``photo``, or "jpeg:QUALITY" by its older name. Raises DataError."""
+    if photo is not None and jpeg is not None:
+        raise DataError(f"--jpeg {jpeg} is the same as --photo jpeg:{jpeg}; give only one of them.")
+    if jpeg is not None:
+        return parse_kind(f"jpeg:{jpeg}")
+    return MATLAB if photo is None else parse_kind(photo)
 
 
 def measure(sr: Pixels, hr: Pixels, distance: Distance | None = None) -> dict[str, float]:

@@ -1,0 +1,136 @@
+"""The photo's point spread from the pair: known kernels are found, undone, and none is invented."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import pytest
+import skimage.data
+from numpy.typing import NDArray
+
+from refsr.arrays import Image, Pixels
+from refsr.degradation.kernel import (
+    RADIUS,
+    Kernel,
+    convolve,
+    describe_kernel,
+    estimate_kernel,
+    wiener_inverse,
+)
+from refsr.registration.flow import luma
+from refsr.resize import imresize
+
+
+@lru_cache
+def scene() -> Image:
+    """Luma of a photo (256, 256) at LR size, 0..255."""
+    photo = np.ascontiguousarray(skimage.data.astronaut())
+    return luma(imresize(photo.astype(np.float32) / 255, scale=0.5) * np.float32(255))
+
+
+def grid() -> tuple[NDArray[np.int_], NDArray[np.int_]]:
+    y, x = np.mgrid[-RADIUS : RADIUS + 1, -RADIUS : RADIUS + 1]
+    return y, x
+
+
+def gaussian(sigma: float) -> Kernel:
+    y, x = grid()
+    kernel = np.exp(-(x**2 + y**2) / (2 * sigma**2))
+    return kernel / kernel.sum()
+
+
+def sharpening() -> Kernel:
+    kernel = -0.8 * gaussian(1.0)
+    kernel[RADIUS, RADIUS] += 1.8
+    return kernel
+
+
+def motion() -> Kernel:
+    kernel = np.zeros((2 * RADIUS + 1,) * 2)
+    kernel[RADIUS, RADIUS - 1 : RADIUS + 3] = 0.25  # not symmetric: it shows a flipped axis
+    return kernel
+
+
+def defocus() -> Kernel:
+    y, x = grid()
+    kernel = np.clip(2.5 - np.hypot(x, y), 0, 1)
+    return kernel / kernel.sum()
+
+
+KERNELS = {
+    "gaussian 0.8": gaussian(0.8),
+    "gaussian 1.2": gaussian(1.2),
+    "sharpening": sharpening(),
+    "motion": motion(),
+    "defocus": defocus(),
+}
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_a_known_kernel_is_found(name: str, rng: np.random.Generator) -> None:
+    """Through 8-bit rounding, noise of one level, and a part that shows something else."""
+    truth, ref = KERNELS[name], scene()
+    photo = convolve(ref, truth) + rng.normal(0, 1, ref.shape)
+    photo[:80, :80] = ref[176:, 176:][::-1]
+    lr = np.clip(np.rint(photo), 0, 255).astype(np.float32)
+    found = estimate_kernel(lr, ref, np.ones_like(ref))
+    assert found is not None
+    assert found.is_evident
+    assert np.abs(found.kernel - truth).max() < 0.09
+    assert np.abs(found.kernel.sum() - 1) < 1e-9
+
+
+@pytest.mark.parametrize("contrast", [1.0, 0.7, 1.4])
+def test_a_clean_photo_has_none_whatever_its_contrast(
+    contrast: float, rng: np.random.Generator
+) -> None:
+    ref = scene()
+    lr = 20 + np.float32(contrast) * ref + rng.normal(0, 2, ref.shape).astype(np.float32)
+    found = estimate_kernel(lr.astype(np.float32), ref, np.ones_like(ref))
+    assert found is not None
+    assert not found.is_evident
+
+
+def test_what_shows_something_else_has_none() -> None:
+    ref = scene()
+    other = np.ascontiguousarray(ref[::-1, ::-1])
+    found = estimate_kernel(other, ref, np.ones_like(ref))
+    assert found is None or not found.is_evident
+    assert estimate_kernel(ref, ref, np.zeros_like(ref)) is None
+    flat = np.full_like(ref, 100)
+    found = estimate_kernel(flat, flat, np.ones_like(ref))
+    assert found is None or not found.is_evident
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_the_inverse_undoes_the_kernel(name: str) -> None:
+    """Far more of the scene is back than was left, and a flat gray stays as it is."""
+    ref, kernel = scene(), KERNELS[name]
+    seen = convolve(ref, kernel)
+    back = convolve(seen, wiener_inverse(kernel, 0.001))
+    assert np.abs(back - ref).mean() < 0.45 * np.abs(seen - ref).mean()
+    flat = np.full((40, 50), 77.0, np.float32)
+    np.testing.assert_allclose(convolve(flat, wiener_inverse(kernel, 0.01)), flat, atol=1e-3)
+
+
+def test_more_noise_makes_the_inverse_gentler() -> None:
+    gains = [np.square(wiener_inverse(gaussian(1.2), ratio)).sum() for ratio in (0.001, 0.01, 0.2)]
+    assert gains[0] > gains[1] > gains[2]
+
+
+def test_kernels_in_words() -> None:
+    assert describe_kernel(sharpening()) == "sharpened"
+    assert describe_kernel(gaussian(1.2)) == "blurred by about 1.2 pixels"
+    assert describe_kernel(motion()).startswith("blurred by motion of about ")
+
+
+def test_convolve_is_a_convolution(natural: Pixels) -> None:
+    """An impulse becomes the kernel, not its mirror image; channels stay apart."""
+    impulse = np.zeros((21, 21), np.float32)
+    impulse[10, 10] = 1
+    out = convolve(impulse, motion())
+    np.testing.assert_allclose(out[6:15, 6:15], motion(), atol=1e-7)
+    image = natural.astype(np.float32)
+    first = convolve(image, gaussian(0.8))[..., 1]
+    np.testing.assert_allclose(first, convolve(image[..., 1].copy(), gaussian(0.8)), atol=1e-3)
