@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import cv2
 import numpy as np
 import pytest
 import skimage.data
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from refsr.arrays import Image, Pixels
 from refsr.degradation.kernel import (
+    MAX_RESIDUAL,
     RADIUS,
     Kernel,
     convolve,
@@ -92,6 +94,16 @@ def test_a_clean_photo_has_none_whatever_its_contrast(
     assert not found.is_evident
 
 
+def test_other_light_is_no_kernel() -> None:
+    """A reference under flatter light differs at every scale; the camera is not at fault."""
+    ref = scene()
+    lit = ref + np.float32(0.6) * (ref - cv2.GaussianBlur(ref, (0, 0), 4.0))
+    found = estimate_kernel(np.asarray(lit, np.float32), ref, np.ones_like(ref))
+    assert found is not None
+    assert found.residual < MAX_RESIDUAL
+    assert not found.is_evident
+
+
 def test_what_shows_something_else_has_none() -> None:
     ref = scene()
     other = np.ascontiguousarray(ref[::-1, ::-1])
@@ -123,6 +135,9 @@ def test_kernels_in_words() -> None:
     assert describe_kernel(sharpening()) == "sharpened"
     assert describe_kernel(gaussian(1.2)) == "blurred by about 1.2 pixels"
     assert describe_kernel(motion()).startswith("blurred by motion of about ")
+    noisy = motion() - 0.006
+    noisy[RADIUS, RADIUS] += 0.006 * noisy.size  # the sum stays one
+    assert describe_kernel(noisy).startswith("blurred by motion of about ")
 
 
 def test_convolve_is_a_convolution(natural: Pixels) -> None:

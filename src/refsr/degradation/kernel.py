@@ -25,6 +25,7 @@ AGREEMENT = 0.75, 0.95  # local correlation with k * S between which a place beg
 BAND_ROWS = 64  # rows of the equations that are set up at a time
 MIN_PLACES = 2_000  # LR pixels that count: fewer do not determine 81 unknowns
 MAX_RESIDUAL = 0.8  # of what a mere contrast leaves unexplained; clean photos have 0.88 or more
+MIN_NEAR = 0.15  # sum of the taps up to two LR pixels from the center, either sign
 INVERSE_SIDE = 65  # LR pixels a side of the inverse filter: motion and defocus ring far
 
 Kernel = NDArray[np.float64]  # (9, 9), sum 1; LR pixels
@@ -40,8 +41,15 @@ class KernelEstimate:
 
     @property
     def is_evident(self) -> bool:
-        """Whether the pair shows that the photo is not MATLAB's; else nothing must be done."""
-        return self.places >= MIN_PLACES and self.residual < MAX_RESIDUAL
+        """Whether the pair shows that the photo is not MATLAB's; else nothing must be done.
+
+        Other light in the reference leaves a center above one and a wide, thin rim below zero; what
+        a camera does moves the taps beside the center.
+        """
+        y, x = np.mgrid[-RADIUS : RADIUS + 1, -RADIUS : RADIUS + 1]
+        distance = np.hypot(x, y)
+        near = float(self.kernel[(distance > 0) & (distance <= 2)].sum())
+        return self.places >= MIN_PLACES and self.residual < MAX_RESIDUAL and abs(near) > MIN_NEAR
 
 
 def estimate_kernel(
@@ -151,7 +159,9 @@ def describe_kernel(kernel: Kernel) -> str:
     y, x = np.mgrid[-RADIUS : RADIUS + 1, -RADIUS : RADIUS + 1]
     if kernel[RADIUS, RADIUS] > 1:
         return "sharpened"
-    second = np.array([(kernel * x * x).sum(), (kernel * x * y).sum(), (kernel * y * y).sum()])
+    spread_out = np.where(kernel > 0.01, kernel, 0)  # the estimate's rim is noise
+    spread_out /= spread_out.sum()
+    second = [float((spread_out * product).sum()) for product in (x * x, x * y, y * y)]
     spread = np.linalg.eigvalsh(np.array([[second[0], second[1]], [second[1], second[2]]]))
     wide, narrow = (float(np.sqrt(max(value, 0.0))) for value in spread[::-1])
     if wide > 2 * max(narrow, 0.25):

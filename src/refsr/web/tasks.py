@@ -21,12 +21,11 @@ from refsr.inference.memory import trim_heap
 from refsr.inference.network import Network
 from refsr.inference.plan import DEFAULT_COST
 from refsr.registration.fusion import Composite, compute_blend_weights
-from refsr.registration.large_image import register_coarse
 from refsr.registration.matching import NO_FEATURES
 from refsr.registration.reference import Reference
 from refsr.registration.references import in_colors_of, load_reference
 from refsr.report.report import describe, expected_together
-from refsr.upscaler import Result, Upscaler
+from refsr.upscaler import Result, Upscaler, register
 from refsr.web.eta import EtaEstimator
 from refsr.web.match_outlines import match_outlines
 from refsr.web.previews import write_overlay, write_preview, write_thumbnail
@@ -76,7 +75,7 @@ def check(state: WorkerState, task: Answer, send: Send) -> Answer:
     parts = reference_parts(names)
     photo = state.load_photo(folder)
     write_thumbnail(photo, folder / "photo.jpg")
-    composite = register_one_by_one(state.upscaler, photo, folder, parts)
+    composite, notes = register_one_by_one(state.upscaler, photo, folder, parts)
     references: list[Answer] = []
     for index, part in enumerate(parts):
         assert composite is not None
@@ -90,7 +89,7 @@ def check(state: WorkerState, task: Answer, send: Send) -> Answer:
             "width": photo.width,
             "height": photo.height,
             "damaged": is_degraded(estimate_degradation(photo)),
-            "notes": list(photo.notes),
+            "notes": [*photo.notes, *notes],
         },
         "references": references,
         "expected_gain_db": round(gain, 2),
@@ -104,39 +103,43 @@ def reference_parts(names: dict[str, str]) -> list[str]:
 
 def register_one_by_one(
     upscaler: Upscaler, photo: Photo, folder: Path, parts: list[str]
-) -> Composite | None:
+) -> tuple[Composite | None, list[str]]:
     """Register references one after the other, so that memory holds one at a time.
 
-    The composite is that of all of them, without their pixels. None where there are none. Writes
-    their thumbnails to the folder.
+    Returns the composite of all of them, without their pixels, None where there are none, and what
+    was corrected in the photo. Writes their thumbnails to the folder.
     """
+    notes: list[str] = []
 
-    def register(part: str) -> Composite:
+    def register_one(part: str) -> Composite:
+        nonlocal photo
         reference = load_reference(folder / part, upscaler.max_pixels)
         trim_heap()
         write_thumbnail(reference.photo, folder / f"{part}.jpg")
         prepared = in_colors_of(photo, (reference,))
-        composite = register_coarse(photo.as_uint8(), prepared, CHECK_PIXELS).composite
+        photo, coarse, corrected = register(photo, prepared, CHECK_PIXELS)
+        notes.extend(corrected)
         no_pixels = np.broadcast_to(np.uint8(0), reference.photo.pixels.shape)
         shown = reference.prepared.valid_masks[-1:]
         empty = Reference(no_pixels, NO_FEATURES, [], [], valid_masks=shown)
-        return replace(composite, references=(empty,))
+        return replace(coarse.composite, references=(empty,))
 
     composites: list[Composite] = []
     for part in parts:
-        composites.append(register(part))
+        composites.append(register_one(part))
         trim_heap()
     if not composites:
-        return None
+        return None, notes
     registrations = tuple(one.registrations[0] for one in composites)
     useful = tuple(one.useful[0] for one in composites)
-    return Composite(
-        composites[0].lr,
+    together = Composite(
+        composites[-1].lr,
         tuple(one.references[0] for one in composites),
         registrations,
         compute_blend_weights(registrations, useful),
         useful,
     )
+    return together, notes
 
 
 def upscale(state: WorkerState, task: Answer, send: Send) -> Answer:
