@@ -159,7 +159,7 @@ def describe_kernel(kernel: Kernel) -> str:
     y, x = np.mgrid[-RADIUS : RADIUS + 1, -RADIUS : RADIUS + 1]
     if kernel[RADIUS, RADIUS] > 1:
         return "sharpened"
-    spread_out = np.where(kernel > 0.01, kernel, 0)  # the estimate's rim is noise
+    spread_out = np.where(kernel > 0.03 * kernel.max(), kernel, 0)  # the rim is noise
     spread_out /= spread_out.sum()
     second = [float((spread_out * product).sum()) for product in (x * x, x * y, y * y)]
     spread = np.linalg.eigvalsh(np.array([[second[0], second[1]], [second[1], second[2]]]))
