@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from refsr.evaluate.paper.sections import wrap_text
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, PLOT = ROOT / "docs" / "QUALITY.md", ROOT / "docs" / "gallery" / "scatter.svg"
 KINDS = (
@@ -183,7 +185,7 @@ def main() -> None:
         "",
         *worst(none, given),
     ]
-    PAGE.write_text("\n".join(lines) + "\n")
+    PAGE.write_text("\n".join(line if "|" in line else wrap_text(line) for line in lines) + "\n")
     PLOT.write_text(scatter(none, given))
 
 

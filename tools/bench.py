@@ -31,6 +31,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from refsr.evaluate.paper.sections import wrap_text
+
 ROOT = Path(__file__).resolve().parents[1]
 RECORD, PAGE = ROOT / "benchmarks" / "bench.json", ROOT / "docs" / "BENCHMARKS.md"
 SIZES = ("125x80", "256x192", "512x384", "1000x750", "1024x768", "2048x1536")
@@ -277,7 +279,7 @@ def page(record: dict[str, Any]) -> str:
         f"{machine['gemm']:.0f} GFLOP/s. {machine['network'] / 1e6:.2f} M multiply-adds a LR pixel "
         "in the network.",
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(line if line.startswith("|") else wrap_text(line) for line in lines) + "\n"
 
 
 NOTES = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,8 +59,15 @@ def markdown(section: Section) -> str:
             *(f"| {' | '.join(row)} |" for row in section.rows),
             "",
         ]
-    lines += [f"- {note}" for note in section.notes]
+    lines += [wrap_text(f"- {note}", indent="  ") for note in section.notes]
     return "\n".join(lines).rstrip()
+
+
+def wrap_text(text: str, indent: str = "") -> str:
+    """A paragraph of a Markdown page of at most 100 columns; ``indent`` from its second line on."""
+    return textwrap.fill(
+        text, 100, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def protocol_lines() -> list[str]:
