@@ -23,7 +23,7 @@ server in [API_HTTP.md](API_HTTP.md).
 NAMES = {  # in the order of the page; a class with its public methods
     "upscaler": ["Upscaler", "Check"],
     "result": ["Result"],
-    "report/report": ["Report", "ReferenceReport"],
+    "report/report": ["JobFacts", "Report", "ReferenceReport"],
     "image/photo": ["Photo", "load_photo", "save_photo"],
     "registration/references": ["References", "LoadedReference", "PoolReport"],
     "inference/plan": ["Estimate"],

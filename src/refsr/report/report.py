@@ -39,8 +39,8 @@ class ReferenceReport(TypedDict):
     share_of_borrowed: NotRequired[float]
 
 
-class Report(TypedDict):
-    """What is known of a finished job, ready for JSON."""
+class JobFacts(TypedDict):
+    """The part of a report that only the pipeline knows."""
 
     input_size: list[int]  # width, height in pixels
     output_size: list[int]
@@ -49,6 +49,11 @@ class Report(TypedDict):
     strength: float
     look: str
     notes: list[str]
+
+
+class Report(JobFacts):
+    """What is known of a finished job, ready for JSON."""
+
     references: list[ReferenceReport]
     album: PoolReport | None
     borrowed_detail: float  # share of the new detail, 0..1
@@ -57,18 +62,6 @@ class Report(TypedDict):
     expected_gain: str
     lr_error_levels: float  # mean absolute difference of the shrunk result to the photo, 8 bits
     seconds: dict[str, float]  # by stage: "load", "registration", "network"
-
-
-class JobFacts(TypedDict):
-    """The part of a report that only the pipeline knows."""
-
-    input_size: list[int]
-    output_size: list[int]
-    model: str
-    runtime: str | None
-    strength: float
-    look: str
-    notes: list[str]
 
 
 def describe(name: str, composite: Composite, index: int) -> ReferenceReport:
