@@ -143,7 +143,7 @@ def test_a_killed_process_ends_the_run_and_costs_one_interval(here: Path) -> Non
     assert len(sentences) == 1, errors  # of the remaining process, without a traceback
     assert LOST in sentences[0]
     assert "--resume auto" in sentences[0]
-    assert not any("src/refsr" in line for line in errors.splitlines())
+    assert not any("src/refsr" in line for line in errors.splitlines()), errors
     with pytest.raises(ProcessLookupError):
         os.kill(ranks[0], 0)
 
