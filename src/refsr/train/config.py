@@ -32,7 +32,9 @@ class DataConfig:
     flips: bool = True  # flip half of the patches, in addition to rotations; the paper only rotates
     labels: str = ""  # folder of precomputed targets, named as photos and pairs are; labels.py
     teacher: str = ""  # model (a shipped name, or .onnx file) whose results are targets; teacher.py
-    degraded: float = 0.0  # share of LR photos with blur, noise and JPEG; degrade.py
+    degraded: float = 0.0  # share of LR photos from lenses, programs, compression; degrade.py
+    corrected: float = 0.0  # share of those with a reference whose kernel is undone, as refsr does
+    corrected_blank: float = 0.0  # ... and of those without one
 
 
 @dataclass(frozen=True)

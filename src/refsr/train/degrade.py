@@ -1,41 +1,116 @@
-"""Random degradation of real-world LR photos: blur, various downscaling, noise and JPEG."""
+"""Random degradation of small photos: lenses, motion, every program's downscaling, sharpening,
+noise, compression and screenshots, over the range that ``degradation/simulate.py`` names.
+"""
 
 from __future__ import annotations
 
+import io
+
 import cv2
 import numpy as np
+from PIL import Image as PillowImage
 
-from refsr.arrays import Pixels
+from refsr.arrays import Image, Pixels
+from refsr.degradation.kernel import high_pass, solve, wiener_inverse
+from refsr.degradation.kernel import convolve as filtered
+from refsr.degradation.simulate import (
+    add_noise,
+    blur,
+    convolve,
+    disk_kernel,
+    motion_kernel,
+    sharpen,
+    shrink,
+    shrink_lanczos,
+    shrink_opencv,
+    to_levels,
+)
+from refsr.registration.flow import luma
 from refsr.resize import SCALE, imresize
 
-KERNELS = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)  # of common programs
 GRID = 8  # pixels a side of a JPEG block
+CLEAR = 0.1  # a kernel whose center differs from one by less is not undone
+RANGE = 0.25, 2.5  # of a kernel's sum before it is normalized; beyond, nothing was learned
+
+
+def degraded_lr(rng: np.random.Generator, hr: Pixels) -> Pixels:
+    """A randomly degraded LR photo (h, w, 3) of ``hr`` (4h, 4w, 3), uint8 RGB."""
+    image = lens(rng, hr) if rng.random() < 0.5 else hr
+    if rng.random() < 0.1:  # sharpened before it was made small
+        image = to_levels(sharpen(image, float(rng.uniform(0.3, 1.5))))
+    lr = downscale(rng, image)
+    if rng.random() < 0.4:
+        lr = noisy(rng, lr)
+    if rng.random() < 0.35:
+        lr = to_levels(sharpen(lr, float(rng.uniform(0.2, 1.2))))
+    if rng.random() < 0.55:
+        lr = compressed(rng, lr)
+        if rng.random() < 0.2:  # twice
+            lr = compressed(rng, lr)
+    return lr
+
+
+def lens(rng: np.random.Generator, hr: Pixels) -> Pixels:
+    """Blurred by a lens (Gaussian or out of focus) or by motion."""
+    kind = rng.random()
+    if kind < 0.6:
+        return to_levels(blur(hr, float(rng.uniform(0.4, 4.0))))
+    if kind < 0.8:
+        return to_levels(convolve(hr, disk_kernel(float(rng.uniform(1.0, 6.5)))))
+    kernel = motion_kernel(float(rng.uniform(3.0, 18.0)), float(rng.uniform(0, 180)))
+    return to_levels(convolve(hr, kernel))
 
 
 def downscale(rng: np.random.Generator, hr: Pixels) -> Pixels:
-    """``hr`` (4h, 4w, 3) to (h, w, 3) by MATLAB's bicubic, area averages, or in two steps."""
+    """``hr`` (4h, 4w, 3) to (h, w, 3) by a program's resize, with or without antialiasing."""
     height, width = hr.shape[0] // SCALE, hr.shape[1] // SCALE
     kind = rng.random()
-    if kind < 0.55:
-        return imresize(hr, scale=1 / SCALE)
-    if kind < 0.75:
-        return np.asarray(cv2.resize(hr, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-    between = float(rng.uniform(1.3, 3.0))
+    if kind < 0.45:
+        return to_levels(shrink(hr))
+    if kind < 0.6:
+        return shrink_opencv(hr, cv2.INTER_AREA)
+    if kind < 0.68:
+        return shrink_lanczos(hr)
+    if kind < 0.76:
+        return shrink_opencv(hr, cv2.INTER_LINEAR)
+    if kind < 0.8:
+        return shrink_opencv(hr, cv2.INTER_CUBIC)
+    if kind < 0.84:  # one pixel of 4 x 4, one of the inner ones: the photo must not move by two
+        top, left = (int(v) for v in rng.integers(1, 3, 2))
+        return np.ascontiguousarray(hr[top::SCALE, left::SCALE])
+    between = float(rng.uniform(1.2, 3.0))
     first = imresize(hr, size=(round(height * between), round(width * between)))
-    kernel = KERNELS[int(rng.integers(len(KERNELS)))]
-    if kernel != cv2.INTER_AREA:  # the other kernels alias without a blur
-        first = np.asarray(cv2.GaussianBlur(first, (0, 0), 0.3 * between), np.uint8)
-    return np.asarray(cv2.resize(first, (width, height), interpolation=kernel), np.uint8)
+    if rng.random() < 0.5:  # a screenshot: compressed at another size
+        first = compressed(rng, first)
+    if rng.random() < 0.5:
+        return imresize(first, size=(height, width))
+    return np.asarray(cv2.resize(first, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def add_noise(rng: np.random.Generator, image: Pixels) -> Pixels:
-    """Sensor noise: shot noise and read noise, gray or colored."""
-    pixels = image.astype(np.float32)
+def noisy(rng: np.random.Generator, image: Pixels) -> Pixels:
+    """Shot and read noise, gray or colored; sometimes what a camera's denoising leaves of it."""
     read, shot = rng.exponential(3.0), rng.exponential(0.25)  # levels; levels per sqrt(level)
-    shape = pixels.shape if rng.random() < 0.7 else (*pixels.shape[:2], 1)
-    grain = rng.standard_normal(shape).astype(np.float32)
-    pixels += grain * np.sqrt(min(read, 12.0) ** 2 + (min(shot, 1.0) ** 2) * pixels)
-    return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+    deviation = np.sqrt(min(read, 12.0) ** 2 + (min(shot, 1.0) ** 2) * image.astype(np.float32))
+    if rng.random() < 0.7:
+        pixels = image + (add_noise(np.zeros(image.shape, np.float32), rng, 1.0)) * deviation
+    else:
+        gray = add_noise(np.zeros((*image.shape[:2], 1), np.float32), rng, 1.0)
+        pixels = image + gray * deviation
+    out = to_levels(pixels)
+    if rng.random() < 0.25:
+        strength = float(deviation.mean()) * float(rng.uniform(1.0, 4.0))
+        out = np.asarray(cv2.bilateralFilter(out, 5, strength, 1.5), np.uint8)
+    return out
+
+
+def compressed(rng: np.random.Generator, image: Pixels) -> Pixels:
+    """JPEG with a random block offset and mostly halved chroma, sometimes WebP instead."""
+    quality = int(rng.integers(35, 97))
+    if rng.random() < 0.1:
+        file = io.BytesIO()
+        PillowImage.fromarray(image).save(file, "WEBP", quality=quality, method=0)
+        return np.asarray(PillowImage.open(file).convert("RGB"))
+    return compress_jpeg(rng, image, quality)
 
 
 def compress_jpeg(rng: np.random.Generator, image: Pixels, quality: int) -> Pixels:
@@ -52,16 +127,24 @@ def compress_jpeg(rng: np.random.Generator, image: Pixels, quality: int) -> Pixe
     return np.ascontiguousarray(decoded[top:, left:, ::-1])
 
 
-def degraded_lr(rng: np.random.Generator, hr: Pixels) -> Pixels:
-    """A randomly degraded LR photo (h, w, 3) of ``hr`` (4h, 4w, 3), uint8 RGB."""
-    if rng.random() < 0.3:  # defocus
-        sigma = float(rng.uniform(0.4, 3.0))
-        hr = np.asarray(cv2.GaussianBlur(hr, (0, 0), sigma), np.uint8)
-    lr = downscale(rng, hr)
-    if rng.random() < 0.4:
-        lr = add_noise(rng, lr)
-    if rng.random() < 0.85:
-        lr = compress_jpeg(rng, lr, int(rng.integers(30, 96)))
-        if rng.random() < 0.15:  # compressed twice
-            lr = compress_jpeg(rng, lr, int(rng.integers(50, 96)))
-    return lr
+def corrected_lr(rng: np.random.Generator, lr: Pixels, clean: Pixels) -> Pixels:
+    """A degraded LR photo with its kernel undone, as the pipeline does it with a reference.
+
+    ``clean`` (h, w, 3): the same photo by MATLAB's bicubic, of which the kernel is measured, with
+    an error of a few percent.
+    """
+    detail, source = high_pass(luma(lr)), high_pass(luma(clean))
+    inside = np.zeros(detail.shape, np.float32)
+    inside[4:-4, 4:-4] = 1
+    kernel = solve(detail, source, inside)
+    if kernel is None or not RANGE[0] < kernel.sum() < RANGE[1]:
+        return lr
+    kernel = kernel / kernel.sum()
+    kernel = kernel + rng.normal(0.0, 0.02, kernel.shape) * np.sqrt(np.abs(kernel))
+    kernel /= kernel.sum()
+    if abs(float(kernel[4, 4]) - 1) < CLEAR:
+        return lr
+    rest: Image = detail - filtered(source, kernel)
+    share = float((rest[4:-4, 4:-4] ** 2).mean() / max(float((detail[4:-4, 4:-4] ** 2).mean()), 1.0))
+    ratio = float(np.clip(share * np.exp(rng.normal(0.0, 0.5)), 0.005, 0.3))
+    return to_levels(filtered(lr.astype(np.float32), wiener_inverse(kernel, ratio)))

@@ -27,7 +27,7 @@ from refsr.train.datasets import (
     split_scenes,
     without_reference,
 )
-from refsr.train.degrade import degraded_lr
+from refsr.train.degrade import corrected_lr, degraded_lr
 from refsr.train.labels import load_label
 from refsr.train.pair_cache import cached_pairs
 from refsr.train.simulate import MARGIN, simulate_reference
@@ -180,5 +180,8 @@ class PatchSampler:
 
         sample = Sample(**{name: turn(image) for name, image in sample.images().items()})
         if config.degraded and rng.random() < config.degraded:
-            sample = replace(sample, lr=degraded_lr(rng, sample.hr))
+            lr, referenced = degraded_lr(rng, sample.hr), bool(sample.validity.any())
+            if rng.random() < (config.corrected if referenced else config.corrected_blank):
+                lr = corrected_lr(rng, lr, sample.lr)
+            sample = replace(sample, lr=lr)
         return sample
