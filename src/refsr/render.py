@@ -8,10 +8,11 @@ import cv2
 import numpy as np
 
 from refsr.arrays import Image
+from refsr.degradation.restore import Restoration
 from refsr.errors import ModelError
 from refsr.image.photo import Photo
 from refsr.image.tiling import Tile, whole
-from refsr.inference.back_projection import back_project, downscale_to
+from refsr.inference.back_projection import back_project, back_project_through, downscale_to
 from refsr.inference.ensemble import TileNetwork
 from refsr.inference.memory import is_out_of_memory, trim_heap
 from refsr.inference.plan import GRID, Plan
@@ -35,6 +36,7 @@ class Renderer:
     plan: Plan
     network: TileNetwork | None  # None: the detail transfer
     strength: float  # of the references' detail, 0..1
+    restoration: Restoration | None = None  # that made ``photo`` of the one that came
 
     def render(self, coarse: CoarseRegistration | None, canvas: Canvas, progress: Progress) -> None:
         """Fill the canvas. ``coarse`` None: without references.
@@ -99,7 +101,12 @@ class Renderer:
             )
         amounts = detail_amounts(sr, gate, ref, lr)
         sr = downscale_to(sr, lr, scale)
-        if self.network.model.faithful:
+        if self.restoration is not None:
+            if not self.restoration.noisy:  # noise would be projected, too
+                before = self.restoration.before.pixels[tile.rows, tile.cols]
+                seen = before.astype(np.float32) / levels
+                sr = back_project_through(sr, seen, self.restoration.kernel)
+        elif self.network.model.faithful:
             sr = back_project(sr, lr)
         return sr, amounts
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from refsr.degradation.restore import restore
+from refsr.degradation.restore import Restoration, restore
 from refsr.errors import DataError
 from refsr.image.photo import Photo, Source, load_photo
 from refsr.inference.ensemble import Mode, TileNetwork
@@ -142,9 +142,9 @@ class Upscaler:
             prepared = in_colors_of(photo, loaded)
             size = job_size(photo, SCALE, loaded, prepared, self.networks.clean)
             budget = compute_budget(size, self.max_memory, 0.0)
-            photo, coarse, restored = register(photo, prepared, budget.flow_pixels)
-            composite = coarse.composite
-            notes += restored
+            registered = register(photo, prepared, budget.flow_pixels)
+            composite = registered.coarse.composite
+            notes += registered.notes
         rows = [describe(one.name, composite, i) for i, one in enumerate(loaded) if composite]
         gain = round(expected_together(composite), 2)
         return Check(composite, rows, pool, gain, notes)
@@ -185,11 +185,12 @@ class Upscaler:
         if announce:
             announce(plan.estimate)
 
-        coarse, restored = None, list[str]()
+        registered = None
         if prepared:
-            photo, coarse, restored = register(
-                photo, prepared, plan.budget.flow_pixels, restoring=strength > 0
-            )
+            registered = register(photo, prepared, plan.budget.flow_pixels, strength > 0)
+            photo = registered.photo
+        coarse = registered.coarse if registered else None
+        restoration = registered.restoration if registered else None
         progress(plan.registration_share)
         trim_heap()
         watch.lap("registration")
@@ -197,14 +198,17 @@ class Upscaler:
         # A reference of nothing is exactly none.
         used = coarse if coarse and coarse.composite.matched and strength > 0 else None
         if used is not None:
-            network = self.networks.select(photo, referenced=True)
+            network = self.networks.select(
+                photo, referenced=True, corrected=restoration is not None
+            )
         canvas = Canvas.empty(photo, scale)
-        renderer = Renderer(photo, plan, network, strength)
+        renderer = Renderer(photo, plan, network, strength, restoration)
         renderer.render(used, canvas, partly(progress, plan.registration_share))
         watch.lap("network")
 
         composite = coarse.composite if coarse else None
-        notes = [*self._notes(photo, references, loaded), *restored]
+        notes = self._notes(photo, references, loaded)
+        notes += registered.notes if registered else []
         notes += network.notes if network else []
         notes += [NOTHING_TAKEN_NOTE] if loaded and strength == 0 else []
         degraded = network is not self.networks.clean
@@ -263,16 +267,30 @@ class Stopwatch:
         self.seconds[stage], self.last = now - self.last, now
 
 
+@dataclass(frozen=True)
+class Registered:
+    """A photo registered to its references, its kernel undone where they show one."""
+
+    photo: Photo
+    coarse: CoarseRegistration
+    restoration: Restoration | None
+
+    @property
+    def notes(self) -> list[str]:
+        """What was done to the photo, for the report."""
+        return [self.restoration.note] if self.restoration else []
+
+
 def register(
     photo: Photo, prepared: tuple[Reference, ...], flow_pixels: int, restoring: bool = True
-) -> tuple[Photo, CoarseRegistration, list[str]]:
-    """The photo, its kernel undone where the references show one, and registered to it; notes."""
+) -> Registered:
+    """Register a photo; undo its kernel where the references show one, and register it again."""
     coarse = register_coarse(photo.as_uint8(), prepared, flow_pixels)
     restoration = restore(photo, coarse) if restoring else None
     if restoration is None:
-        return photo, coarse, []
+        return Registered(photo, coarse, None)
     photo = restoration.photo
-    return photo, register_coarse(photo.as_uint8(), prepared, flow_pixels), [restoration.note]
+    return Registered(photo, register_coarse(photo.as_uint8(), prepared, flow_pixels), restoration)
 
 
 def job_size(

@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 
 from refsr.arrays import Image, Pixels
 from refsr.degradation.kernel import (
-    MAX_RESIDUAL,
+    BLURRED,
+    BLURRED_OF_FEW,
     RADIUS,
     Kernel,
+    KernelEstimate,
     convolve,
     describe_kernel,
     estimate_kernel,
+    response,
     wiener_inverse,
 )
 from refsr.registration.flow import luma
@@ -94,14 +97,54 @@ def test_a_clean_photo_has_none_whatever_its_contrast(
     assert not found.is_evident
 
 
-def test_other_light_is_no_kernel() -> None:
+@pytest.mark.parametrize("amount", [0.6, 1.2])
+def test_other_light_is_no_kernel(amount: float) -> None:
     """A reference under flatter light differs at every scale; the camera is not at fault."""
     ref = scene()
-    lit = ref + np.float32(0.6) * (ref - cv2.GaussianBlur(ref, (0, 0), 4.0))
+    lit = ref + np.float32(amount) * (ref - cv2.GaussianBlur(ref, (0, 0), 4.0))
     found = estimate_kernel(np.asarray(lit, np.float32), ref, np.ones_like(ref))
     assert found is not None
-    assert found.residual < MAX_RESIDUAL
+    assert found.residual < 0.9  # it does explain the photo better than a contrast
     assert not found.is_evident
+
+
+@pytest.mark.parametrize("sigma", [0.25, 0.2])
+def test_a_slight_blur_is_evident_and_a_slighter_one_left_alone(
+    sigma: float, rng: np.random.Generator
+) -> None:
+    """Gaussians of 1 and 0.8 HR pixels, by their taps at LR size: 0.82 and 0.88 at the center."""
+    y, x = grid()
+    tap = (np.exp(-2 * (np.pi * sigma * 0.4) ** 2) - 1) / (np.cos(0.8 * np.pi) - 1) / 2
+    kernel = np.where((y == 0) & (x == 0), 1 - 2 * tap, 0) + np.where(
+        (y == 0) & (abs(x) == 1), tap, 0
+    )
+    kernel = cv2.filter2D(kernel, -1, kernel.T, borderType=cv2.BORDER_CONSTANT)
+    photo = convolve(scene(), kernel) + rng.normal(0, 0.5, scene().shape)
+    lr = np.clip(np.rint(photo), 0, 255).astype(np.float32)
+    found = estimate_kernel(lr, scene(), np.ones_like(lr))
+    assert found is not None
+    assert found.is_evident == (sigma == 0.25)
+
+
+def test_few_places_take_more_evidence() -> None:
+    slight = gaussian(0.45)
+    change = np.log(response(slight, 0.4) / response(slight, 0.15))
+    assert BLURRED_OF_FEW < change < BLURRED
+    assert KernelEstimate(slight, 0.9, 10_000).is_evident
+    assert not KernelEstimate(slight, 0.9, 9_000).is_evident
+    assert KernelEstimate(gaussian(0.8), 0.9, 9_000).is_evident
+    assert not KernelEstimate(gaussian(0.8), 0.9, 4_000).is_evident
+    assert not KernelEstimate(gaussian(0.8), 1.0, 20_000).is_evident
+
+
+@pytest.mark.parametrize("name", ["gaussian 0.8", "sharpening", "defocus"])
+def test_the_response_is_the_spectrum(name: str) -> None:
+    """Of a kernel that is alike in all directions: the values of its Fourier transform."""
+    padded = np.zeros((80, 80))
+    padded[:9, :9] = KERNELS[name]
+    along = np.real(np.fft.fft2(np.roll(padded, (-RADIUS, -RADIUS), (0, 1))))[0]
+    assert response(KERNELS[name], 0.15) == pytest.approx(along[12], abs=0.03)
+    assert response(KERNELS[name], 0.3) == pytest.approx(along[24], abs=0.05)
 
 
 def test_what_shows_something_else_has_none() -> None:

@@ -37,30 +37,30 @@ def test_a_degraded_photo_is_corrected_and_gains(pair: tuple[Pixels, Pixels], ki
     photo = small_photo(hr, kind)
     prepared = (prepare_reference(ref),)
     as_it_is = register_coarse(photo.as_uint8(), prepared, 10**6)
-    restored, coarse, notes = register(photo, prepared, 10**6)
-    assert len(notes) == 1
-    assert "as the reference shows: corrected" in notes[0]
-    assert ("sharpened" in notes[0]) == (kind == "sharpened")
+    found = register(photo, prepared, 10**6)
+    assert len(found.notes) == 1
+    assert "as the reference shows: corrected" in found.notes[0]
+    assert ("sharpened" in found.notes[0]) == (kind == "sharpened")
     truth = imresize(hr, scale=0.25)
-    before, after = (psnr(one.as_uint8(), truth, border=4) for one in (photo, restored))
+    before, after = (psnr(one.as_uint8(), truth, border=4) for one in (photo, found.photo))
     assert after > before + 2  # dB, at LR size
-    assert coarse.composite.similarity().mean() > as_it_is.composite.similarity().mean()
+    assert found.coarse.composite.similarity().mean() > as_it_is.composite.similarity().mean()
 
 
 def test_a_clean_photo_stays_bit_for_bit(pair: tuple[Pixels, Pixels]) -> None:
     hr, ref = pair
     photo = small_photo(hr, "matlab")
-    same, _, notes = register(photo, (prepare_reference(ref),), 10**6)
-    assert same is photo
-    assert notes == []
+    found = register(photo, (prepare_reference(ref),), 10**6)
+    assert found.photo is photo
+    assert found.notes == []
 
 
 def test_a_mismatched_reference_corrects_nothing(pair: tuple[Pixels, Pixels]) -> None:
     photo = small_photo(pair[0], "blur:3")
     other = np.random.default_rng(0).integers(0, 256, (400, 500, 3), np.uint8)
-    same, _, notes = register(photo, (prepare_reference(other),), 10**6)
-    assert same is photo
-    assert notes == []
+    found = register(photo, (prepare_reference(other),), 10**6)
+    assert found.photo is photo
+    assert found.notes == []
 
 
 def test_the_result_gains_and_strength_0_is_no_reference(pair: tuple[Pixels, Pixels]) -> None:
@@ -82,10 +82,10 @@ def test_16_bits_and_blocks(pair: tuple[Pixels, Pixels]) -> None:
     hr, ref = pair
     photo = small_photo(hr, "blur:3")
     deep = Photo(photo.pixels.astype(np.uint16) * np.uint16(257))
-    restored, _, notes = register(deep, (prepare_reference(ref),), 10**6)
-    eight, _, _ = register(photo, (prepare_reference(ref),), 10**6)
+    restored = register(deep, (prepare_reference(ref),), 10**6).photo
+    eight = register(photo, (prepare_reference(ref),), 10**6).photo
     assert restored.bits == 16
     assert np.abs(restored.as_uint8().astype(int) - eight.as_uint8().astype(int)).max() <= 1
-    shrunk, _, notes = register(photo, (prepare_reference(ref),), 12_000)
-    assert len(notes) == 1
-    assert np.abs(shrunk.as_uint8().astype(int) - eight.as_uint8().astype(int)).mean() < 2
+    shrunk = register(photo, (prepare_reference(ref),), 12_000)
+    assert len(shrunk.notes) == 1
+    assert np.abs(shrunk.photo.as_uint8().astype(int) - eight.as_uint8().astype(int)).mean() < 2

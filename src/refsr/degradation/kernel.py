@@ -24,8 +24,12 @@ TOLERATED = 0.15, 1.5  # residual that halves a weight: share of the local contr
 AGREEMENT = 0.75, 0.95  # local correlation with k * S between which a place begins to count
 BAND_ROWS = 64  # rows of the equations that are set up at a time
 MIN_PLACES = 5_000  # LR pixels that count: fewer leave 81 unknowns to chance
-MAX_RESIDUAL = 0.8  # of what a mere contrast leaves unexplained; clean photos have 0.88 or more
-MIN_NEAR = 0.15  # sum of the taps up to two LR pixels from the center, either sign
+MANY_PLACES = 10_000  # ... from which registration errors matter little
+FINE, COARSE = 0.4, 0.15  # cycles per LR pixel: what a camera changes is their ratio
+BLURRED, SHARPENED = -0.17, 0.1  # log of that ratio; clean photos have -0.14 to 0.01
+BLURRED_OF_FEW = -0.3  # with fewer places: clean photos down to -0.28
+LARGE, MAX_CONTRAST = 0.1, 1.3  # cycles per LR pixel, and their response: more is other light
+DIRECTIONS = 16  # in which a response is averaged
 INVERSE_SIDE = 65  # LR pixels a side of the inverse filter: motion and defocus ring far
 
 Kernel = NDArray[np.float64]  # (9, 9), sum 1; LR pixels
@@ -43,13 +47,17 @@ class KernelEstimate:
     def is_evident(self) -> bool:
         """Whether the pair shows that the photo is not MATLAB's; else nothing must be done.
 
-        Other light in the reference leaves a center above one and a wide, thin rim below zero; what
-        a camera does moves the taps beside the center.
+        Other light or tones in the reference change all but the coarsest structure alike; a camera
+        changes the finest most. Registration errors blur the reference's evidence a little, too.
         """
-        y, x = np.mgrid[-RADIUS : RADIUS + 1, -RADIUS : RADIUS + 1]
-        distance = np.hypot(x, y)
-        near = float(self.kernel[(distance > 0) & (distance <= 2)].sum())
-        return self.places >= MIN_PLACES and self.residual < MAX_RESIDUAL and abs(near) > MIN_NEAR
+        if self.places < MIN_PLACES or self.residual >= 1:
+            return False
+        if response(self.kernel, LARGE) > MAX_CONTRAST:
+            return False
+        change = float(np.log(max(response(self.kernel, FINE), 1e-3)))
+        change -= float(np.log(max(response(self.kernel, COARSE), 1e-3)))
+        least = BLURRED if self.places >= MANY_PLACES else BLURRED_OF_FEW
+        return change < least or change > SHARPENED
 
 
 def estimate_kernel(
@@ -85,6 +93,15 @@ def estimate_kernel(
     by_contrast = float((counted * (detail - np.float32(plain) * source) ** 2).sum())
     by_kernel = float((counted * (detail - explained) ** 2).sum())
     return KernelEstimate(kernel / total, by_kernel / max(by_contrast, 1e-9), float(counted.sum()))
+
+
+def response(kernel: Kernel, frequency: float) -> float:
+    """A kernel's response at a frequency in cycles per LR pixel, the mean of all directions."""
+    y, x = np.mgrid[-RADIUS : RADIUS + 1, -RADIUS : RADIUS + 1]
+    angles = np.arange(DIRECTIONS) * np.pi / DIRECTIONS
+    phases = [x * np.cos(angle) + y * np.sin(angle) for angle in angles]
+    waves = np.cos(2 * np.pi * frequency * np.stack(phases))
+    return float((kernel * waves).sum(axis=(1, 2)).mean())
 
 
 def high_pass(image: Image) -> Image:

@@ -35,7 +35,9 @@ class Restoration:
     """A photo with its kernel undone."""
 
     photo: Photo
+    before: Photo  # as it came
     kernel: Kernel  # (9, 9), LR pixels
+    noisy: bool  # whether noise or compression lies over what the kernel left
 
     @property
     def note(self) -> str:
@@ -58,7 +60,7 @@ def restore(photo: Photo, coarse: CoarseRegistration) -> Restoration | None:
     inverse = wiener_inverse(
         estimate.kernel, NOISE_TO_SIGNAL_DEGRADED if noisy else NOISE_TO_SIGNAL
     )
-    return Restoration(filtered(photo, inverse), estimate.kernel)
+    return Restoration(filtered(photo, inverse), photo, estimate.kernel, noisy)
 
 
 def measure(coarse: CoarseRegistration, tile: Tile) -> KernelEstimate | None:

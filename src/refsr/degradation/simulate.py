@@ -241,9 +241,9 @@ KINDS: dict[str, Recipe] = {
         lambda hr, rng: shrink_opencv(hr, cv2.INTER_LINEAR),
     ),
     "nearest": Recipe(
-        "every fourth pixel of the truth, from its first (the scene comes to lie 1.5 HR px right "
-        "and down)",
-        lambda hr, rng: np.ascontiguousarray(hr[::SCALE, ::SCALE]),
+        "every fourth pixel of the truth, from its third, as by Pillow's NEAREST (the scene "
+        "comes to lie 0.5 HR px left and up)",
+        lambda hr, rng: np.ascontiguousarray(hr[SCALE // 2 :: SCALE, SCALE // 2 :: SCALE]),
     ),
     "sharpened": Recipe(
         f"{MATLAB} of the truth, then {UNSHARP.format('0.8')}, rounded to 8 bits once", sharpened

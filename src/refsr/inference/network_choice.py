@@ -28,13 +28,18 @@ class NetworkChoice:
         """``clean`` None is the training-free detail transfer. ``degraded`` loads the other one."""
         self.clean, self.degraded = clean, degraded
 
-    def select(self, photo: Photo, referenced: bool = False) -> TileNetwork | None:
+    def select(
+        self, photo: Photo, referenced: bool = False, corrected: bool = False
+    ) -> TileNetwork | None:
         """The network for a photo.
 
         ``referenced``: whether a reference is used, with which more photos count as degraded.
+        ``corrected``: whether the photo's kernel was undone, which leaves traces of it.
         """
+        if self.degraded is None:
+            return self.clean
         quality = JPEG_WITH_REFERENCE if referenced else JPEG_ALONE
-        if self.degraded is not None and is_degraded(estimate_degradation(photo), quality):
+        if corrected or is_degraded(estimate_degradation(photo), quality):
             return self.degraded()
         return self.clean
 

@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from refsr.arrays import Image, Pixels
-from refsr.degradation.kernel import high_pass, solve, wiener_inverse
 from refsr.degradation.kernel import convolve as filtered
+from refsr.degradation.kernel import high_pass, solve, wiener_inverse
 from refsr.degradation.simulate import (
     add_noise,
     blur,
@@ -145,6 +145,8 @@ def corrected_lr(rng: np.random.Generator, lr: Pixels, clean: Pixels) -> Pixels:
     if abs(float(kernel[4, 4]) - 1) < CLEAR:
         return lr
     rest: Image = detail - filtered(source, kernel)
-    share = float((rest[4:-4, 4:-4] ** 2).mean() / max(float((detail[4:-4, 4:-4] ** 2).mean()), 1.0))
+    share = float(
+        (rest[4:-4, 4:-4] ** 2).mean() / max(float((detail[4:-4, 4:-4] ** 2).mean()), 1.0)
+    )
     ratio = float(np.clip(share * np.exp(rng.normal(0.0, 0.5)), 0.005, 0.3))
     return to_levels(filtered(lr.astype(np.float32), wiener_inverse(kernel, ratio)))

@@ -117,12 +117,13 @@ def register_one_by_one(
         trim_heap()
         write_thumbnail(reference.photo, folder / f"{part}.jpg")
         prepared = in_colors_of(photo, (reference,))
-        photo, coarse, corrected = register(photo, prepared, CHECK_PIXELS)
-        notes.extend(corrected)
+        registered = register(photo, prepared, CHECK_PIXELS)
+        photo = registered.photo
+        notes.extend(registered.notes)
         no_pixels = np.broadcast_to(np.uint8(0), reference.photo.pixels.shape)
         shown = reference.prepared.valid_masks[-1:]
         empty = Reference(no_pixels, NO_FEATURES, [], [], valid_masks=shown)
-        return replace(coarse.composite, references=(empty,))
+        return replace(registered.coarse.composite, references=(empty,))
 
     composites: list[Composite] = []
     for part in parts:
