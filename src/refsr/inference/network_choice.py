@@ -28,11 +28,16 @@ class NetworkChoice:
         """``clean`` None is the training-free detail transfer. ``degraded`` loads the other one."""
         self.clean, self.degraded = clean, degraded
 
-    def select(self, photo: Photo, referenced: bool = False) -> TileNetwork | None:
+    def select(
+        self, photo: Photo, referenced: bool = False, degraded: bool = False
+    ) -> TileNetwork | None:
         """The network for a photo.
 
         ``referenced``: whether a reference is used, with which more photos count as degraded.
+        ``degraded``: it is known to be.
         """
+        if self.degraded is not None and degraded:
+            return self.degraded()
         quality = JPEG_WITH_REFERENCE if referenced else JPEG_ALONE
         if self.degraded is not None and is_degraded(estimate_degradation(photo), quality):
             return self.degraded()
