@@ -113,8 +113,8 @@ def provenance_map(sr: NDArray[np.uint8], amounts: Image) -> NDArray[np.uint8]:
     """The result in gray, tinted green where its detail is borrowed and orange where guessed.
 
     ``sr`` (H, W, 3) RGB uint8, as large as the photo or up to four times larger; ``amounts``
-    (h, w, 3) from ``detail_amounts``. Returns the size of ``sr``. A legend with the overall shares is drawn in the
-    bottom left corner, unless the picture is too small for it.
+    (h, w, 3) from ``detail_amounts``. Returns the size of ``sr``. A legend with the overall shares
+    is drawn in the bottom left corner, unless the picture is too small for it.
     """
     height, width = sr.shape[:2]
     tinted = tints(amounts)
