@@ -29,6 +29,7 @@ OWN_SIGMA, OWN_SIGMA_SHARP = 2.4, 4.0  # pixels: the detail that is weighed agai
 SMALLEST = 96  # pixels a side; smaller photos are taken to hold all that they have
 CELL = 16  # pixels a side of the cells in which the lost detail is measured
 FLATTEST, NOISE_MARGIN = 0.1, 1.5  # share of the cells that show noise alone, and how much more
+MAX_NOISE = 200.0  # squared levels: more is texture all over the photo, not noise
 ROUNDING = 0.1  # squared levels: less than this is no detail
 GATE_SIGMA = 3.0  # pixels: the window in which detail is weighed against noise
 BAND_ROWS, HALO = 256, 32  # rows that are filtered at a time: multiples of four
@@ -98,7 +99,8 @@ def floor_of(cells: NDArray[np.float64]) -> float:
     """The energy that noise alone has, from the energies of cells."""
     if not cells.size:
         return ROUNDING
-    return max(ROUNDING, NOISE_MARGIN * float(np.quantile(cells, FLATTEST)))
+    noise = NOISE_MARGIN * float(np.quantile(cells, FLATTEST))
+    return min(max(noise, ROUNDING), MAX_NOISE)
 
 
 def shrink(photo: Photo) -> Photo:
@@ -140,11 +142,17 @@ def keep_own_detail(result: Levels, photo: Photo, own: OwnSize) -> OwnDetail:
         bottom = min(photo.height, top + BAND_ROWS)
         out[top:bottom] = np.clip(np.rint(kept * (top_level / 255)), 0, top_level)
         rows = slice(top // SCALE, min(height, (top + BAND_ROWS) // SCALE))
-        size = width, rows.stop - rows.start
-        kept_detail = gate * np.abs(mine).mean(axis=2) / 255
-        share[rows] = cv2.resize(gate[inside], size, interpolation=cv2.INTER_AREA)
-        amount[rows] = cv2.resize(kept_detail[inside], size, interpolation=cv2.INTER_AREA)
+        share[rows] = shrunk_means(gate[inside])
+        amount[rows] = shrunk_means((gate * np.abs(mine).mean(axis=2) / 255)[inside])
     return OwnDetail(out, share, amount)
+
+
+def shrunk_means(plane: Image) -> Image:
+    """Means of 4 x 4 pixels of a plane (h, w), its sides rounded up."""
+    height, width = plane.shape
+    whole = np.pad(plane, [(0, -height % SCALE), (0, -width % SCALE)], mode="edge")
+    size = whole.shape[1] // SCALE, whole.shape[0] // SCALE
+    return np.asarray(cv2.resize(whole, size, interpolation=cv2.INTER_AREA), np.float32)
 
 
 def levels_of_band(pixels: Levels, top: int) -> tuple[Image, slice]:
