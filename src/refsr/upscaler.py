@@ -225,10 +225,13 @@ class Upscaler:
         if used is not None:
             network = self.networks.select(photo, referenced=True, degraded=own is not None)
         canvas = Canvas.empty(photo, factor)
-        renderer = Renderer(photo, plan, network, strength)
-        renderer.render(used, canvas, partly(progress, plan.registration_share))
-        if own is not None:
-            canvas = at_own_size(canvas, whole, own, referenced=used is not None)
+        if own is not None and own.complete and used is None:
+            canvas = unchanged(whole, canvas)
+            progress(1.0)
+        else:
+            renderer = Renderer(photo, plan, network, strength)
+            renderer.render(used, canvas, partly(progress, plan.registration_share))
+            canvas = canvas if own is None else at_own_size(canvas, whole, own)
         watch.lap("network")
 
         composite = coarse.composite if coarse else None
@@ -306,22 +309,17 @@ def register(
     return photo, register_coarse(photo.as_uint8(), prepared, flow_pixels), [restoration.note]
 
 
-def at_own_size(canvas: Canvas, photo: Photo, own: OwnSize, referenced: bool) -> Canvas:
-    """The result from the shrunk photo at the photo's own size, with the photo's own fine detail.
-
-    Without a reference a sharp and clean photo stays as it is.
-    """
-    if own.sharp and own.clean and not referenced:
-        return replace(
-            canvas,
-            pixels=photo.pixels,
-            alpha=photo.alpha,
-            amounts=np.zeros_like(canvas.amounts),
-            scale=1,
-        )
+def at_own_size(canvas: Canvas, photo: Photo, own: OwnSize) -> Canvas:
+    """The result from the shrunk photo at the photo's own size, with the photo's own detail."""
     kept = keep_own_detail(canvas.pixels, photo, own)
     amounts = with_own_detail(canvas.amounts, kept.share, kept.amount)
     return replace(canvas, pixels=kept.pixels, alpha=photo.alpha, amounts=amounts, scale=1)
+
+
+def unchanged(photo: Photo, canvas: Canvas) -> Canvas:
+    """The photo as it is, all detail its own."""
+    none = np.zeros_like(canvas.amounts)
+    return replace(canvas, pixels=photo.pixels, alpha=photo.alpha, amounts=none, scale=1)
 
 
 def best_scale(composite: Composite | None, zoom: float) -> Scale | None:

@@ -45,6 +45,11 @@ class OwnSize:
     noise: float  # energy of noise in its fine detail, squared levels
 
     @property
+    def complete(self) -> bool:
+        """Without a reference there is nothing to improve."""
+        return self.sharp and self.clean
+
+    @property
     def sigma(self) -> float:
         """The Gaussian, in pixels, beyond which detail is fine."""
         return OWN_SIGMA_SHARP if self.sharp else OWN_SIGMA
@@ -143,7 +148,7 @@ def keep_own_detail(result: Levels, photo: Photo, own: OwnSize) -> OwnDetail:
         out[top:bottom] = np.clip(np.rint(kept * (top_level / 255)), 0, top_level)
         rows = slice(top // SCALE, min(height, (top + BAND_ROWS) // SCALE))
         share[rows] = shrunk_means(gate[inside])
-        amount[rows] = shrunk_means((gate * np.abs(mine).mean(axis=2) / 255)[inside])
+        amount[rows] = shrunk_means((gate * np.abs(mine).mean(axis=2) / np.float32(255))[inside])
     return OwnDetail(out, share, amount)
 
 
