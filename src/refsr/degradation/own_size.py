@@ -147,8 +147,9 @@ def keep_own_detail(result: Levels, photo: Photo, own: OwnSize) -> OwnDetail:
         bottom = min(photo.height, top + BAND_ROWS)
         out[top:bottom] = np.clip(np.rint(kept * (top_level / 255)), 0, top_level)
         rows = slice(top // SCALE, min(height, (top + BAND_ROWS) // SCALE))
-        share[rows] = shrunk_means(gate[inside])
-        amount[rows] = shrunk_means((gate * np.abs(mine).mean(axis=2) / np.float32(255))[inside])
+        own_detail = gate * np.abs(mine).mean(axis=2) / np.float32(255)
+        share[rows] = shrunk_means(np.asarray(gate[inside], np.float32))
+        amount[rows] = shrunk_means(np.asarray(own_detail[inside], np.float32))
     return OwnDetail(out, share, amount)
 
 
