@@ -36,7 +36,7 @@ PUBLIC = {
     },
     "Upscaler": {"load", "prepare", "set_reference", "check", "upscale"},
     "Result": {"photo", "image", "similarity", "amounts", "report", "provenance", "save", "map"},
-    "Check": {"composite", "references", "album", "expected_gain_db", "notes"},
+    "Check": {"composite", "references", "album", "expected_gain_db", "notes", "scale", "advice"},
 }
 
 

@@ -58,7 +58,7 @@ class Canvas:
 
 @dataclass(frozen=True)
 class Result:
-    """A finished job."""
+    """A finished job. LR pixels at scale 1 are those of the photo shrunk by four."""
 
     photo: Photo  # the result with the input's metadata
     image: NDArray[Any] | PIL.Image.Image  # the same: an array (HWC RGB), PIL if the input was
@@ -95,9 +95,10 @@ def finish_result(
     """The Result of a filled canvas; its image is of the kind that ``source`` was."""
     done = photo.replaced(canvas.pixels, canvas.alpha)
     if similarity is None:
-        similarity = np.zeros((photo.height, photo.width), np.float32)
+        similarity = np.zeros(canvas.amounts.shape[:2], np.float32)
     image = to_pil(done) if isinstance(source, PIL.Image.Image) else done.pixels
-    return Result(done, image, match_size(similarity, photo.pixels.shape), canvas.amounts, report)
+    similarity = match_size(similarity, canvas.amounts.shape)
+    return Result(done, image, similarity, canvas.amounts, report)
 
 
 def match_size(image: Image, shape: tuple[int, ...]) -> Image:

@@ -1,13 +1,19 @@
-"""The upscaling pipeline: a small photo and its references in, a photo four times larger out."""
+"""The upscaling pipeline: a small photo and its references in, a photo four times larger out.
+
+At scale 1 a large photo is shrunk first, and the result has its size again.
+"""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
+
+from refsr.degradation.own_size import OwnSize, keep_own_detail, measure_own_size, shrink
 from refsr.degradation.restore import Restoration, restore
 from refsr.errors import DataError
 from refsr.image.photo import Photo, Source, load_photo
@@ -31,6 +37,7 @@ from refsr.registration.references import (
     prepare_references,
 )
 from refsr.render import Renderer
+from refsr.report.provenance import with_own_detail
 from refsr.report.report import (
     ReferenceReport,
     build_report,
@@ -45,8 +52,11 @@ DAMAGED_NOTE = f"compressed, noisy or blurred: the model {DAMAGED} was chosen fo
 ONLY_TRUE_NOTE = "the crisp look is for clean photos with a reference: this is the true look"
 NOTHING_TAKEN_NOTE = "a strength of 0: nothing was taken from the references"
 
+HOLDS_ALL = "your photo holds all of its pixels"
+HOLDS_PART = "your photo holds no more than 1/{held} of its pixels in each direction"
+
 Announce = Callable[[Estimate], None]
-Scale = Literal[2, 3, 4]
+Scale = Literal[1, 2, 3, 4]
 
 
 @dataclass(frozen=True)
@@ -58,6 +68,8 @@ class Check:
     album: PoolReport | None  # of many references, which were registered and why the others not
     expected_gain_db: float  # of all of them together, over none
     notes: list[str]
+    scale: Scale | None  # for which the references have detail; None where none is used
+    advice: str  # what the photo holds, and that scale, in a sentence
 
 
 class Upscaler:
@@ -131,23 +143,31 @@ class Upscaler:
     def check(self, source: Source, *, references: References | None = None) -> Check:
         """Register references to a photo and say what they are worth; no network is run.
 
-        ``references``: from ``prepare``; those of ``set_reference`` unless given. Raises
-        PhotoError.
+        Where the photo holds less than its pixels, and only at scale 1 has a reference something
+        to give, the answer is that of scale 1. ``references``: from ``prepare``; those of
+        ``set_reference`` unless given. Raises PhotoError.
         """
         references = self.references if references is None else references
         photo = self._load(source)
+        held = measure_own_size(photo).held
         loaded, pool = references.select(photo, self._load_reference)
         composite, notes = None, self._notes(photo, references, loaded)
+        zoom = 1.0  # pixels of the photo per LR pixel
         if loaded:
             prepared = in_colors_of(photo, loaded)
             size = job_size(photo, SCALE, loaded, prepared, self.networks.clean)
-            budget = compute_budget(size, self.max_memory, 0.0)
-            registered = register(photo, prepared, budget.flow_pixels)
+            flow_pixels = compute_budget(size, self.max_memory, 0.0).flow_pixels
+            registered = register(photo, prepared, flow_pixels)
+            if held > 1 and not registered.coarse.composite.matched:
+                shrunk = register(shrink(photo), prepared, flow_pixels)
+                if shrunk.coarse.composite.matched:
+                    registered, zoom = shrunk, float(SCALE)
             composite = registered.coarse.composite
             notes += registered.notes
         rows = [describe(one.name, composite, i) for i, one in enumerate(loaded) if composite]
         gain = round(expected_together(composite), 2)
-        return Check(composite, rows, pool, gain, notes)
+        scale = best_scale(composite, zoom)
+        return Check(composite, rows, pool, gain, notes, scale, advise(held, scale))
 
     def upscale(
         self,
@@ -162,7 +182,9 @@ class Upscaler:
         """Upscale one photo: a path, file bytes, a PIL image or an array.
 
         ``references``: from ``prepare``; those of ``set_reference`` unless given. ``scale`` 2 and 3
-        are the result of 4, shrunk with antialiasing. ``strength`` fades the references' detail: 1
+        are the result of 4, shrunk with antialiasing; 1 is for a photo that is large enough, but
+        blurred, noisy or compressed: it is shrunk by four, and its own fine detail remains where it
+        has any. ``strength`` fades the references' detail: 1
         takes all of it, 0 gives exactly the result without references. ``announce`` is called
         once, before the work, with what it will take; ``progress`` with the finished share, 0..1.
         What they raise ends the job.
@@ -174,13 +196,17 @@ class Upscaler:
         references = self.references if references is None else references
         progress, watch = rising(progress), Stopwatch()
 
-        photo = self._load(source)
+        photo = whole = self._load(source)
+        own = measure_own_size(whole) if scale == 1 else None
+        factor = scale if own is None else SCALE
+        if own is not None:
+            photo = shrink(whole)
         watch.lap("load")
 
         loaded, pool = references.select(photo, self._load_reference)
         prepared = in_colors_of(photo, loaded)
-        network = self.networks.select(photo)
-        size = job_size(photo, scale, loaded, prepared, network)
+        network = self.networks.select(photo, degraded=own is not None)
+        size = job_size(photo, factor, loaded, prepared, network, whole if own else None)
         plan = make_plan(size, network, self.max_memory)
         if announce:
             announce(plan.estimate)
@@ -199,11 +225,16 @@ class Upscaler:
         used = coarse if coarse and coarse.composite.matched and strength > 0 else None
         if used is not None:
             network = self.networks.select(
-                photo, referenced=True, corrected=restoration is not None
+                photo, referenced=True, degraded=own is not None or restoration is not None
             )
-        canvas = Canvas.empty(photo, scale)
-        renderer = Renderer(photo, plan, network, strength, restoration)
-        renderer.render(used, canvas, partly(progress, plan.registration_share))
+        canvas = Canvas.empty(photo, factor)
+        if own is not None and own.complete and used is None:
+            canvas = unchanged(whole, canvas)
+            progress(1.0)
+        else:
+            renderer = Renderer(photo, plan, network, strength, restoration)
+            renderer.render(used, canvas, partly(progress, plan.registration_share))
+            canvas = canvas if own is None else at_own_size(canvas, whole, own)
         watch.lap("network")
 
         composite = coarse.composite if coarse else None
@@ -212,7 +243,8 @@ class Upscaler:
         notes += network.notes if network else []
         notes += [NOTHING_TAKEN_NOTE] if loaded and strength == 0 else []
         degraded = network is not self.networks.clean
-        notes += [DAMAGED_NOTE] if degraded else []
+        notes += [DAMAGED_NOTE] if degraded and own is None else []
+        notes += [] if own is None else [held_in_words(own.held)]
         notes += [ONLY_TRUE_NOTE] if self.look == "crisp" and (degraded or not used) else []
         report = build_report(
             composite=composite,
@@ -224,17 +256,19 @@ class Upscaler:
             seconds=watch.seconds,
             lr_error=canvas.error / size.pixels,
             facts={
-                "input_size": [photo.width, photo.height],
-                "output_size": [photo.width * scale, photo.height * scale],
+                "input_size": [whole.width, whole.height],
+                "output_size": [whole.width * scale, whole.height * scale],
                 "model": network.model.name if network else DETAIL_TRANSFER,
                 "runtime": network.provider if network else None,
+                "scale": scale,
+                "held": None if own is None else own.held,
                 "strength": strength,
                 "look": self.look,
                 "notes": notes,
             },
         )
         similarity = None if composite is None else composite.similarity()
-        return finish_result(source, photo, canvas, similarity, report)
+        return finish_result(source, whole if own else photo, canvas, similarity, report)
 
     def _load(self, source: Source) -> Photo:
         """The photo. Raises PhotoError."""
@@ -293,12 +327,54 @@ def register(
     return Registered(photo, register_coarse(photo.as_uint8(), prepared, flow_pixels), restoration)
 
 
+def at_own_size(canvas: Canvas, photo: Photo, own: OwnSize) -> Canvas:
+    """The result from the shrunk photo at the photo's own size, with the photo's own detail."""
+    kept = keep_own_detail(canvas.pixels, photo, own)
+    amounts = with_own_detail(canvas.amounts, kept.share, kept.amount)
+    return replace(canvas, pixels=kept.pixels, alpha=photo.alpha, amounts=amounts, scale=1)
+
+
+def unchanged(photo: Photo, canvas: Canvas) -> Canvas:
+    """The photo as it is, all detail its own."""
+    none = np.zeros_like(canvas.amounts)
+    return replace(canvas, pixels=photo.pixels, alpha=photo.alpha, amounts=none, scale=1)
+
+
+def best_scale(composite: Composite | None, zoom: float) -> Scale | None:
+    """The largest scale for which a used reference has detail.
+
+    ``zoom``: how many of the photo's pixels lie along a pixel of the one that was registered.
+    """
+    if composite is None or not composite.matched:
+        return None
+    used = zip(composite.registrations, composite.useful, strict=True)
+    finest = SCALE / zoom * max(one.zoom for one, useful in used if useful)
+    scales: tuple[Scale, ...] = (4, 3, 2)
+    for scale in scales:
+        if finest >= scale - 0.5:
+            return scale
+    return 1 if zoom > 1 else 2
+
+
+def advise(held: int, scale: Scale | None) -> str:
+    """What a photo holds, and the scale for which its references have detail."""
+    words = held_in_words(held)
+    words = words[0].upper() + words[1:]
+    return f"{words}." if scale is None else f"{words}; the reference has detail for scale {scale}."
+
+
+def held_in_words(held: int) -> str:
+    """What a photo holds of its pixels."""
+    return HOLDS_ALL if held == 1 else HOLDS_PART.format(held=held)
+
+
 def job_size(
     photo: Photo,
     scale: int,
     loaded: tuple[LoadedReference, ...],
     prepared: tuple[Reference, ...],  # the same in the photo's colors
     network: TileNetwork | None,
+    whole: Photo | None = None,  # that was shrunk to ``photo``
 ) -> JobSize:
     """The sizes that decide what a job takes."""
     channels = 3 if photo.alpha is None else 4
@@ -309,6 +385,8 @@ def job_size(
     ]
     others += [one.photo.pixels.nbytes for one in loaded if one.photo.bits == 16]
     others += [network.program_bytes] if network else []
+    if whole is not None:  # it is kept, and so is a result of its size beside that of the network
+        others.append(2 * whole.pixels.nbytes + (0 if whole.alpha is None else whole.alpha.nbytes))
     pixel_bytes = channels * photo.pixels.itemsize
     return JobSize(photo.height, photo.width, pixel_bytes, scale, prepared, sum(others))
 
@@ -317,5 +395,5 @@ def check_choices(scale: int, strength: float) -> None:
     """Raises DataError where a scale or strength is out of range."""
     if not 0.0 <= strength <= 1.0:
         raise DataError(f"strength must be between 0 and 1, not {strength}.")
-    if scale not in (2, 3, 4):
-        raise DataError(f"scale must be 2, 3 or 4, not {scale}.")
+    if scale not in (1, 2, 3, 4):
+        raise DataError(f"scale must be 1, 2, 3 or 4, not {scale}.")

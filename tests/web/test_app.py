@@ -202,10 +202,21 @@ def test_a_bad_photo_is_named_as_the_user_does(
 
 
 def test_a_photo_of_too_many_pixels_is_refused(client: TestClient) -> None:
-    wide = encoded(np.zeros((1001, 1000, 3), np.uint8))
+    wide = encoded(np.zeros((2001, 1000, 3), np.uint8))
     bad = client.post("/api/check", files=files(wide, wide))
     assert "small one.png" in refused(bad, 422)
     assert bad.json()["part"] == "photo"
+
+
+def test_a_photo_too_large_to_be_enlarged_may_keep_its_size(client: TestClient) -> None:
+    wide = encoded(np.full((1001, 1000, 3), 90, np.uint8))
+    job = client.post("/api/jobs", data={"scale": "2"}, files=files(wide)).json()
+    assert "choose the same size" in wait(client, job["id"], "done", "failed")["error"]
+    job = client.post("/api/jobs", data={"scale": "1"}, files=files(wide)).json()
+    report = wait(client, job["id"], "done", "failed")["report"]
+    assert report["output_size"] == [1000, 1001]
+    checked = client.post("/api/check", files=files(wide)).json()
+    assert (checked["scale"], checked["advice"]) == (1, "Your photo holds all of its pixels.")
 
 
 def test_a_failed_job_says_why(client: TestClient, photo: bytes) -> None:
@@ -250,7 +261,7 @@ def test_forms_that_cannot_be_used(
 
 def test_other_requests_that_cannot_be_used(client: TestClient, photo: bytes) -> None:
     bad = client.post("/api/jobs", data={"scale": "5"}, files=files(photo))
-    assert "2, 3 or 4" in refused(bad, 400)
+    assert "1, 2, 3 or 4" in refused(bad, 400)
     refused(client.post("/api/jobs", json={"photo": "/etc/passwd"}), 415)
     refused(client.post("/api/jobs", files={"check": (None, "no-such-job")}), 404)
     assert refused(client.get("/api/nothing"), 404) == "There is nothing at this address."

@@ -16,7 +16,7 @@ def check(
     max_pixels: int = 200_000_000,
     cache: OptionalPath = None,
 ) -> None:
-    """Report which references match a photo, where, and the expected gain.
+    """Report which references match a photo, where, the expected gain, and which scale to choose.
 
     Args:
         photo: The photo to upscale.
@@ -37,7 +37,7 @@ def check(
     if json:
         answer = {"input": str(photo), "references": found.references, "album": found.album}
         gain = {"notes": found.notes, "expected_gain_db": found.expected_gain_db}
-        print(to_json(answer | gain))
+        print(to_json(answer | gain | {"scale": found.scale, "advice": found.advice}))
         return
     for note in found.notes:
         print_message(f"note: {note}")
@@ -48,3 +48,4 @@ def check(
     if sum(row["used"] for row in found.references) > 1:
         gain_db = found.expected_gain_db
         print(f"Expected gain of all references together: about {gain_db:.1f} dB.")
+    print(found.advice)

@@ -31,7 +31,7 @@ def upscale(
     model: str = "auto",
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     runtime: Literal["auto", "onnx", "openvino", "torch"] = "auto",
-    scale: Literal[2, 3, 4] = 4,
+    scale: Literal[1, 2, 3, 4] = 4,
     max_memory: str = "auto",
     max_pixels: int = 200_000_000,
     threads: int = 0,
@@ -56,7 +56,8 @@ def upscale(
             `refsr info`), detail-transfer, or an exported .onnx file.
         device: Device that runs the network.
         runtime: Inference runtime; `refsr info` shows what auto selects.
-        scale: Upscaling factor; 2 and 3 are downscaled from the result of 4.
+        scale: Upscaling factor; 2 and 3 are downscaled from the result of 4. 1 is the same size,
+            sharper: for a photo that is large enough, but blurred, noisy or compressed.
         max_memory: Memory limit, such as 2GB; large photos are processed in tiles. auto is half of
             the free memory, at most 1.5GB.
         max_pixels: Reject larger photos before decoding them.

@@ -195,7 +195,7 @@ def describe_real() -> dict[str, Any]:
 
     return {
         "lr": "the photo as its file is",
-        "scale": "truth over photo where that is 2, 3 or 4 on both sides, else 4; the model's "
+        "scale": "truth over photo where that is 1 to 4 on both sides, else 4; the model's "
         "result at scales 2 and 3 is that of 4, shrunk with antialiasing",
         "truth": f"as its file is, where it lies within {IN_PLACE:g} HR px of the photo enlarged "
         "by bicubic; else registered to it (SIFT, homography by MAGSAC, refined by ECC on luma), "
@@ -212,9 +212,9 @@ def describe_real() -> dict[str, Any]:
     }
 
 
-def choose_scale(lr: Pixels, hr: Pixels) -> Literal[2, 3, 4]:
+def choose_scale(lr: Pixels, hr: Pixels) -> Literal[1, 2, 3, 4]:
     """The scale at which a result is as large as its truth; 4 where there is none."""
-    for scale in (2, 3, 4):
+    for scale in (1, 2, 3, 4):
         if hr.shape[:2] == (lr.shape[0] * scale, lr.shape[1] * scale):
             return scale
     return SCALE

@@ -29,17 +29,17 @@ class NetworkChoice:
         self.clean, self.degraded = clean, degraded
 
     def select(
-        self, photo: Photo, referenced: bool = False, corrected: bool = False
+        self, photo: Photo, referenced: bool = False, degraded: bool = False
     ) -> TileNetwork | None:
         """The network for a photo.
 
         ``referenced``: whether a reference is used, with which more photos count as degraded.
-        ``corrected``: whether the photo's kernel was undone, which leaves traces of it.
+        ``degraded``: it is known to be, or was, and a correction left traces of it.
         """
         if self.degraded is None:
             return self.clean
         quality = JPEG_WITH_REFERENCE if referenced else JPEG_ALONE
-        if corrected or is_degraded(estimate_degradation(photo), quality):
+        if degraded or is_degraded(estimate_degradation(photo), quality):
             return self.degraded()
         return self.clean
 

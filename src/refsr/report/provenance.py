@@ -60,6 +60,13 @@ def amounts_from_detail(lr: Image, borrowed: Image, guessed: Image) -> Image:
     return np.stack(means, axis=2).astype(np.float32)
 
 
+def with_own_detail(amounts: Image, share: Image, own: Image) -> Image:
+    """The amounts where ``share`` (h, w) of the result's detail gave way to the photo's ``own``."""
+    changed = amounts * (1 - share[..., None])
+    changed[..., OWN] += own
+    return changed
+
+
 def borrowed_share(amounts: Image) -> Image:
     """Borrowed detail over borrowed and guessed detail, from the amounts: (h, w) 0..1."""
     new = amounts[..., BORROWED] + amounts[..., GUESSED]
@@ -105,9 +112,9 @@ def tints(amounts: Image) -> Image:
 def provenance_map(sr: NDArray[np.uint8], amounts: Image) -> NDArray[np.uint8]:
     """The result in gray, tinted green where its detail is borrowed and orange where guessed.
 
-    ``sr`` (H, W, 3) RGB uint8, the photo two to four times larger; ``amounts`` (h, w, 3) from
-    ``detail_amounts``. Returns the size of ``sr``. A legend with the overall shares is drawn in the
-    bottom left corner, unless the picture is too small for it.
+    ``sr`` (H, W, 3) RGB uint8, as large as the photo or up to four times larger; ``amounts``
+    (h, w, 3) from ``detail_amounts``. Returns the size of ``sr``. A legend with the overall shares
+    is drawn in the bottom left corner, unless the picture is too small for it.
     """
     height, width = sr.shape[:2]
     tinted = tints(amounts)

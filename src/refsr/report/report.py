@@ -46,6 +46,8 @@ class JobFacts(TypedDict):
     output_size: list[int]
     model: str
     runtime: str | None
+    scale: int
+    held: int | None  # at scale 1: it holds no more than 1/held of its pixels a side, 1 to 4
     strength: float
     look: str
     notes: list[str]

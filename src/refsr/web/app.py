@@ -274,8 +274,8 @@ async def job_of_form(
     form = await read_form(request, manager.limits, text_fields)
     try:
         texts = {name: value for name, value in form.items() if isinstance(value, str)}
-        if texts.get("scale", "4") not in ("2", "3", "4"):
-            raise UploadError(400, "scale must be 2, 3 or 4.")
+        if texts.get("scale", "4") not in ("1", "2", "3", "4"):
+            raise UploadError(400, "scale must be 1, 2, 3 or 4.")
         if "check" in texts:
             return find_checked_job(manager, texts["check"]), texts
         if "photo" not in form:

@@ -17,6 +17,7 @@ class Limits:
     upload: int = 100_000_000  # bytes of one request: photo and references together
     references: int = 8  # all of them are registered
     photo_pixels: int = 4_000_000  # of the small photo: its result has at most 64 megapixels
+    own_size_pixels: int = 25_000_000  # of a photo that is to keep its size
     reference_pixels: int = 100_000_000
     waiting: int = 32  # jobs in the queue
     waiting_each: int = 4  # of them, from one client

@@ -55,6 +55,7 @@ def serve(
             shared: dict[str, Any] = {
                 "threads": threads,
                 "photo_pixels": limits.photo_pixels,
+                "own_size_pixels": limits.own_size_pixels,
                 "reference_pixels": limits.reference_pixels,
             }
             check_memory = int(CHECK_MEMORY_SHARE * memory)

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refsr.degradation.blind import estimate_degradation, is_degraded
+from refsr.degradation.own_size import measure_own_size, shrink
+from refsr.errors import PhotoError
 from refsr.image.photo import Photo, load_photo, save_photo
 from refsr.inference.memory import trim_heap
 from refsr.inference.network import Network
@@ -25,13 +27,19 @@ from refsr.registration.matching import NO_FEATURES
 from refsr.registration.reference import Reference
 from refsr.registration.references import in_colors_of, load_reference
 from refsr.report.report import describe, expected_together
-from refsr.upscaler import Result, Upscaler, register
+from refsr.resize import SCALE
+from refsr.upscaler import Result, Upscaler, advise, best_scale, register
 from refsr.web.eta import EtaEstimator
+from refsr.web.limits import Limits
 from refsr.web.match_outlines import match_outlines
 from refsr.web.previews import write_overlay, write_preview, write_thumbnail
 
 CHECK_PIXELS = 100_000  # LR pixels that are registered for a check; larger photos are downscaled
 BAND_ROWS = 256  # rows that are blended at a time
+TOO_LARGE = (
+    "A photo of {width} x {height} pixels is too large to be enlarged here; choose the same size, "
+    "or enlarge it with refsr upscale."
+)
 
 Answer = dict[str, Any]
 Send = Callable[[Answer], None]
@@ -41,10 +49,17 @@ class WorkerState:
     """What a worker keeps from task to task: its model, its limits and its measured speed."""
 
     def __init__(
-        self, model: str, max_memory: int, threads: int, photo_pixels: int, reference_pixels: int
+        self,
+        model: str,
+        max_memory: int,
+        threads: int,
+        photo_pixels: int,
+        reference_pixels: int,
+        own_size_pixels: int = Limits.own_size_pixels,
     ) -> None:
         """``max_memory``: bytes. ``*_pixels``: larger images are refused. Raises ModelError."""
         self.photo_pixels = photo_pixels
+        self.own_size_pixels = max(photo_pixels, own_size_pixels)
         if threads > 0:
             cv2.setNumThreads(threads)
         self.upscaler = Upscaler.load(
@@ -61,8 +76,12 @@ class WorkerState:
         return max(1.0, network.pace() / DEFAULT_COST[1]) if isinstance(network, Network) else 1.0
 
     def load_photo(self, folder: Path) -> Photo:
-        """The small photo. Raises PhotoError."""
-        return load_photo(folder / "photo", max_pixels=self.photo_pixels)
+        """The photo. Raises PhotoError."""
+        return load_photo(folder / "photo", max_pixels=self.own_size_pixels)
+
+    def is_too_large(self, photo: Photo) -> bool:
+        """Whether a photo may only keep its size."""
+        return photo.width * photo.height > self.photo_pixels
 
 
 def check(state: WorkerState, task: Answer, send: Send) -> Answer:
@@ -75,7 +94,15 @@ def check(state: WorkerState, task: Answer, send: Send) -> Answer:
     parts = reference_parts(names)
     photo = state.load_photo(folder)
     write_thumbnail(photo, folder / "photo.jpg")
-    composite, notes = register_one_by_one(state.upscaler, photo, folder, parts)
+    held = measure_own_size(photo).held
+    own_size = state.is_too_large(photo)
+    registered = shrink(photo) if own_size else photo
+    composite, notes = register_one_by_one(state.upscaler, registered, folder, parts)
+    if composite is not None and not (own_size or composite.matched) and held > 1:
+        shrunk = register_one_by_one(state.upscaler, shrink(photo), folder, parts)
+        own_size = shrunk[0] is not None and shrunk[0].matched
+        composite, notes = shrunk if own_size else (composite, notes)
+    scale = best_scale(composite, float(SCALE) if own_size else 1.0)
     references: list[Answer] = []
     for index, part in enumerate(parts):
         assert composite is not None
@@ -93,6 +120,8 @@ def check(state: WorkerState, task: Answer, send: Send) -> Answer:
         },
         "references": references,
         "expected_gain_db": round(gain, 2),
+        "scale": 1 if state.is_too_large(photo) else scale,
+        "advice": advise(held, scale),
     }
 
 
@@ -151,7 +180,11 @@ def upscale(state: WorkerState, task: Answer, send: Send) -> Answer:
     """
     folder, names = Path(task["folder"]), task["names"]
     parts = reference_parts(names)
-    write_preview(state.load_photo(folder), folder / "before.png")
+    photo = state.load_photo(folder)
+    if task["scale"] > 1 and state.is_too_large(photo):
+        raise PhotoError(TOO_LARGE.format(width=photo.width, height=photo.height))
+    write_preview(photo, folder / "before.png")
+    del photo
     measure = None if state.ratios_from_job else state.measure_ratio
     eta = EtaEstimator(send, 2 if parts else 1, state.ratios, measure)
     for part in ["plain", "full", "alpha"]:

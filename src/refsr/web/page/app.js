@@ -61,6 +61,9 @@ function photosChanged() {
 
 function showTiles() {
   const photo = state.photo ? [tile(state.photo, "", () => ((state.photo = null), photosChanged()))] : [];
+  limitScales(0);
+  const image = photo[0]?.querySelector("img");
+  image?.addEventListener("load", () => image.isConnected && limitScales(image.naturalWidth * image.naturalHeight));
   $("photo-tiles").replaceChildren(...photo);
   $("photo-card").classList.toggle("filled", photo.length > 0);
   $("photo-drop").querySelector("strong").textContent = photo.length ? "Choose another" : "Choose a photo";
@@ -87,6 +90,13 @@ function form() {
   data.append("photo", state.photo);
   for (const reference of state.references) data.append("reference", reference);
   return data;
+}
+
+// A photo that is too large to be enlarged can only keep its size.
+function limitScales(pixels) {
+  const tooLarge = pixels > state.info.limits.photo_pixels;
+  for (const option of $("scale").options) option.disabled = tooLarge && option.value !== "1";
+  if (tooLarge) $("scale").value = "1";
 }
 
 // Check as soon as there are a photo and a reference; any change starts a new check.
@@ -123,6 +133,9 @@ function showVerdict(found) {
   } else words.push("None of the references will be used.");
   if (!used.length) words.push("The photo will be upscaled without a reference.");
   if (found.photo.damaged) words.push("Your photo is compressed, noisy or blurred; the model for degraded photos will be used.");
+  if (used.length) words.push(found.advice);
+  limitScales(found.photo.width * found.photo.height);
+  if (found.scale === 1) $("scale").value = "1";
   setVerdict(words.join(" "));
   const shown = rows.filter((row) => row.outlines.length);
   drawOutlines($("photo-tiles").children[0], shown.flatMap((row) => row.outlines.map((one) => one.photo)), shown.length < 2);
@@ -251,6 +264,7 @@ async function showResult(job) {
   setPressed("map", (viewer.map = false));
   $("legend").hidden = true;
   viewer.show(Object.fromEntries(names.map((name, index) => [name, pictures[index]])), report.output_size);
+  $("compare").options[0].textContent = report.scale === 1 ? "your photo" : "your photo, enlarged";
   showReport(report);
   updateLabels();
   setText("download-problem", "");
