@@ -142,12 +142,9 @@ def results(scenes: dict[str, Pixels], kinds: tuple[str, ...]) -> None:
             ]
             scores = [psnr(imresize(cut[0], scale=float(SCALE)), truth, SCALE)]
             for model in models:
-                as_it_is = psnr(np.asarray(model.upscale(cut[0]).image), truth, SCALE)
-                same = found.kernel is None
-                after = as_it_is if same else psnr(
-                    np.asarray(model.upscale(cut[1]).image), truth, SCALE
-                )
-                scores += [as_it_is, after]
+                images = cut[: 1 if found.kernel is None else 2]
+                both = [psnr(np.asarray(model.upscale(x).image), truth, SCALE) for x in images]
+                scores += [both[0], both[-1]]
             values.append(scores)
         mean = np.mean(values, axis=0)
         worst = np.min(np.array(values)[:, [2, 4]] - np.array(values)[:, [1, 3]], axis=0)

@@ -27,6 +27,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from refsr.arrays import Image, Pixels
 from refsr.degradation.blind_estimate import FLOOR, GRID
@@ -42,8 +43,8 @@ from refsr.degradation.simulate import (
 )
 from refsr.model.export import OPSET, store_half, strip_metadata
 from refsr.registration.flow import luma
-from refsr.train.degrade import compress_jpeg, downscale, lens, noisy
 from refsr.resize import imresize
+from refsr.train.degrade import compress_jpeg, downscale, lens, noisy
 
 SAME_SCENE = ("spw_00", "st_school")  # show the validation scene spw_42
 HR_SIDE = 480  # HR pixels a side of a bank entry, at most
@@ -225,8 +226,8 @@ class BlindNetwork(nn.Module):
         self.second = conv(32, 48)
         self.third = nn.Sequential(conv(48, 64, stride=2), conv(64, 64))
         self.gate = nn.Conv2d(64, 64, 1)
-        outputs = 2 * (COMPONENTS + len(SCALARS)) + 1
-        self.head = nn.Sequential(nn.Linear(32 + 48 + 3 * 64, 96), nn.ReLU(), nn.Linear(96, outputs))
+        pooled, outputs = 32 + 48 + 3 * 64, 2 * (COMPONENTS + len(SCALARS)) + 1
+        self.head = nn.Sequential(nn.Linear(pooled, 96), nn.ReLU(), nn.Linear(96, outputs))
 
     def features(self, rgb: Tensor, dims: tuple[int, ...]) -> Tensor:
         """Pooled features over ``dims``: one row a crop, or one of all crops."""
@@ -376,14 +377,23 @@ def load(path: Path) -> tuple[BlindNetwork, dict[str, Any]]:
 # --- export ---
 
 
+def fold_normalisation(network: BlindNetwork) -> None:
+    """Multiply each batch normalisation into the convolution before it."""
+    for block in [module for module in network.modules() if isinstance(module, nn.Sequential)]:
+        if len(block) == 3 and isinstance(block[1], nn.BatchNorm2d):
+            block[0], block[1] = fuse_conv_bn_eval(block[0], block[1]), nn.Identity()
+
+
 def export(source: Path, path: Path) -> None:
     """Write the ONNX file, weights in 16 bits, and its card."""
     network, facts = load(source)
+    fold_normalisation(network)
     with torch.no_grad():
         for value in network.parameters():
             value.copy_(value.half())
     names = ["log_transfer", "log_transfer_deviation", "scalars", "scalars_deviation", "clean"]
-    dims = {0: torch.export.Dim("n"), 2: torch.export.Dim("h", min=8), 3: torch.export.Dim("w", min=8)}
+    sides = [torch.export.Dim(name, min=8) for name in "hw"]
+    dims = {0: torch.export.Dim("n"), 2: sides[0], 3: sides[1]}
     program = torch.onnx.export(
         Exported(network).eval(),
         (torch.rand(2, 3, 80, 96),),
@@ -403,7 +413,8 @@ def export(source: Path, path: Path) -> None:
         crops = torch.rand(*shape)
         with torch.no_grad():
             expected = Exported(network)(crops)
-        for ours, theirs in zip(session.run(names, {"crops": crops.numpy()}), expected, strict=True):
+        found = session.run(names, {"crops": crops.numpy()})
+        for ours, theirs in zip(found, expected, strict=True):
             worst = max(worst, float(np.abs(ours - theirs.numpy()).max()))
     assert worst < 1e-3, worst
     card = {

@@ -1,7 +1,7 @@
 """What a small photo alone shows of how it was taken: the value, and the kernel to undo.
 
-``inference/blind_network.py`` makes it. The network gives the kernel as the log of what it lets pass
-at each frequency, beside a deviation. Where that is wide, less of it is believed.
+``inference/blind_network.py`` makes it. The network gives the kernel as the log of what it lets
+pass at each frequency, beside a deviation. Where that is wide, less of it is believed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ NOISE_SEEN = 1.5  # levels
 ALIASING_SEEN = 0.35  # good downscaling has up to 0.2, OpenCV's linear 0.5, nearest 0.8
 COMPRESSION_SEEN = 0.5  # log1p of a quantisation over 20: JPEG 93
 
-Transfer = NDArray[np.float32]  # (GRID, GRID), of the log
+Transfer = NDArray[np.floating]  # (GRID, GRID), of the log
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,8 @@ def estimate_of(
     file_quality: int | None,
 ) -> BlindEstimate:
     """The estimate from the network's outputs and the file's JPEG quality."""
-    believed = log_transfer * log_transfer**2 / (log_transfer**2 + (DOUBT * deviation) ** 2 + 1e-12)
+    squared = log_transfer**2
+    believed = log_transfer * (squared / (squared + (DOUBT * deviation) ** 2 + 1e-12))
     change = float(np.sqrt((believed**2).mean()))
     kernel = kernel_of(believed) if change > MIN_CHANGE and clean < CLEAN else None
     noise, compression, aliasing = (float(value) for value in scalars)
