@@ -205,10 +205,24 @@ def local_mean(image: Tensor) -> Tensor:
     return functional.avg_pool2d(image, 9, 1, 4, count_include_pad=False)
 
 
+def dct_filters() -> Tensor:
+    """The 63 filters (63, 1, 8, 8) of JPEG's DCT, without its mean."""
+    k = torch.arange(8.0)
+    rows = torch.cos(math.pi / 8 * (k[None] + 0.5) * k[:, None]) / 2
+    rows[0] /= math.sqrt(2)
+    return torch.einsum("ay,bx->abyx", rows, rows).reshape(64, 1, 8, 8)[1:]
+
+
 class BlindNetwork(nn.Module):
-    """Crops (B, 3, H, W) RGB 0..1 to features; features to means, log variances, clean logit."""
+    """Crops (B, 3, H, W) RGB 0..1 to features; features to means, log variances, clean logit.
+
+    Half of the features are statistics of JPEG's DCT: spectrum, noise floor and quantisation are
+    there to be read. A small convolutional network finds the rest.
+    """
 
     ycc: Tensor
+    dct: Tensor
+    low: Tensor
     basis: Tensor
     mean: Tensor
     scale: Tensor
@@ -220,21 +234,43 @@ class BlindNetwork(nn.Module):
         super().__init__()
         ycc = [[0.299, 0.587, 0.114], [-0.1687, -0.3313, 0.5], [0.5, -0.4187, -0.0813]]
         self.register_buffer("ycc", torch.tensor(ycc)[..., None, None])
+        self.register_buffer("dct", dct_filters())
+        order = torch.arange(64) // 8 + torch.arange(64) % 8
+        self.register_buffer("low", (order[1:] <= 3).float()[None, :, None, None] / 9)
         for name, value in (("basis", basis), ("mean", mean), ("offset", offset), ("scale", scale)):
             self.register_buffer(name, value)
-        self.first = conv(4, 32, 5, stride=2)
-        self.second = conv(32, 48)
-        self.third = nn.Sequential(conv(48, 64, stride=2), conv(64, 64))
-        self.gate = nn.Conv2d(64, 64, 1)
-        pooled, outputs = 32 + 48 + 3 * 64, 2 * (COMPONENTS + len(SCALARS)) + 1
-        self.head = nn.Sequential(nn.Linear(pooled, 96), nn.ReLU(), nn.Linear(96, outputs))
+        self.first = conv(4, 24, 5, stride=2)
+        self.second = conv(24, 40)
+        self.third = nn.Sequential(conv(40, 56, stride=2), conv(56, 56))
+        self.gate = nn.Conv2d(56, 56, 1)
+        pooled, outputs = 24 + 40 + 3 * 56 + 5 * 63, 2 * (COMPONENTS + len(SCALARS)) + 1
+        self.even = nn.BatchNorm1d(pooled)
+        self.head = nn.Sequential(
+            nn.Linear(pooled, 96), nn.ReLU(), nn.Linear(96, 64), nn.ReLU(), nn.Linear(64, outputs)
+        )
+
+    def spectrum(self, luma: Tensor, dims: tuple[int, ...]) -> list[Tensor]:
+        """Statistics of the DCT of luma (B, 1, H, W), 0..255, in blocks of 8 x 8."""
+        size = functional.conv2d(luma, self.dct, stride=8).abs()
+        energy = (size * size * self.low).sum(1, keepdim=True)  # of coarse structure
+        flat = 1 / (1 + energy / 30)
+        flat = flat / (flat.mean(dims, keepdim=True) + 1e-4)
+        strong = energy / (energy.mean(dims, keepdim=True) + 1e-2)
+        log = (size + 0.3).log()
+        return [
+            log.mean(dims),
+            (log * flat).mean(dims),
+            (size * size * strong).mean(dims).add(0.1).log(),
+            (size < 0.6).float().mean(dims),  # quantised to nothing
+            (-size / 3).exp().mean(dims),
+        ]
 
     def features(self, rgb: Tensor, dims: tuple[int, ...]) -> Tensor:
         """Pooled features over ``dims``: one row a crop, or one of all crops."""
         ycc = functional.conv2d(rgb, self.ycc)
         high = 10 * (ycc - local_mean(ycc))
         bright = high[:, :1]
-        even = bright / (local_mean(bright * bright) + 0.01).sqrt()
+        even = bright / (local_mean(bright * bright) + 0.001).sqrt()
         first = self.first(torch.cat([high, even], 1))
         second = self.second(first)
         third = self.third(second)
@@ -242,11 +278,13 @@ class BlindNetwork(nn.Module):
         weighted = (third * gate).mean(dims) / gate.mean(dims)
         mean = third.mean(dims)
         deviation = ((third * third).mean(dims) - mean * mean).clamp(min=1e-6).sqrt()
-        return torch.cat([first.mean(dims), second.mean(dims), weighted, mean, deviation], -1)
+        pooled = [first.mean(dims), second.mean(dims), weighted, mean, deviation]
+        return torch.cat([*pooled, *self.spectrum(255 * ycc[:, :1], dims)], -1)
 
     def forward(self, rgb: Tensor, dims: tuple[int, ...] = (2, 3)) -> tuple[Tensor, Tensor, Tensor]:
         """Normalised means and log variances (B, COMPONENTS + 3), and the clean logit (B,)."""
-        out = self.head(self.features(rgb, dims))
+        features = self.features(rgb, dims)
+        out = self.head(self.even(features.reshape(-1, features.shape[-1])))
         count = COMPONENTS + len(SCALARS)
         return out[..., :count], out[..., count:-1].clamp(-6, 3), out[..., -1]
 
@@ -261,7 +299,7 @@ class Exported(nn.Module):
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """log_transfer, its deviation (GRID, GRID), scalars, their deviation (3,), clean ()."""
         net = self.network
-        mean, log_variance, clean = net(crops, (0, 2, 3))
+        mean, log_variance, clean = (value[0] for value in net(crops, (0, 2, 3)))
         variance = log_variance.exp()
         log_transfer = net.mean + mean[:COMPONENTS] @ net.basis
         deviation = (variance[:COMPONENTS] @ (net.basis * net.basis)).sqrt()
@@ -324,6 +362,7 @@ def train(bank: Bank, path: Path, minutes: float, batch: int, rate: float, seed:
     print(sum(value.numel() for value in network.parameters()), "parameters")
     optimizer = torch.optim.AdamW(network.parameters(), rate, weight_decay=0.01)
     project = torch.linalg.pinv(basis)  # (GRID^2, COMPONENTS)
+    weight = torch.cat([basis.norm(dim=1) / basis[0].norm(), torch.full((len(SCALARS),), 0.5)])
 
     def losses(drawn: Any) -> tuple[Tensor, Tensor, Tensor]:
         crops, transfers, scalars, clean = drawn
@@ -334,9 +373,9 @@ def train(bank: Bank, path: Path, minutes: float, batch: int, rate: float, seed:
         likelihood = 0.5 * (squared * (-log_variance).exp() + log_variance)
         likelihood = likelihood * (0.5 * log_variance).exp().detach()  # beta-NLL, beta 0.5
         entropy = functional.binary_cross_entropy_with_logits(logit, torch.from_numpy(clean))
-        return likelihood.mean() + 0.3 * entropy, squared, log_variance
+        return (likelihood * weight.sqrt()).mean() + 0.1 * entropy, squared, log_variance
 
-    started, step, mean_error = time.time(), 0, 1.0
+    started, step, mean_error = time.time(), 0, None
     while (share := (time.time() - started) / (60 * minutes)) < 1:
         for group in optimizer.param_groups:
             group["lr"] = rate * min(1.0, (step + 1) / 50) * (0.5 + 0.5 * math.cos(math.pi * share))
@@ -345,10 +384,11 @@ def train(bank: Bank, path: Path, minutes: float, batch: int, rate: float, seed:
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
-        mean_error += 0.02 * (float(squared.detach().mean()) - mean_error)
+        error = squared.detach().mean(0)
+        mean_error = error if mean_error is None else mean_error + 0.02 * (error - mean_error)
         step += 1
         if step % 100 == 0:
-            print(step, f"{share:.2f} {mean_error:.3f}", flush=True)
+            print(step, f"{share:.2f}", mean_error.numpy().round(2), flush=True)
             save(network, path, {"steps": step, "batch": batch, "seed": seed, "minutes": minutes})
     network.eval()
     with torch.no_grad():
@@ -441,7 +481,7 @@ def main() -> None:
     training.add_argument("bank", type=Path)
     training.add_argument("out", type=Path)
     training.add_argument("--minutes", type=float, default=15)
-    training.add_argument("--batch", type=int, default=32)
+    training.add_argument("--batch", type=int, default=24)
     training.add_argument("--rate", type=float, default=2e-3)
     exporting = steps.add_parser("export")
     exporting.add_argument("source", type=Path)
@@ -450,6 +490,7 @@ def main() -> None:
         step.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     cv2.setNumThreads(1)
+    np.set_printoptions(linewidth=120, suppress=True)
     if options.step == "bank":
         photos = load_photos(options.photos, options.scenes)
         make_bank(photos, options.out, options.entries, options.seed)
