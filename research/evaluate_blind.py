@@ -33,7 +33,7 @@ from refsr.resize import SCALE, imresize
 from refsr.upscaler import Upscaler
 
 LONG_SIDE = 900  # HR pixels
-PATCH = 96  # LR pixels a side of the part that the networks enlarge
+PATCH = 64  # LR pixels a side of the part that the networks enlarge
 KINDS = (
     *("matlab", "area", "lanczos", "sharpened", "blur:1", "blur:2", "blur:3", "blur:4", "disk:5"),
     *("motion:9,30", "linear", "nearest", "noise:5", "jpeg:75", "phone", "messenger", "old"),

@@ -1,7 +1,7 @@
 """Trains the estimator of a small photo's degradation (refsr/inference/blind_network.py).
 
     python research/train_blind.py bank PHOTOS SCENES out/bank.npz --entries 4000
-    python research/train_blind.py train out/bank.npz out/blind.pt --minutes 15
+    python research/train_blind.py train out/bank.npz out/blind.pt --samples 24000
     python research/train_blind.py export out/blind.pt src/refsr/weights/estimators/blind.onnx
 
 A bank holds small photos behind lenses and programs' downscaling, without noise, each with the
@@ -27,7 +27,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from refsr.arrays import Image, Pixels
 from refsr.degradation.blind_estimate import FLOOR, GRID
@@ -48,9 +47,11 @@ from refsr.train.degrade import compress_jpeg, downscale, lens, noisy
 
 SAME_SCENE = ("spw_00", "st_school")  # show the validation scene spw_42
 HR_SIDE = 480  # HR pixels a side of a bank entry, at most
-CROP = 80  # LR pixels a side of a training crop
+CROPS = 64, 80  # LR pixels a side of training crops
 COMPONENTS = 8  # principal components of the log transfer
+BATCH = 32
 CALIBRATION = 16  # every 16th photo trains nothing
+STATISTICS = 10  # of each of the DCT's 63 frequencies
 SCALARS = ("noise", "compression", "aliasing")
 
 Transfer = NDArray[np.float32]  # (GRID, GRID) log transfer, zero frequency first
@@ -126,7 +127,7 @@ def make_bank(photos: list[Pixels], path: Path, entries: int, seed: int) -> None
     while len(rows) < entries:
         number = int(order[len(rows) % len(photos)] if rng.random() < 0.9 else rng.choice(order))
         found = bank_entry(rng, hr_crop(rng, photos[number]))
-        if found is not None and min(found[0].shape[:2]) >= CROP:
+        if found is not None and min(found[0].shape[:2]) >= max(CROPS):
             rows.append((*found, number))
         if len(rows) % 200 == 0:
             print(len(rows), f"{time.time() - started:.0f} s", flush=True)
@@ -154,13 +155,13 @@ def with_sharpening(transfer: Transfer, amount: float) -> Transfer:
 
 
 def sample(
-    rng: np.random.Generator, lr: Pixels, transfer: Transfer, clean: bool
+    rng: np.random.Generator, lr: Pixels, transfer: Transfer, clean: bool, crop: int
 ) -> tuple[Pixels, Transfer, float, float, bool]:
-    """A crop (CROP, CROP, 3) with its log transfer, log noise, compression, and if it is clean."""
-    top, left = (int(rng.integers(0, side - CROP + 1)) for side in lr.shape[:2])
+    """A crop (crop, crop, 3) with its log transfer, log noise, compression, and if it is clean."""
+    top, left = (int(rng.integers(0, side - crop + 1)) for side in lr.shape[:2])
     if rng.random() < 0.6:  # files are seldom cut off their JPEG grid
         top, left = top // 8 * 8, left // 8 * 8
-    before = lr[top : top + CROP, left : left + CROP]
+    before = lr[top : top + crop, left : left + crop]
     if rng.random() < 0.5:
         before, transfer = before[:, ::-1], transfer[:, -np.arange(GRID) % GRID]
     if rng.random() < 0.5:
@@ -194,17 +195,6 @@ def compression_of(quality: int) -> float:
 # --- the network ---
 
 
-def conv(inputs: int, outputs: int, side: int = 3, stride: int = 1) -> nn.Sequential:
-    """Convolution, batch normalisation, ReLU."""
-    layer = nn.Conv2d(inputs, outputs, side, stride, side // 2, bias=False)
-    return nn.Sequential(layer, nn.BatchNorm2d(outputs), nn.ReLU())
-
-
-def local_mean(image: Tensor) -> Tensor:
-    """Mean of 9 x 9 pixels (fewer at the border)."""
-    return functional.avg_pool2d(image, 9, 1, 4, count_include_pad=False)
-
-
 def dct_filters() -> Tensor:
     """The 63 filters (63, 1, 8, 8) of JPEG's DCT, without its mean."""
     k = torch.arange(8.0)
@@ -214,10 +204,10 @@ def dct_filters() -> Tensor:
 
 
 class BlindNetwork(nn.Module):
-    """Crops (B, 3, H, W) RGB 0..1 to features; features to means, log variances, clean logit.
+    """Crops (B, 3, H, W) RGB 0..1 to means, log variances and the clean logit.
 
-    Half of the features are statistics of JPEG's DCT: spectrum, noise floor and quantisation are
-    there to be read. A small convolutional network finds the rest.
+    What is learned is a perceptron of statistics of JPEG's DCT, of which spectrum, noise floor and
+    quantisation can be read.
     """
 
     ycc: Tensor
@@ -232,59 +222,54 @@ class BlindNetwork(nn.Module):
         """``basis`` (COMPONENTS, GRID^2) and ``mean`` (GRID^2) of the log transfer; ``offset`` and
         ``scale`` of the SCALARS."""
         super().__init__()
-        ycc = [[0.299, 0.587, 0.114], [-0.1687, -0.3313, 0.5], [0.5, -0.4187, -0.0813]]
-        self.register_buffer("ycc", torch.tensor(ycc)[..., None, None])
+        ycc = [[0.299, 0.587, 0.114], [-0.1687, -0.3313, 0.5]]
+        self.register_buffer("ycc", 255 * torch.tensor(ycc)[..., None, None])
         self.register_buffer("dct", dct_filters())
         order = torch.arange(64) // 8 + torch.arange(64) % 8
         self.register_buffer("low", (order[1:] <= 3).float()[None, :, None, None] / 9)
         for name, value in (("basis", basis), ("mean", mean), ("offset", offset), ("scale", scale)):
             self.register_buffer(name, value)
-        self.first = conv(4, 24, 5, stride=2)
-        self.second = conv(24, 40)
-        self.third = nn.Sequential(conv(40, 56, stride=2), conv(56, 56))
-        self.gate = nn.Conv2d(56, 56, 1)
-        pooled, outputs = 24 + 40 + 3 * 56 + 5 * 63, 2 * (COMPONENTS + len(SCALARS)) + 1
-        self.even = nn.BatchNorm1d(pooled)
+        outputs = 2 * (COMPONENTS + len(SCALARS)) + 1
         self.head = nn.Sequential(
-            nn.Linear(pooled, 96), nn.ReLU(), nn.Linear(96, 64), nn.ReLU(), nn.Linear(64, outputs)
+            *(nn.BatchNorm1d(STATISTICS * 63), nn.Dropout(0.05)),
+            *(nn.Linear(STATISTICS * 63, 128), nn.ReLU(), nn.Dropout(0.1)),
+            *(nn.Linear(128, 96), nn.ReLU(), nn.Linear(96, outputs)),
         )
 
-    def spectrum(self, luma: Tensor, dims: tuple[int, ...]) -> list[Tensor]:
-        """Statistics of the DCT of luma (B, 1, H, W), 0..255, in blocks of 8 x 8."""
+    def features(self, rgb: Tensor, dims: tuple[int, ...]) -> Tensor:
+        """Pooled statistics over ``dims``: one row a crop, or one of all crops."""
+        ycc = functional.conv2d(rgb, self.ycc)
+        luma = ycc[:, :1]
         size = functional.conv2d(luma, self.dct, stride=8).abs()
         energy = (size * size * self.low).sum(1, keepdim=True)  # of coarse structure
-        flat = 1 / (1 + energy / 30)
-        flat = flat / (flat.mean(dims, keepdim=True) + 1e-4)
-        strong = energy / (energy.mean(dims, keepdim=True) + 1e-2)
-        log = (size + 0.3).log()
-        return [
-            log.mean(dims),
-            (log * flat).mean(dims),
-            (size * size * strong).mean(dims).add(0.1).log(),
-            (size < 0.6).float().mean(dims),  # quantised to nothing
-            (-size / 3).exp().mean(dims),
-        ]
 
-    def features(self, rgb: Tensor, dims: tuple[int, ...]) -> Tensor:
-        """Pooled features over ``dims``: one row a crop, or one of all crops."""
-        ycc = functional.conv2d(rgb, self.ycc)
-        high = 10 * (ycc - local_mean(ycc))
-        bright = high[:, :1]
-        even = bright / (local_mean(bright * bright) + 0.001).sqrt()
-        first = self.first(torch.cat([high, even], 1))
-        second = self.second(first)
-        third = self.third(second)
-        gate = self.gate(third).sigmoid() + 1e-3
-        weighted = (third * gate).mean(dims) / gate.mean(dims)
-        mean = third.mean(dims)
-        deviation = ((third * third).mean(dims) - mean * mean).clamp(min=1e-6).sqrt()
-        pooled = [first.mean(dims), second.mean(dims), weighted, mean, deviation]
-        return torch.cat([*pooled, *self.spectrum(255 * ycc[:, :1], dims)], -1)
+        def weighted(values: Tensor, weight: Tensor) -> Tensor:
+            return (values * weight).mean(dims) / (weight.mean(dims) + 1e-4)
+
+        squared, log = size * size, (size + 0.3).log()
+        off_grid = functional.conv2d(luma[:, :, 4:, 4:], self.dct, stride=8).abs()
+        blue = functional.conv2d(ycc[:, 1:], self.dct, stride=8).abs()
+        statistics = [
+            log.mean(dims),
+            weighted(log, 1 / (1 + energy / 30)),  # where the photo is flat
+            (weighted(squared, energy) + 0.1).log(),  # at strong edges
+            (weighted(squared, energy * energy) + 0.1).log(),  # at the strongest
+            (weighted(squared, 1 / (energy + 30)) + 0.01).log(),
+            (size < 0.6).float().mean(dims),  # quantised to nothing
+            weighted((-size / 3).exp(), energy),
+            (off_grid + 0.3).log().mean(dims),
+            (off_grid < 0.6).float().mean(dims),
+            (blue + 0.3).log().mean(dims),
+        ]
+        return torch.cat(statistics, -1)
 
     def forward(self, rgb: Tensor, dims: tuple[int, ...] = (2, 3)) -> tuple[Tensor, Tensor, Tensor]:
         """Normalised means and log variances (B, COMPONENTS + 3), and the clean logit (B,)."""
-        features = self.features(rgb, dims)
-        out = self.head(self.even(features.reshape(-1, features.shape[-1])))
+        return self.read(self.features(rgb, dims).reshape(-1, STATISTICS * 63))
+
+    def read(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """``forward``, from the features (B, STATISTICS * 63)."""
+        out = self.head(features)
         count = COMPONENTS + len(SCALARS)
         return out[..., :count], out[..., count:-1].clamp(-6, 3), out[..., -1]
 
@@ -343,15 +328,37 @@ class Bank:
         self, rng: np.random.Generator, numbers: NDArray[np.int64]
     ) -> tuple[Tensor, Transfer, NDArray[np.float32], NDArray[np.float32]]:
         """Crops, log transfers (B, GRID, GRID), scalars (B, 3), clean (B,)."""
-        rows = [(*sample(rng, self.lr[n], self.transfer[n], self.clean[n]), n) for n in numbers]
+        crop = int(rng.choice(CROPS))
+        rows = [
+            (*sample(rng, self.lr[n], self.transfer[n], self.clean[n], crop), n) for n in numbers
+        ]
         crops = np.stack([row[0] for row in rows]).transpose(0, 3, 1, 2).astype(np.float32) / 255
         scalars = np.array([[row[2], row[3], self.aliasing[row[5]]] for row in rows], np.float32)
         transfers = np.stack([row[1] for row in rows])
         return torch.from_numpy(crops), transfers, scalars, np.float32([row[4] for row in rows])
 
 
-def train(bank: Bank, path: Path, minutes: float, batch: int, rate: float, seed: int) -> None:
-    """Train for some minutes; the rate follows a cosine of the time."""
+def draw(
+    bank: Bank, network: BlindNetwork, rng: np.random.Generator, entries: Any, count: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Features, normalised targets (code and scalars) and clean of random samples."""
+    project = torch.linalg.pinv(network.basis)  # (GRID^2, COMPONENTS)
+    rows: list[tuple[Tensor, Tensor, Tensor]] = []
+    for _ in range(count // BATCH):
+        crops, transfers, scalars, clean = bank.batch(rng, rng.choice(entries, BATCH))
+        code = (torch.from_numpy(transfers).flatten(1) - network.mean) @ project
+        normal = (torch.from_numpy(scalars) - network.offset) / network.scale
+        with torch.no_grad():
+            features = network.features(crops, (2, 3))
+        rows.append((features, torch.cat([code, normal], 1), torch.from_numpy(clean)))
+        if len(rows) % 50 == 0:
+            print(len(rows) * BATCH, "samples", flush=True)
+    features, targets, clean = (torch.cat(list(column)) for column in zip(*rows, strict=True))
+    return features, targets, clean
+
+
+def train(bank: Bank, path: Path, samples: int, epochs: int, rate: float, seed: int) -> None:
+    """Draw samples once, then train the perceptron on their statistics."""
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
     torch.set_num_threads(1)
@@ -360,44 +367,38 @@ def train(bank: Bank, path: Path, minutes: float, batch: int, rate: float, seed:
     offset, scale = torch.from_numpy(scalars.mean(0)), torch.from_numpy(scalars.std(0))
     network = BlindNetwork(basis, mean, offset, scale)
     print(sum(value.numel() for value in network.parameters()), "parameters")
-    optimizer = torch.optim.AdamW(network.parameters(), rate, weight_decay=0.01)
-    project = torch.linalg.pinv(basis)  # (GRID^2, COMPONENTS)
+    drawn = draw(bank, network, rng, bank.training, samples)
+    held_out = draw(bank, network, rng, bank.calibration, samples // 8)
+    torch.save([drawn, held_out], path.with_suffix(".samples"))
+    optimizer = torch.optim.AdamW(network.parameters(), rate, weight_decay=0.05)
     weight = torch.cat([basis.norm(dim=1) / basis[0].norm(), torch.full((len(SCALARS),), 0.5)])
 
-    def losses(drawn: Any) -> tuple[Tensor, Tensor, Tensor]:
-        crops, transfers, scalars, clean = drawn
-        code = (torch.from_numpy(transfers).flatten(1) - mean) @ project
-        target = torch.cat([code, (torch.from_numpy(scalars) - offset) / scale], 1)
-        found, log_variance, logit = network(crops)
+    def losses(features: Tensor, target: Tensor, clean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        found, log_variance, logit = network.read(features)
         squared = (found - target) ** 2
         likelihood = 0.5 * (squared * (-log_variance).exp() + log_variance)
         likelihood = likelihood * (0.5 * log_variance).exp().detach()  # beta-NLL, beta 0.5
-        entropy = functional.binary_cross_entropy_with_logits(logit, torch.from_numpy(clean))
+        entropy = functional.binary_cross_entropy_with_logits(logit, clean)
         return (likelihood * weight.sqrt()).mean() + 0.1 * entropy, squared, log_variance
 
-    started, step, mean_error = time.time(), 0, None
-    while (share := (time.time() - started) / (60 * minutes)) < 1:
+    facts = {"samples": samples, "epochs": epochs, "rate": rate, "seed": seed}
+    for epoch in range(epochs):
+        network.train()
         for group in optimizer.param_groups:
-            group["lr"] = rate * min(1.0, (step + 1) / 50) * (0.5 + 0.5 * math.cos(math.pi * share))
-        loss, squared, _ = losses(bank.batch(rng, rng.choice(bank.training, batch)))
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        error = squared.detach().mean(0)
-        mean_error = error if mean_error is None else mean_error + 0.02 * (error - mean_error)
-        step += 1
-        if step % 100 == 0:
-            print(step, f"{share:.2f}", mean_error.numpy().round(2), flush=True)
-            save(network, path, {"steps": step, "batch": batch, "seed": seed, "minutes": minutes})
-    network.eval()
-    with torch.no_grad():
-        rows = [losses(bank.batch(rng, rng.choice(bank.calibration, batch)))[1:] for _ in range(30)]
-    squared = torch.cat([row[0] for row in rows])
-    z = squared * (-torch.cat([row[1] for row in rows])).exp()
-    print("held-out photos, share of variance left:", squared.mean(0).numpy().round(3))
-    print("rms of error over its deviation:", z.mean(0).sqrt().numpy().round(2))
-    save(network, path, {"steps": step, "batch": batch, "seed": seed, "minutes": minutes})
+            group["lr"] = rate * (0.5 + 0.5 * math.cos(math.pi * epoch / epochs))
+        for numbers in torch.randperm(len(drawn[0])).split(4 * BATCH):
+            loss = losses(*(values[numbers] for values in drawn))[0]
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        if epoch % 5 == 4 or epoch == epochs - 1:
+            network.eval()
+            with torch.no_grad():
+                held, squared, log_variance = losses(*held_out)
+            z = (squared * (-log_variance).exp()).mean(0).sqrt()
+            print(epoch + 1, f"{loss.item():.3f} {held.item():.3f}, share of variance left:")
+            print(squared.mean(0).numpy().round(2), "error over deviation", z.numpy().round(2))
+            save(network, path, facts)
 
 
 def save(network: BlindNetwork, path: Path, facts: dict[str, Any]) -> None:
@@ -417,22 +418,14 @@ def load(path: Path) -> tuple[BlindNetwork, dict[str, Any]]:
 # --- export ---
 
 
-def fold_normalisation(network: BlindNetwork) -> None:
-    """Multiply each batch normalisation into the convolution before it."""
-    for block in [module for module in network.modules() if isinstance(module, nn.Sequential)]:
-        if len(block) == 3 and isinstance(block[1], nn.BatchNorm2d):
-            block[0], block[1] = fuse_conv_bn_eval(block[0], block[1]), nn.Identity()
-
-
 def export(source: Path, path: Path) -> None:
     """Write the ONNX file, weights in 16 bits, and its card."""
     network, facts = load(source)
-    fold_normalisation(network)
     with torch.no_grad():
         for value in network.parameters():
             value.copy_(value.half())
     names = ["log_transfer", "log_transfer_deviation", "scalars", "scalars_deviation", "clean"]
-    sides = [torch.export.Dim(name, min=8) for name in "hw"]
+    sides = [torch.export.Dim(name, min=24) for name in "hw"]
     dims = {0: torch.export.Dim("n"), 2: sides[0], 3: sides[1]}
     program = torch.onnx.export(
         Exported(network).eval(),
@@ -449,7 +442,7 @@ def export(source: Path, path: Path) -> None:
     onnx.save(store_half(strip_metadata(program.model_proto)), path)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     worst = 0.0
-    for shape in ((1, 3, 8, 11), (3, 3, 96, 96)):
+    for shape in ((1, 3, 32, 41), (3, 3, 96, 96)):
         crops = torch.rand(*shape)
         with torch.no_grad():
             expected = Exported(network)(crops)
@@ -480,8 +473,8 @@ def main() -> None:
     training = steps.add_parser("train")
     training.add_argument("bank", type=Path)
     training.add_argument("out", type=Path)
-    training.add_argument("--minutes", type=float, default=15)
-    training.add_argument("--batch", type=int, default=24)
+    training.add_argument("--samples", type=int, default=24_000)
+    training.add_argument("--epochs", type=int, default=40)
     training.add_argument("--rate", type=float, default=2e-3)
     exporting = steps.add_parser("export")
     exporting.add_argument("source", type=Path)
@@ -496,7 +489,7 @@ def main() -> None:
         make_bank(photos, options.out, options.entries, options.seed)
     elif options.step == "train":
         bank = Bank(options.bank)
-        train(bank, options.out, options.minutes, options.batch, options.rate, options.seed)
+        train(bank, options.out, options.samples, options.epochs, options.rate, options.seed)
     else:
         export(options.source, options.out)
 
