@@ -3,6 +3,7 @@
     python research/evaluate_blind.py estimates PAIRS [--out rows.json]
     python research/evaluate_blind.py results PAIRS [--scenes 6]
     python research/evaluate_blind.py real REAL
+    python research/evaluate_blind.py real-results REAL
 
 "estimates": true and estimated center tap, noise, JPEG and aliasing, kind by kind. "results": luma
 PSNR without reference of the models ``ssen`` and ``ssen-robust``, on the photo as it is and with
@@ -26,6 +27,7 @@ from refsr.degradation.kernel import Kernel, high_pass, solve, wiener_inverse
 from refsr.degradation.restore import NOISE_TO_SIGNAL, NOISE_TO_SIGNAL_DEGRADED, filtered
 from refsr.degradation.simulate import parse_kind, shrink, simulate
 from refsr.evaluate.metrics import psnr
+from refsr.evaluate.real import choose_scale, load_cases, place_truth, psnr_within
 from refsr.image.photo import Photo, load_photo
 from refsr.inference.blind_network import estimate_blindly
 from refsr.registration.flow import luma
@@ -171,10 +173,38 @@ def real(folder: Path) -> None:
         )
 
 
+def real_results(folder: Path) -> None:
+    """Print ``results`` for real photos in which something is undone, by their registered truth."""
+    models = [Upscaler.load(name, threads=1) for name in ("ssen", "ssen-robust")]
+    print("case         bicubic  ssen: as it is, undone  ssen-robust: as it is, undone")
+    for case in load_cases(folder):
+        photo = load_photo(case.small)
+        found = estimate_blindly(photo)
+        if case.truth is None or found.kernel is None:
+            continue
+        lr, hr = photo.as_uint8(), load_photo(case.truth).as_uint8()
+        scale = choose_scale(lr, hr)
+        bicubic = imresize(lr, scale=float(scale))
+        truth = place_truth(hr, bicubic)
+        if truth is None:
+            continue
+        rows, columns = middle(lr, 2 * PATCH)
+        inside = tuple(slice(s.start * scale, s.stop * scale) for s in (rows, columns))
+        within = truth.mask[inside].copy()
+        within[:SCALE], within[-SCALE:], within[:, :SCALE], within[:, -SCALE:] = (False,) * 4
+        scores = [psnr_within(bicubic[inside], truth.pixels[inside], within)]
+        for model in models:
+            for image in (photo, undone(photo, found)):
+                cut = np.ascontiguousarray(image.as_uint8()[rows, columns])
+                result = model.upscale(cut, scale=scale).photo.as_uint8()
+                scores.append(psnr_within(result, truth.pixels[inside], within))
+        print(case.name, f"x{scale}", " ".join(f"{score:6.2f}" for score in scores), flush=True)
+
+
 def main() -> None:
-    """Run one of the three."""
+    """Run one of the four."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("estimates", "results", "real"))
+    parser.add_argument("what", choices=("estimates", "results", "real", "real-results"))
     parser.add_argument("folder", type=Path)
     parser.add_argument("--scenes", type=int, default=99)
     parser.add_argument("--kinds", nargs="*", default=KINDS)
@@ -183,6 +213,9 @@ def main() -> None:
     cv2.setNumThreads(1)
     if options.what == "real":
         real(options.folder)
+        return
+    if options.what == "real-results":
+        real_results(options.folder)
         return
     scenes = load_scenes(options.folder)
     step = max(1, len(scenes) // options.scenes)
