@@ -45,7 +45,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", type=Path, required=True, help="the folder of scenes")
     parser.add_argument("--kinds", nargs="+", default=KINDS)
-    parser.add_argument("--pairs", type=int, default=0, help="only so many, spread over the list; 0: all")
+    parser.add_argument(
+        "--pairs", type=int, default=0, help="only so many, spread over the list; 0: all"
+    )
     parser.add_argument("--model", default="auto")
     parser.add_argument("--json", type=Path, default=FILE)
     args = parser.parse_args()

@@ -77,6 +77,7 @@ def test_the_wheel_carries_code_types_and_models(wheel: zipfile.ZipFile) -> None
     shipped = [
         *package.rglob("*.py"),
         *(package / "weights" / "shipped").iterdir(),
+        *(package / "weights" / "estimators").iterdir(),
         package / "py.typed",
     ]
     shipped += (package / "web" / "page").iterdir()
