@@ -13,10 +13,12 @@ from typing import Literal
 
 import numpy as np
 
+from refsr.degradation.blind_estimate import BlindEstimate
 from refsr.degradation.own_size import OwnSize, keep_own_detail, measure_own_size, shrink
-from refsr.degradation.restore import Restoration, restore
+from refsr.degradation.restore import Restoration, restore, restore_blindly
 from refsr.errors import DataError
 from refsr.image.photo import Photo, Source, load_photo
+from refsr.inference.blind_network import estimate_blindly
 from refsr.inference.ensemble import Mode, TileNetwork
 from refsr.inference.memory import parse_memory, trim_heap
 from refsr.inference.network import Device, Runtime
@@ -157,9 +159,10 @@ class Upscaler:
             prepared = in_colors_of(photo, loaded)
             size = job_size(photo, SCALE, loaded, prepared, self.networks.clean)
             flow_pixels = compute_budget(size, self.max_memory, 0.0).flow_pixels
-            registered = register(photo, prepared, flow_pixels)
+            registered = register(photo, prepared, flow_pixels, estimate_blindly(photo))
             if held > 1 and not registered.coarse.composite.matched:
-                shrunk = register(shrink(photo), prepared, flow_pixels)
+                small = shrink(photo)
+                shrunk = register(small, prepared, flow_pixels, estimate_blindly(small))
                 if shrunk.coarse.composite.matched:
                     registered, zoom = shrunk, float(SCALE)
             composite = registered.coarse.composite
@@ -211,22 +214,24 @@ class Upscaler:
         if announce:
             announce(plan.estimate)
 
+        blind = estimate_blindly(photo)
         registered = None
         if prepared:
-            registered = register(photo, prepared, plan.budget.flow_pixels, strength > 0)
-            photo = registered.photo
+            doubt = blind if strength > 0 else None
+            registered = register(photo, prepared, plan.budget.flow_pixels, doubt)
         coarse = registered.coarse if registered else None
-        restoration = registered.restoration if registered else None
         progress(plan.registration_share)
         trim_heap()
         watch.lap("registration")
 
         # A reference of nothing is exactly none.
         used = coarse if coarse and coarse.composite.matched and strength > 0 else None
-        if used is not None:
-            network = self.networks.select(
-                photo, referenced=True, degraded=own is not None or restoration is not None
-            )
+        restoration = restore_blindly(photo, blind)
+        if registered is not None and used is not None:
+            restoration = registered.restoration
+        photo = restoration.photo if restoration else photo
+        degraded = own is not None or restoration is not None
+        network = self.networks.select(photo, referenced=used is not None, degraded=degraded)
         canvas = Canvas.empty(photo, factor)
         if own is not None and own.complete and used is None:
             canvas = unchanged(whole, canvas)
@@ -239,7 +244,7 @@ class Upscaler:
 
         composite = coarse.composite if coarse else None
         notes = self._notes(photo, references, loaded)
-        notes += registered.notes if registered else []
+        notes += [restoration.note] if restoration else []
         notes += network.notes if network else []
         notes += [NOTHING_TAKEN_NOTE] if loaded and strength == 0 else []
         degraded = network is not self.networks.clean
@@ -305,8 +310,7 @@ class Stopwatch:
 class Registered:
     """A photo registered to its references, its kernel undone where they show one."""
 
-    photo: Photo
-    coarse: CoarseRegistration
+    coarse: CoarseRegistration  # of the restored photo
     restoration: Restoration | None
 
     @property
@@ -316,15 +320,17 @@ class Registered:
 
 
 def register(
-    photo: Photo, prepared: tuple[Reference, ...], flow_pixels: int, restoring: bool = True
+    photo: Photo, prepared: tuple[Reference, ...], flow_pixels: int, blind: BlindEstimate | None
 ) -> Registered:
-    """Register a photo; undo its kernel where the references show one, and register it again."""
+    """Register a photo; undo its kernel where the references show one, and register it again.
+
+    ``blind``: what the photo alone shows; None where nothing is to be undone.
+    """
     coarse = register_coarse(photo.as_uint8(), prepared, flow_pixels)
-    restoration = restore(photo, coarse) if restoring else None
-    if restoration is None:
-        return Registered(photo, coarse, None)
-    photo = restoration.photo
-    return Registered(photo, register_coarse(photo.as_uint8(), prepared, flow_pixels), restoration)
+    restoration = restore(photo, coarse, blind) if blind is not None else None
+    if restoration is not None:
+        coarse = register_coarse(restoration.photo.as_uint8(), prepared, flow_pixels)
+    return Registered(coarse, restoration)
 
 
 def at_own_size(canvas: Canvas, photo: Photo, own: OwnSize) -> Canvas:

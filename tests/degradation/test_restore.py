@@ -7,9 +7,11 @@ import pytest
 
 from refsr import Upscaler
 from refsr.arrays import Pixels
-from refsr.degradation.simulate import parse_kind, simulate
+from refsr.degradation.restore import restore_blindly
+from refsr.degradation.simulate import parse_kind, sharpen, simulate
 from refsr.evaluate.metrics import psnr
 from refsr.image.photo import Photo, load_photo
+from refsr.inference.blind_network import estimate_blindly
 from refsr.registration.large_image import register_coarse
 from refsr.registration.register import prepare_reference
 from refsr.resize import imresize
@@ -37,12 +39,15 @@ def test_a_degraded_photo_is_corrected_and_gains(pair: tuple[Pixels, Pixels], ki
     photo = small_photo(hr, kind)
     prepared = (prepare_reference(ref),)
     as_it_is = register_coarse(photo.as_uint8(), prepared, 10**6)
-    found = register(photo, prepared, 10**6)
+    found = register(photo, prepared, 10**6, estimate_blindly(photo))
+    assert found.restoration is not None
     assert len(found.notes) == 1
     assert "as the reference shows: corrected" in found.notes[0]
     assert ("sharpened" in found.notes[0]) == (kind == "sharpened")
     truth = imresize(hr, scale=0.25)
-    before, after = (psnr(one.as_uint8(), truth, border=4) for one in (photo, found.photo))
+    before, after = (
+        psnr(one.as_uint8(), truth, border=4) for one in (photo, found.restoration.photo)
+    )
     assert after > before + 2  # dB, at LR size
     assert found.coarse.composite.similarity().mean() > as_it_is.composite.similarity().mean()
 
@@ -50,16 +55,16 @@ def test_a_degraded_photo_is_corrected_and_gains(pair: tuple[Pixels, Pixels], ki
 def test_a_clean_photo_stays_bit_for_bit(pair: tuple[Pixels, Pixels]) -> None:
     hr, ref = pair
     photo = small_photo(hr, "matlab")
-    found = register(photo, (prepare_reference(ref),), 10**6)
-    assert found.photo is photo
+    found = register(photo, (prepare_reference(ref),), 10**6, estimate_blindly(photo))
+    assert found.restoration is None
     assert found.notes == []
 
 
 def test_a_mismatched_reference_corrects_nothing(pair: tuple[Pixels, Pixels]) -> None:
     photo = small_photo(pair[0], "blur:3")
     other = np.random.default_rng(0).integers(0, 256, (400, 500, 3), np.uint8)
-    found = register(photo, (prepare_reference(other),), 10**6)
-    assert found.photo is photo
+    found = register(photo, (prepare_reference(other),), 10**6, estimate_blindly(photo))
+    assert found.restoration is None
     assert found.notes == []
 
 
@@ -82,10 +87,47 @@ def test_16_bits_and_blocks(pair: tuple[Pixels, Pixels]) -> None:
     hr, ref = pair
     photo = small_photo(hr, "blur:3")
     deep = Photo(photo.pixels.astype(np.uint16) * np.uint16(257))
-    restored = register(deep, (prepare_reference(ref),), 10**6).photo
-    eight = register(photo, (prepare_reference(ref),), 10**6).photo
-    assert restored.bits == 16
-    assert np.abs(restored.as_uint8().astype(int) - eight.as_uint8().astype(int)).max() <= 1
-    shrunk = register(photo, (prepare_reference(ref),), 12_000)
-    assert len(shrunk.notes) == 1
-    assert np.abs(shrunk.photo.as_uint8().astype(int) - eight.as_uint8().astype(int)).mean() < 2
+    restored, eight, shrunk = (
+        register(one, (prepare_reference(ref),), flow_pixels, estimate_blindly(one)).restoration
+        for one, flow_pixels in ((deep, 10**6), (photo, 10**6), (photo, 12_000))
+    )
+    assert restored is not None
+    assert eight is not None
+    assert shrunk is not None
+    assert restored.photo.bits == 16
+    levels = [one.photo.as_uint8().astype(int) for one in (restored, eight, shrunk)]
+    assert np.abs(levels[0] - levels[1]).max() <= 1
+    assert np.abs(levels[2] - levels[1]).mean() < 2
+
+
+def test_a_sharp_reference_does_not_make_the_photo_blurred(pair: tuple[Pixels, Pixels]) -> None:
+    """Beside a reference that its camera sharpened, the kernel stays near the one of the photo."""
+    hr, ref = pair
+    photo = small_photo(hr, "blur:2")
+    sharpened = np.clip(np.rint(sharpen(sharpen(ref, 1.5), 1.0)), 0, 255).astype(np.uint8)
+    blind = estimate_blindly(photo)
+    found = [
+        register(photo, (prepare_reference(one),), 10**6, blind).restoration
+        for one in (ref, sharpened)
+    ]
+    assert found[0] is not None
+    assert found[1] is not None
+    assert abs(found[0].kernel[4, 4] - found[1].kernel[4, 4]) < 0.1
+
+
+def test_without_a_reference_the_photo_itself_tells(pair: tuple[Pixels, Pixels]) -> None:
+    """Blur is undone, with and without a reference that shows something else; clean stays clean."""
+    photo = small_photo(pair[0], "blur:3")
+    truth = imresize(pair[0], scale=0.25)
+    found = restore_blindly(photo, estimate_blindly(photo))
+    assert found is not None
+    assert "as the photo itself shows" in found.note
+    before, after = (psnr(one.as_uint8(), truth, border=4) for one in (photo, found.photo))
+    assert after > before + 1
+    clean = small_photo(pair[0], "matlab")
+    assert restore_blindly(clean, estimate_blindly(clean)) is None
+    upscaler = Upscaler.load("detail-transfer")
+    other = np.random.default_rng(0).integers(0, 256, (400, 500, 3), np.uint8)
+    alone = upscaler.upscale(photo.pixels)
+    with_other = upscaler.upscale(photo.pixels, references=upscaler.prepare(other))
+    np.testing.assert_array_equal(alone.image, with_other.image)

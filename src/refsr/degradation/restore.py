@@ -1,14 +1,13 @@
-"""The photo as MATLAB's bicubic would have made it: its kernel, measured from the pair, undone."""
+"""The photo as MATLAB's bicubic would have made it: its kernel undone."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import inf
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
-from refsr.degradation.blind import estimate_degradation, is_degraded
+from refsr.degradation.blind_estimate import BlindEstimate, believed_kernel
 from refsr.degradation.kernel import (
     INVERSE_SIDE,
     Kernel,
@@ -39,28 +38,43 @@ class Restoration:
     kernel: Kernel  # (9, 9), LR pixels
     noisy: bool  # whether noise or compression lies over what the kernel left
 
+    by_reference: bool  # or blindly
+
     @property
     def note(self) -> str:
         """What was done, for the report."""
-        return f"{describe_kernel(self.kernel)}, as the reference shows: corrected"
+        shown_by = "the reference" if self.by_reference else "the photo itself"
+        return f"{describe_kernel(self.kernel)}, as {shown_by} shows: corrected"
 
 
-def restore(photo: Photo, coarse: CoarseRegistration) -> Restoration | None:
+def restore(photo: Photo, coarse: CoarseRegistration, blind: BlindEstimate) -> Restoration | None:
     """Undo what lens, motion or sharpening did to a photo; None where there is no evidence of it.
 
     ``coarse``: the photo's references, registered to it as it is. The kernel is one for the whole
-    photo, measured where the references fit best.
+    photo, measured where the references fit best. ``blind``: what the photo alone shows.
     """
     if not coarse.composite.matched:
         return None
     estimate = measure(coarse, best_block(coarse.composite.similarity(), coarse.lr.shape, WINDOW))
-    if estimate is None or not estimate.is_evident:
+    if estimate is None:
         return None
-    noisy = is_degraded(estimate_degradation(photo), sharpness=-inf)
-    inverse = wiener_inverse(
-        estimate.kernel, NOISE_TO_SIGNAL_DEGRADED if noisy else NOISE_TO_SIGNAL
-    )
-    return Restoration(filtered(photo, inverse), photo, estimate.kernel, noisy)
+    estimate = replace(estimate, kernel=believed_kernel(estimate.kernel, blind))
+    if not estimate.is_evident:
+        return None
+    return undo(photo, estimate.kernel, blind.is_noisy, by_reference=True)
+
+
+def restore_blindly(photo: Photo, blind: BlindEstimate) -> Restoration | None:
+    """Undo what a photo alone shows of its kernel; None where it shows none."""
+    if blind.kernel is None:
+        return None
+    return undo(photo, blind.kernel, blind.is_noisy, by_reference=False)
+
+
+def undo(photo: Photo, kernel: Kernel, noisy: bool, by_reference: bool) -> Restoration:
+    """Apply the Wiener inverse of a kernel."""
+    inverse = wiener_inverse(kernel, NOISE_TO_SIGNAL_DEGRADED if noisy else NOISE_TO_SIGNAL)
+    return Restoration(filtered(photo, inverse), photo, kernel, noisy, by_reference)
 
 
 def measure(coarse: CoarseRegistration, tile: Tile) -> KernelEstimate | None:

@@ -19,6 +19,7 @@ from refsr.degradation.blind import estimate_degradation, is_degraded
 from refsr.degradation.own_size import measure_own_size, shrink
 from refsr.errors import PhotoError
 from refsr.image.photo import Photo, load_photo, save_photo
+from refsr.inference.blind_network import estimate_blindly
 from refsr.inference.memory import trim_heap
 from refsr.inference.network import Network
 from refsr.inference.plan import DEFAULT_COST
@@ -139,16 +140,15 @@ def register_one_by_one(
     was corrected in the photo. Writes their thumbnails to the folder.
     """
     notes: list[str] = []
+    blind = estimate_blindly(photo)
 
     def register_one(part: str) -> Composite:
-        nonlocal photo
         reference = load_reference(folder / part, upscaler.max_pixels)
         trim_heap()
         write_thumbnail(reference.photo, folder / f"{part}.jpg")
         prepared = in_colors_of(photo, (reference,))
-        registered = register(photo, prepared, CHECK_PIXELS)
-        photo = registered.photo
-        notes.extend(registered.notes)
+        registered = register(photo, prepared, CHECK_PIXELS, blind)
+        notes.extend(note for note in registered.notes if note not in notes)
         no_pixels = np.broadcast_to(np.uint8(0), reference.photo.pixels.shape)
         shown = reference.prepared.valid_masks[-1:]
         empty = Reference(no_pixels, NO_FEATURES, [], [], valid_masks=shown)
