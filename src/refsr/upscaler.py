@@ -11,6 +11,7 @@ from typing import Literal
 from refsr.degradation.restore import restore
 from refsr.errors import DataError
 from refsr.image.photo import Photo, Source, load_photo
+from refsr.image.tone import Tone, without_tone
 from refsr.inference.ensemble import Mode, TileNetwork
 from refsr.inference.memory import parse_memory, trim_heap
 from refsr.inference.network import Device, Runtime
@@ -135,9 +136,9 @@ class Upscaler:
         PhotoError.
         """
         references = self.references if references is None else references
-        photo = self._load(source)
+        photo, tone = self._load(source)
         loaded, pool = references.select(photo, self._load_reference)
-        composite, notes = None, self._notes(photo, references, loaded)
+        composite, notes = None, self._notes(photo, tone, references, loaded)
         if loaded:
             prepared = in_colors_of(photo, loaded)
             size = job_size(photo, SCALE, loaded, prepared, self.networks.clean)
@@ -174,7 +175,7 @@ class Upscaler:
         references = self.references if references is None else references
         progress, watch = rising(progress), Stopwatch()
 
-        photo = self._load(source)
+        photo, tone = self._load(source)
         watch.lap("load")
 
         loaded, pool = references.select(photo, self._load_reference)
@@ -204,7 +205,7 @@ class Upscaler:
         watch.lap("network")
 
         composite = coarse.composite if coarse else None
-        notes = [*self._notes(photo, references, loaded), *restored]
+        notes = [*self._notes(photo, tone, references, loaded), *restored]
         notes += network.notes if network else []
         notes += [NOTHING_TAKEN_NOTE] if loaded and strength == 0 else []
         degraded = network is not self.networks.clean
@@ -230,11 +231,13 @@ class Upscaler:
             },
         )
         similarity = None if composite is None else composite.similarity()
+        if tone:
+            photo = tone.give_to(photo, canvas.pixels)
         return finish_result(source, photo, canvas, similarity, report)
 
-    def _load(self, source: Source) -> Photo:
-        """The photo. Raises PhotoError."""
-        return load_photo(source, max_pixels=self.max_pixels)
+    def _load(self, source: Source) -> tuple[Photo, Tone | None]:
+        """The photo, in gray where it has but one tone; that tone. Raises PhotoError."""
+        return without_tone(load_photo(source, max_pixels=self.max_pixels))
 
     def _load_reference(self, source: Source) -> LoadedReference:
         """One reference with its features. Raises PhotoError."""
@@ -243,11 +246,16 @@ class Upscaler:
         return loaded
 
     def _notes(
-        self, photo: Photo, references: References, loaded: Sequence[LoadedReference]
+        self,
+        photo: Photo,
+        tone: Tone | None,
+        references: References,
+        loaded: Sequence[LoadedReference],
     ) -> list[str]:
         """What a user should know of the files that were read."""
+        seen = [tone.note] if tone else []
         cached = self.cache.notes if self.cache else ()
-        return [*notes_of(photo, loaded), *references.left_out, *cached]
+        return [*notes_of(photo, loaded), *seen, *references.left_out, *cached]
 
 
 class Stopwatch:

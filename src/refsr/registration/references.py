@@ -78,16 +78,22 @@ def includes_folder(references: Source | Sequence[Source] | None) -> bool:
 
 
 def in_colors_of(photo: Photo, references: tuple[LoadedReference, ...]) -> tuple[Reference, ...]:
-    """The references converted to the photo's color space (ICC profile), where theirs differs."""
+    """The references in the photo's color space (ICC profile), and gray for a gray photo.
+
+    As they are where nothing has to change.
+    """
     prepared: list[Reference] = []
     for reference in references:
-        if reference.photo.icc == photo.icc:
+        to_gray = photo.gray and not reference.photo.gray
+        if reference.photo.icc == photo.icc and not to_gray:
             prepared.append(reference.prepared)
             continue
         pixels = to_colors_of(reference.photo, photo)
         same = pixels is reference.photo.pixels  # two profiles of one color space
         alpha = reference.photo.alpha
-        prepared.append(reference.prepared if same else prepare_reference(pixels, alpha))
+        # Features are of luma, which is the same in gray.
+        features = reference.prepared.features if reference.photo.icc == photo.icc else None
+        prepared.append(reference.prepared if same else prepare_reference(pixels, alpha, features))
     return tuple(prepared)
 
 

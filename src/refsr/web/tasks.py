@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from refsr.degradation.blind import estimate_degradation, is_degraded
 from refsr.image.photo import Photo, load_photo, save_photo
+from refsr.image.tone import without_tone
 from refsr.inference.memory import trim_heap
 from refsr.inference.network import Network
 from refsr.inference.plan import DEFAULT_COST
@@ -75,7 +76,9 @@ def check(state: WorkerState, task: Answer, send: Send) -> Answer:
     parts = reference_parts(names)
     photo = state.load_photo(folder)
     write_thumbnail(photo, folder / "photo.jpg")
+    photo, tone = without_tone(photo)
     composite, notes = register_one_by_one(state.upscaler, photo, folder, parts)
+    notes = [tone.note, *notes] if tone else notes
     references: list[Answer] = []
     for index, part in enumerate(parts):
         assert composite is not None
