@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypedDict
+
+import numpy as np
 
 from refsr.errors import PhotoError
 from refsr.image.atomic import is_folder
 from refsr.image.photo import SUFFIXES, Photo, Source, load_photo, to_colors_of
 from refsr.registration.feature_cache import CachedFeatures, FeatureCache
+from refsr.registration.noise import without_noise
 from refsr.registration.pool import (
     MIN_POOL_SIZE,
     ReferencePool,
@@ -20,6 +23,8 @@ from refsr.registration.pool import (
 )
 from refsr.registration.reference import CACHE_KIND
 from refsr.registration.register import Reference, prepare_reference
+
+NOISE_NOTE = "noisy: its noise was removed before anything was taken from it"
 
 
 class PoolReport(TypedDict):
@@ -44,13 +49,24 @@ def load_reference(
 ) -> LoadedReference:
     """Read one reference and detect its features, unless ``cache`` has them. Raises PhotoError."""
     entry = cache.entry(source, CACHE_KIND) if cache else None
-    photo = load_photo(source, max_pixels=max_pixels)
+    photo = less_noise(load_photo(source, max_pixels=max_pixels))
     cached = entry.read() if entry else None
     features = cached.features if cached else None
     prepared = prepare_reference(photo.as_uint8(), photo.alpha, features)
     if entry and not cached:
         entry.write(CachedFeatures(prepared.features))
     return LoadedReference(source_name(source), photo, prepared)
+
+
+def less_noise(photo: Photo) -> Photo:
+    """A reference without its noise, of 8 bits, with a note; itself where it has little."""
+    pixels = photo.as_uint8()
+    clean = without_noise(pixels)
+    if clean is pixels:
+        return photo
+    # Of alpha it counts where it is zero.
+    alpha = None if photo.alpha is None else (photo.alpha > 0).astype(np.uint8) * np.uint8(255)
+    return replace(photo, pixels=clean, alpha=alpha, notes=(*photo.notes, NOISE_NOTE))
 
 
 def list_sources(references: Source | Sequence[Source] | None) -> list[Source]:
