@@ -116,7 +116,7 @@ def fit_curve(bands: Iterable[Levels]) -> Curve:
         right += shares.T @ colors
         count += len(shares)
     left += count * (SMOOTHNESS * bends.T @ bends + 1e-9 * np.eye(NODES))
-    return np.linalg.solve(left, right)
+    return np.asarray(np.linalg.solve(left, right), np.float64)
 
 
 def distances(bands: Iterable[Levels], curve: Curve) -> tuple[float, float, float]:

@@ -109,7 +109,7 @@ def shrink_waves(plane: Image, noise: NDArray[np.float32]) -> Image:
             total[part] += from_blocks(waves @ DCT, shape)
             weights[part] += from_blocks(np.repeat(weight, BLOCK * BLOCK, axis=1), shape)
     inner = slice(BLOCK, BLOCK + height), slice(BLOCK, BLOCK + width)
-    return total[inner] / weights[inner]
+    return np.asarray(total[inner] / weights[inner], np.float32)
 
 
 def to_planes(pixels: Pixels) -> list[Image]:
