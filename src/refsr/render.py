@@ -17,6 +17,7 @@ from refsr.inference.ensemble import TileNetwork
 from refsr.inference.memory import is_out_of_memory, trim_heap
 from refsr.inference.plan import GRID, Plan
 from refsr.progress import Progress
+from refsr.registration.flow import luma
 from refsr.registration.fusion import Composite
 from refsr.registration.large_image import CoarseRegistration
 from refsr.report.provenance import amounts_from_detail, detail_amounts
@@ -56,6 +57,7 @@ class Renderer:
                 try:
                     for tile in tiles:
                         sr, amounts = self.compute(composite, block, tile, tile is tiles[-1])
+                        sr = in_gray(sr) if photo.gray else sr
                         canvas.put(photo, tile, np.clip(sr, 0, 1), amounts)
                         progress(canvas.done / (photo.height * photo.width))
                     break
@@ -120,3 +122,9 @@ class Renderer:
             given = composite.detail(rows, cols)
             given *= np.float32(self.strength)
         return base + given, amounts_from_detail(lr, given, np.zeros_like(given))
+
+
+def in_gray(sr: Image) -> Image:
+    """The luma of a tile (H, W, 3) in three equal channels: its network has tinted it a little."""
+    gray = luma(sr)[..., None]
+    return np.repeat(gray, 3, axis=2)

@@ -18,6 +18,7 @@ from refsr.degradation.own_size import OwnSize, keep_own_detail, measure_own_siz
 from refsr.degradation.restore import Restoration, restore, restore_blindly
 from refsr.errors import DataError
 from refsr.image.photo import Photo, Source, load_photo
+from refsr.image.tone import Tone, without_tone
 from refsr.inference.blind_network import estimate_blindly
 from refsr.inference.ensemble import Mode, TileNetwork
 from refsr.inference.memory import parse_memory, trim_heap
@@ -150,10 +151,10 @@ class Upscaler:
         ``set_reference`` unless given. Raises PhotoError.
         """
         references = self.references if references is None else references
-        photo = self._load(source)
+        photo, tone = self._load(source)
         held = measure_own_size(photo).held
         loaded, pool = references.select(photo, self._load_reference)
-        composite, notes = None, self._notes(photo, references, loaded)
+        composite, notes = None, self._notes(photo, tone, references, loaded)
         zoom = 1.0  # pixels of the photo per LR pixel
         if loaded:
             prepared = in_colors_of(photo, loaded)
@@ -199,11 +200,9 @@ class Upscaler:
         references = self.references if references is None else references
         progress, watch = rising(progress), Stopwatch()
 
-        photo = whole = self._load(source)
+        whole, tone = self._load(source)
         own = measure_own_size(whole) if scale == 1 else None
-        factor = scale if own is None else SCALE
-        if own is not None:
-            photo = shrink(whole)
+        photo, factor = (shrink(whole), SCALE) if own else (whole, scale)
         watch.lap("load")
 
         loaded, pool = references.select(photo, self._load_reference)
@@ -243,7 +242,7 @@ class Upscaler:
         watch.lap("network")
 
         composite = coarse.composite if coarse else None
-        notes = self._notes(photo, references, loaded)
+        notes = self._notes(photo, tone, references, loaded)
         notes += [restoration.note] if restoration else []
         notes += network.notes if network else []
         notes += [NOTHING_TAKEN_NOTE] if loaded and strength == 0 else []
@@ -273,11 +272,14 @@ class Upscaler:
             },
         )
         similarity = None if composite is None else composite.similarity()
-        return finish_result(source, whole if own else photo, canvas, similarity, report)
+        finished = whole if own else photo
+        if tone:
+            finished = tone.give_to(finished, canvas.pixels)
+        return finish_result(source, finished, canvas, similarity, report)
 
-    def _load(self, source: Source) -> Photo:
-        """The photo. Raises PhotoError."""
-        return load_photo(source, max_pixels=self.max_pixels)
+    def _load(self, source: Source) -> tuple[Photo, Tone | None]:
+        """The photo, in gray where it has but one tone; that tone. Raises PhotoError."""
+        return without_tone(load_photo(source, max_pixels=self.max_pixels))
 
     def _load_reference(self, source: Source) -> LoadedReference:
         """One reference with its features. Raises PhotoError."""
@@ -286,11 +288,16 @@ class Upscaler:
         return loaded
 
     def _notes(
-        self, photo: Photo, references: References, loaded: Sequence[LoadedReference]
+        self,
+        photo: Photo,
+        tone: Tone | None,
+        references: References,
+        loaded: Sequence[LoadedReference],
     ) -> list[str]:
         """What a user should know of the files that were read."""
+        seen = [tone.note] if tone else []
         cached = self.cache.notes if self.cache else ()
-        return [*notes_of(photo, loaded), *references.left_out, *cached]
+        return [*notes_of(photo, loaded), *seen, *references.left_out, *cached]
 
 
 class Stopwatch:

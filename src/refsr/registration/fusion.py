@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from refsr.arrays import Image
 from refsr.registration.detail_transfer import fine_detail, transferred_detail
 from refsr.registration.gain import expected_gain, gain_factors
+from refsr.registration.noise import without_noise
 from refsr.registration.register import Reference, Registration, align_reference, register
 from refsr.registration.warp import FIELD_SCALE, field_at_hr
 from refsr.resize import SCALE, imresize
@@ -24,7 +25,7 @@ UNUSED_COST = 9.0  # above any other
 MIN_ZOOM = 1 / 3  # reference pixels per HR pixel; at 0.25 it is as coarse as the photo itself
 
 MIN_GAIN = 0.03  # dB: expected of a reference that is used
-MIN_FINENESS = 2.4  # sharp references: 3.3 to 6.5, half as fine 2.9 to 3.9, no finer 1.1 to 2.4
+MIN_FINENESS = 2.4  # sharp references: 3.3 to 6.5, half as fine 2.8 to 3.9, no finer 1.1 to 2.4
 CELL, CELLS = 32, 6  # LR pixels a side of the cells in which it is measured, and how many
 
 
@@ -38,7 +39,7 @@ def is_useful(lr: NDArray[np.uint8], reference: Reference, registration: Registr
         return False
     if expected_gain([gain_factors(lr, registration)]) < MIN_GAIN:
         return False
-    return fineness(lr, reference, registration) >= MIN_FINENESS
+    return fineness(without_noise(lr), reference, registration) >= MIN_FINENESS  # no detail either
 
 
 def fineness(lr: NDArray[np.uint8], reference: Reference, registration: Registration) -> float:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypedDict
+
+import numpy as np
 
 from refsr.errors import PhotoError
 from refsr.image.atomic import is_folder
 from refsr.image.photo import SUFFIXES, Photo, Source, load_photo, to_colors_of
 from refsr.registration.feature_cache import CachedFeatures, FeatureCache
+from refsr.registration.noise import without_noise
 from refsr.registration.pool import (
     MIN_POOL_SIZE,
     ReferencePool,
@@ -20,6 +23,8 @@ from refsr.registration.pool import (
 )
 from refsr.registration.reference import CACHE_KIND
 from refsr.registration.register import Reference, prepare_reference
+
+NOISE_NOTE = "noisy: its noise was removed before anything was taken from it"
 
 
 class PoolReport(TypedDict):
@@ -44,13 +49,24 @@ def load_reference(
 ) -> LoadedReference:
     """Read one reference and detect its features, unless ``cache`` has them. Raises PhotoError."""
     entry = cache.entry(source, CACHE_KIND) if cache else None
-    photo = load_photo(source, max_pixels=max_pixels)
+    photo = less_noise(load_photo(source, max_pixels=max_pixels))
     cached = entry.read() if entry else None
     features = cached.features if cached else None
     prepared = prepare_reference(photo.as_uint8(), photo.alpha, features)
     if entry and not cached:
         entry.write(CachedFeatures(prepared.features))
     return LoadedReference(source_name(source), photo, prepared)
+
+
+def less_noise(photo: Photo) -> Photo:
+    """A reference without its noise, of 8 bits, with a note; itself where it has little."""
+    pixels = photo.as_uint8()
+    clean = without_noise(pixels)
+    if clean is pixels:
+        return photo
+    # Of alpha it counts where it is zero.
+    alpha = None if photo.alpha is None else (photo.alpha > 0).astype(np.uint8) * np.uint8(255)
+    return replace(photo, pixels=clean, alpha=alpha, notes=(*photo.notes, NOISE_NOTE))
 
 
 def list_sources(references: Source | Sequence[Source] | None) -> list[Source]:
@@ -78,16 +94,22 @@ def includes_folder(references: Source | Sequence[Source] | None) -> bool:
 
 
 def in_colors_of(photo: Photo, references: tuple[LoadedReference, ...]) -> tuple[Reference, ...]:
-    """The references converted to the photo's color space (ICC profile), where theirs differs."""
+    """The references in the photo's color space (ICC profile), and gray for a gray photo.
+
+    As they are where nothing has to change.
+    """
     prepared: list[Reference] = []
     for reference in references:
-        if reference.photo.icc == photo.icc:
+        to_gray = photo.gray and not reference.photo.gray
+        if reference.photo.icc == photo.icc and not to_gray:
             prepared.append(reference.prepared)
             continue
         pixels = to_colors_of(reference.photo, photo)
         same = pixels is reference.photo.pixels  # two profiles of one color space
         alpha = reference.photo.alpha
-        prepared.append(reference.prepared if same else prepare_reference(pixels, alpha))
+        # Features are of luma, which is the same in gray.
+        features = reference.prepared.features if reference.photo.icc == photo.icc else None
+        prepared.append(reference.prepared if same else prepare_reference(pixels, alpha, features))
     return tuple(prepared)
 
 

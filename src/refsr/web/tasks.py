@@ -19,6 +19,7 @@ from refsr.degradation.blind import estimate_degradation, is_degraded
 from refsr.degradation.own_size import measure_own_size, shrink
 from refsr.errors import PhotoError
 from refsr.image.photo import Photo, load_photo, save_photo
+from refsr.image.tone import without_tone
 from refsr.inference.blind_network import estimate_blindly
 from refsr.inference.memory import trim_heap
 from refsr.inference.network import Network
@@ -95,6 +96,7 @@ def check(state: WorkerState, task: Answer, send: Send) -> Answer:
     parts = reference_parts(names)
     photo = state.load_photo(folder)
     write_thumbnail(photo, folder / "photo.jpg")
+    photo, tone = without_tone(photo)
     held = measure_own_size(photo).held
     own_size = state.is_too_large(photo)
     registered = shrink(photo) if own_size else photo
@@ -103,6 +105,7 @@ def check(state: WorkerState, task: Answer, send: Send) -> Answer:
         shrunk = register_one_by_one(state.upscaler, shrink(photo), folder, parts)
         own_size = shrunk[0] is not None and shrunk[0].matched
         composite, notes = shrunk if own_size else (composite, notes)
+    notes = [tone.note, *notes] if tone else notes
     scale = best_scale(composite, float(SCALE) if own_size else 1.0)
     references: list[Answer] = []
     for index, part in enumerate(parts):
