@@ -91,7 +91,7 @@ def estimates(scenes: dict[str, Pixels], out: Path | None) -> None:
             center = None if found.kernel is None else float(found.kernel[4, 4])
             mine.append(
                 {
-                    **{"kind": kind, "scene": name, "center": center, "words": str(found)},
+                    **{"kind": kind, "scene": name, "center": center, "words": found.in_words()},
                     **{"true": float(true_kernel(photo, hr)[4, 4]), "noise": found.noise},
                     **{"jpeg": found.jpeg, "aliasing": found.aliasing, "clean": found.clean},
                     **{"spread": found.spread.kernel, "aliased": found.is_aliased},

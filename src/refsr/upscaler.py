@@ -51,7 +51,8 @@ from refsr.resize import SCALE
 from refsr.result import Canvas, Result, finish_result, match_size
 from refsr.weights.models import AUTO, DAMAGED, DETAIL_TRANSFER
 
-DAMAGED_NOTE = f"compressed, noisy or blurred: the model {DAMAGED} was chosen for this photo"
+DAMAGED_KIND = "compressed, noisy or blurred"
+DAMAGED_NOTE = f"the model {DAMAGED} was chosen for this photo"
 ONLY_TRUE_NOTE = "the crisp look is for clean photos with a reference: this is the true look"
 NOTHING_TAKEN_NOTE = "a strength of 0: nothing was taken from the references"
 
@@ -71,6 +72,7 @@ class Check:
     album: PoolReport | None  # of many references, which were registered and why the others not
     expected_gain_db: float  # of all of them together, over none
     notes: list[str]
+    degradation: str  # how the photo was taken, in words; "" where nothing is to be seen
     scale: Scale | None  # for which the references have detail; None where none is used
     advice: str  # what the photo holds, and that scale, in a sentence
 
@@ -156,11 +158,15 @@ class Upscaler:
         loaded, pool = references.select(photo, self._load_reference)
         composite, notes = None, self._notes(photo, tone, references, loaded)
         zoom = 1.0  # pixels of the photo per LR pixel
+        blind = estimate_blindly(photo)
+        degradation = blind.in_words()
         if loaded:
             prepared = in_colors_of(photo, loaded)
             size = job_size(photo, SCALE, loaded, prepared, self.networks.clean)
             flow_pixels = compute_budget(size, self.max_memory, 0.0).flow_pixels
-            registered = register(photo, prepared, flow_pixels, estimate_blindly(photo))
+            registered = register(photo, prepared, flow_pixels, blind)
+            if registered.restoration:
+                degradation = blind.in_words(registered.restoration.kernel)
             if held > 1 and not registered.coarse.composite.matched:
                 small = shrink(photo)
                 shrunk = register(small, prepared, flow_pixels, estimate_blindly(small))
@@ -171,7 +177,7 @@ class Upscaler:
         rows = [describe(one.name, composite, i) for i, one in enumerate(loaded) if composite]
         gain = round(expected_together(composite), 2)
         scale = best_scale(composite, zoom)
-        return Check(composite, rows, pool, gain, notes, scale, advise(held, scale))
+        return Check(composite, rows, pool, gain, notes, degradation, scale, advise(held, scale))
 
     def upscale(
         self,
@@ -247,7 +253,8 @@ class Upscaler:
         notes += network.notes if network else []
         notes += [NOTHING_TAKEN_NOTE] if loaded and strength == 0 else []
         degraded = network is not self.networks.clean
-        notes += [DAMAGED_NOTE] if degraded and own is None else []
+        seen = blind.in_words(restoration.kernel if restoration else None)
+        notes += [f"{seen or DAMAGED_KIND}: {DAMAGED_NOTE}"] if degraded and own is None else []
         notes += [] if own is None else [held_in_words(own.held)]
         notes += [ONLY_TRUE_NOTE] if self.look == "crisp" and (degraded or not used) else []
         report = build_report(
@@ -266,6 +273,7 @@ class Upscaler:
                 "runtime": network.provider if network else None,
                 "scale": scale,
                 "held": None if own is None else own.held,
+                "degradation": seen,
                 "strength": strength,
                 "look": self.look,
                 "notes": notes,

@@ -86,5 +86,5 @@ def test_words() -> None:
     spread = np.full((GRID, GRID), 0.01, np.float32)
     found = estimate_of(transfer(sharpening()), spread, scalars, LITTLE, 0.0, None)
     words = "sharpened; shrunk without antialiasing; JPEG 70; noise of about 5 levels"
-    assert str(found) == words
-    assert str(nothing_known(None)) == "nothing seen"
+    assert found.in_words() == words
+    assert nothing_known(None).in_words() == ""

@@ -89,7 +89,7 @@ def test_a_check_says_what_the_command_says(
         "name": "small one.png",
         "width": 96,
         "height": 64,
-        "damaged": False,
+        "degradation": "",
         "notes": [],
     }
     for part in ("photo", "reference-1", "reference-2"):

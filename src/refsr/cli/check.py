@@ -37,7 +37,8 @@ def check(
     if json:
         answer = {"input": str(photo), "references": found.references, "album": found.album}
         gain = {"notes": found.notes, "expected_gain_db": found.expected_gain_db}
-        print(to_json(answer | gain | {"scale": found.scale, "advice": found.advice}))
+        photo_facts = {"degradation": found.degradation, "advice": found.advice}
+        print(to_json(answer | gain | {"scale": found.scale} | photo_facts))
         return
     for note in found.notes:
         print_message(f"note: {note}")
@@ -48,4 +49,6 @@ def check(
     if sum(row["used"] for row in found.references) > 1:
         gain_db = found.expected_gain_db
         print(f"Expected gain of all references together: about {gain_db:.1f} dB.")
+    if found.degradation:
+        print(f"The photo: {found.degradation}.")
     print(found.advice)

@@ -60,13 +60,17 @@ class BlindEstimate:
         """Whether noise or compression would be sharpened with the photo."""
         return self.noise > NOISE_SEEN or self.jpeg is not None
 
-    def __str__(self) -> str:
-        """What was seen, in words: "sharpened; JPEG 70; noise of about 5 levels"."""
-        words = [describe_kernel(self.kernel)] if self.kernel is not None else []
+    def in_words(self, kernel: Kernel | None = None) -> str:
+        """What was seen: "sharpened; JPEG 70; noise of about 5 levels"; "" where nothing was.
+
+        ``kernel``: one that is known better than this estimate's.
+        """
+        kernel = self.kernel if kernel is None else kernel
+        words = [describe_kernel(kernel)] if kernel is not None else []
         words += ["shrunk without antialiasing"] if self.is_aliased else []
         words += [f"JPEG {self.jpeg}"] if self.jpeg is not None else []
         words += [f"noise of about {self.noise:.0f} levels"] if self.noise > NOISE_SEEN else []
-        return "; ".join(words) or "nothing seen"
+        return "; ".join(words)
 
 
 UNKNOWN = Spread(np.inf, np.inf, np.inf, np.inf)

@@ -47,6 +47,7 @@ class JobFacts(TypedDict):
     model: str
     runtime: str | None
     scale: int
+    degradation: str  # how the photo was taken, in words: "sharpened; JPEG 70"; "" if unseen
     held: int | None  # at scale 1: it holds no more than 1/held of its pixels a side, 1 to 4
     strength: float
     look: str

@@ -15,7 +15,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from refsr.degradation.blind import estimate_degradation, is_degraded
 from refsr.degradation.own_size import measure_own_size, shrink
 from refsr.errors import PhotoError
 from refsr.image.photo import Photo, load_photo, save_photo
@@ -100,11 +99,12 @@ def check(state: WorkerState, task: Answer, send: Send) -> Answer:
     held = measure_own_size(photo).held
     own_size = state.is_too_large(photo)
     registered = shrink(photo) if own_size else photo
-    composite, notes = register_one_by_one(state.upscaler, registered, folder, parts)
+    composite, notes, degradation = register_one_by_one(state.upscaler, registered, folder, parts)
     if composite is not None and not (own_size or composite.matched) and held > 1:
         shrunk = register_one_by_one(state.upscaler, shrink(photo), folder, parts)
         own_size = shrunk[0] is not None and shrunk[0].matched
-        composite, notes = shrunk if own_size else (composite, notes)
+        if own_size:
+            composite, notes, _ = shrunk
     notes = [tone.note, *notes] if tone else notes
     scale = best_scale(composite, float(SCALE) if own_size else 1.0)
     references: list[Answer] = []
@@ -119,7 +119,7 @@ def check(state: WorkerState, task: Answer, send: Send) -> Answer:
             "name": names["photo"],
             "width": photo.width,
             "height": photo.height,
-            "damaged": is_degraded(estimate_degradation(photo)),
+            "degradation": degradation,
             "notes": [*photo.notes, *notes],
         },
         "references": references,
@@ -136,14 +136,15 @@ def reference_parts(names: dict[str, str]) -> list[str]:
 
 def register_one_by_one(
     upscaler: Upscaler, photo: Photo, folder: Path, parts: list[str]
-) -> tuple[Composite | None, list[str]]:
+) -> tuple[Composite | None, list[str], str]:
     """Register references one after the other, so that memory holds one at a time.
 
-    Returns the composite of all of them, without their pixels, None where there are none, and what
-    was corrected in the photo. Writes their thumbnails to the folder.
+    Returns the composite of all of them, without their pixels, None where there are none; what was
+    corrected in the photo; and how it was taken, in words. Writes thumbnails to the folder.
     """
     notes: list[str] = []
     blind = estimate_blindly(photo)
+    degradation = blind.in_words()
 
     def register_one(part: str) -> Composite:
         reference = load_reference(folder / part, upscaler.max_pixels)
@@ -151,7 +152,10 @@ def register_one_by_one(
         write_thumbnail(reference.photo, folder / f"{part}.jpg")
         prepared = in_colors_of(photo, (reference,))
         registered = register(photo, prepared, CHECK_PIXELS, blind)
-        notes.extend(note for note in registered.notes if note not in notes)
+        nonlocal degradation
+        if registered.restoration is not None:
+            notes[:] = registered.notes  # the last one stands for all
+            degradation = blind.in_words(registered.restoration.kernel)
         no_pixels = np.broadcast_to(np.uint8(0), reference.photo.pixels.shape)
         shown = reference.prepared.valid_masks[-1:]
         empty = Reference(no_pixels, NO_FEATURES, [], [], valid_masks=shown)
@@ -162,7 +166,7 @@ def register_one_by_one(
         composites.append(register_one(part))
         trim_heap()
     if not composites:
-        return None, notes
+        return None, notes, degradation
     registrations = tuple(one.registrations[0] for one in composites)
     useful = tuple(one.useful[0] for one in composites)
     together = Composite(
@@ -172,7 +176,7 @@ def register_one_by_one(
         compute_blend_weights(registrations, useful),
         useful,
     )
-    return together, notes
+    return together, notes, degradation
 
 
 def upscale(state: WorkerState, task: Answer, send: Send) -> Answer:

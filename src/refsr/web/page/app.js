@@ -132,7 +132,7 @@ function showVerdict(found) {
     words.push(`${used.length} of ${rows.length} references will be used; expected gain together: about ${found.expected_gain_db.toFixed(1)} dB.`);
   } else words.push("None of the references will be used.");
   if (!used.length) words.push("The photo will be upscaled without a reference.");
-  if (found.photo.damaged) words.push("Your photo is compressed, noisy or blurred; the model for degraded photos will be used.");
+  if (found.photo.degradation) words.push(`Your photo: ${found.photo.degradation}.`);
   if (used.length) words.push(found.advice);
   limitScales(found.photo.width * found.photo.height);
   if (found.scale === 1) $("scale").value = "1";
