@@ -9,12 +9,13 @@ from refsr.degradation.blind_estimate import (
     FLOOR,
     GRID,
     BlindEstimate,
+    believed_kernel,
     estimate_of,
     kernel_of,
     nothing_known,
     quality_of,
 )
-from refsr.degradation.kernel import RADIUS, Kernel
+from refsr.degradation.kernel import RADIUS, Kernel, KernelEstimate
 
 LITTLE = np.full(3, 0.1, np.float32)
 NO_NOISE = np.array([np.log(0.8), 0.0, 0.1], np.float32)  # 0.3 levels, no JPEG, antialiased
@@ -88,3 +89,31 @@ def test_words() -> None:
     words = "sharpened; shrunk without antialiasing; JPEG 70; noise of about 5 levels"
     assert found.in_words() == words
     assert nothing_known(None).in_words() == ""
+
+
+def seen(kernel: Kernel, deviation: float) -> BlindEstimate:
+    """An estimate of exactly this kernel."""
+    spread = np.full((GRID, GRID), deviation, np.float32)
+    return estimate_of(transfer(kernel), spread, LITTLE, LITTLE, 0.0, None)
+
+
+def test_a_pair_s_kernel_is_believed_as_far_as_the_photo_shows_blur() -> None:
+    """Blurrier than the photo itself: cut down to it. Sharpened, agreed or in doubt: kept."""
+    wide, narrow = gaussian(1.2), gaussian(0.5)
+    np.testing.assert_allclose(believed_kernel(wide, seen(wide, 0.1)), wide, atol=0.01)
+    limited = believed_kernel(wide, seen(narrow, 0.1))
+    assert np.isclose(limited.sum(), 1)
+    assert abs(limited[4, 4] - narrow[4, 4]) < 0.2 * (narrow[4, 4] - wide[4, 4])
+    np.testing.assert_allclose(believed_kernel(wide, seen(narrow, 1.5)), wide, atol=1e-3)
+    sharp = sharpening()
+    np.testing.assert_allclose(believed_kernel(sharp, seen(narrow, 0.1)), sharp, atol=0.02)
+    nothing = nothing_known(None)
+    np.testing.assert_allclose(believed_kernel(wide, nothing), wide, atol=1e-6)
+
+
+def test_noise_in_the_reference_makes_no_photo_blurred() -> None:
+    """It widens the kernel of any pair; a photo that is crisp by itself keeps what it has."""
+    crisp = seen(gaussian(0.01), 0.1)
+    estimate = KernelEstimate(believed_kernel(gaussian(0.8), crisp), 0.5, 20_000)
+    assert not estimate.is_evident
+    assert KernelEstimate(gaussian(0.8), 0.5, 20_000).is_evident

@@ -18,6 +18,7 @@ FLOOR = 0.02  # added to a transfer's square before its log: what is lost is los
 DOUBT = 1.0  # deviations at which half of a log transfer is believed
 MIN_CHANGE = 0.3  # rms of the log transfer: of clean photos kept out of training 1.8 % had more
 BLURRIER = 1.2  # log transfers of Gaussian blurs are underestimated by so much
+FAINT = 0.05  # share that passes; the phase of less is noise
 USUAL_DEVIATION = 0.2  # a greater one is doubt
 CLEAN = 0.5  # probability from which nothing is undone
 NOISE_SEEN = 1.5  # levels
@@ -120,11 +121,13 @@ def believed_kernel(kernel: Kernel, blind: BlindEstimate) -> Kernel:
     placed = np.zeros((GRID, GRID))
     placed[: 2 * RADIUS + 1, : 2 * RADIUS + 1] = kernel
     spectrum = np.fft.fft2(np.roll(placed, (-RADIUS, -RADIUS), (0, 1)))
-    log_transfer = np.log(np.sqrt(np.abs(spectrum) ** 2 + FLOOR))
+    passed = np.abs(spectrum)
+    log_transfer = 0.5 * np.log(passed**2 + FLOOR)
     doubt = np.maximum(blind.deviation - USUAL_DEVIATION, 0)
     least = BLURRIER * np.minimum(blind.log_transfer, 0) - 2 * doubt
-    raised = np.maximum(least - np.minimum(log_transfer, 0), 0)
-    limited = np.fft.ifft2(spectrum * np.exp(raised)).real
+    phase = np.where(passed > FAINT, spectrum / np.maximum(passed, FAINT), 1)
+    raised = np.sqrt(np.maximum(np.exp(2 * least) - FLOOR, 0)) * phase
+    limited = np.fft.ifft2(np.where(log_transfer < least, raised, spectrum)).real
     limited = np.roll(limited, (RADIUS, RADIUS), (0, 1))[: 2 * RADIUS + 1, : 2 * RADIUS + 1]
     return limited / limited.sum()
 
