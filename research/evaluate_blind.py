@@ -24,7 +24,7 @@ import numpy as np
 from refsr.arrays import Pixels
 from refsr.degradation.blind_estimate import BlindEstimate
 from refsr.degradation.kernel import Kernel, high_pass, solve, wiener_inverse
-from refsr.degradation.restore import NOISE_TO_SIGNAL, NOISE_TO_SIGNAL_DEGRADED, filtered
+from refsr.degradation.restore import NOISE_TO_SIGNAL, NOISE_TO_SIGNAL_DISTURBED, filtered
 from refsr.degradation.simulate import parse_kind, shrink, simulate
 from refsr.evaluate.metrics import psnr
 from refsr.evaluate.real import choose_scale, load_cases, place_truth, psnr_within
@@ -75,7 +75,7 @@ def undone(photo: Photo, estimate: BlindEstimate) -> Photo:
     """The photo with its estimated kernel undone, as a pipeline would do it."""
     if estimate.kernel is None:
         return photo
-    ratio = NOISE_TO_SIGNAL_DEGRADED if estimate.is_noisy else NOISE_TO_SIGNAL
+    ratio = NOISE_TO_SIGNAL_DISTURBED if estimate.is_disturbed else NOISE_TO_SIGNAL
     return filtered(photo, wiener_inverse(estimate.kernel, ratio))
 
 

@@ -104,7 +104,7 @@ class Renderer:
         amounts = detail_amounts(sr, gate, ref, lr)
         sr = downscale_to(sr, lr, scale)
         if self.restoration is not None:
-            if not self.restoration.noisy:  # noise would be projected, too
+            if not self.restoration.disturbed:  # else noise would be projected, too
                 before = self.restoration.before.pixels[tile.rows, tile.cols]
                 seen = before.astype(np.float32) / levels
                 sr = back_project_through(sr, seen, self.restoration.kernel)

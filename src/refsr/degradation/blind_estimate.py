@@ -57,9 +57,9 @@ class BlindEstimate:
         return self.aliasing > ALIASING_SEEN
 
     @property
-    def is_noisy(self) -> bool:
-        """Whether noise or compression would be sharpened with the photo."""
-        return self.noise > NOISE_SEEN or self.jpeg is not None
+    def is_disturbed(self) -> bool:
+        """Whether noise, compression or aliasing would be sharpened with the photo."""
+        return self.noise > NOISE_SEEN or self.jpeg is not None or self.is_aliased
 
     def in_words(self, kernel: Kernel | None = None) -> str:
         """What was seen: "sharpened; JPEG 70; noise of about 5 levels"; "" where nothing was.

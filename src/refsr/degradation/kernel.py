@@ -25,10 +25,11 @@ AGREEMENT = 0.75, 0.95  # local correlation with k * S between which a place beg
 BAND_ROWS = 64  # rows of the equations that are set up at a time
 MIN_PLACES = 5_000  # LR pixels that count: fewer leave 81 unknowns to chance
 MANY_PLACES = 10_000  # ... from which registration errors matter little
-FINE, COARSE = 0.4, 0.15  # cycles per LR pixel: what a camera changes is their ratio
-BLURRED, SHARPENED = -0.17, 0.1  # log of that ratio; clean photos have -0.14 to 0.01
+FINE, COARSE, LARGE = 0.4, 0.15, 0.1  # cycles per LR pixel: a camera changes ratios of these
+BLURRED = -0.17  # log response at FINE over COARSE; clean photos have -0.14 to 0.01
 BLURRED_OF_FEW = -0.3  # with fewer places: clean photos down to -0.28
-LARGE, MAX_CONTRAST = 0.1, 1.3  # cycles per LR pixel, and their response: more is other light
+SHARPENED = 0.1  # ... at 0.2 to FINE over LARGE; clean photos have up to 0.05
+MAX_CONTRAST = 1.3  # response at LARGE: more is other light
 DIRECTIONS = 16  # in which a response is averaged
 INVERSE_SIDE = 65  # LR pixels a side of the inverse filter: motion and defocus ring far
 
@@ -54,10 +55,11 @@ class KernelEstimate:
             return False
         if response(self.kernel, LARGE) > MAX_CONTRAST:
             return False
-        change = float(np.log(max(response(self.kernel, FINE), 1e-3)))
-        change -= float(np.log(max(response(self.kernel, COARSE), 1e-3)))
+        blurred = log_response(self.kernel, FINE) - log_response(self.kernel, COARSE)
+        finest = max(log_response(self.kernel, frequency) for frequency in (0.2, 0.3, FINE))
+        sharpened = finest - log_response(self.kernel, LARGE)
         least = BLURRED if self.places >= MANY_PLACES else BLURRED_OF_FEW
-        return change < least or change > SHARPENED
+        return blurred < least or sharpened > SHARPENED
 
 
 def estimate_kernel(
@@ -102,6 +104,11 @@ def response(kernel: Kernel, frequency: float) -> float:
     phases = [x * np.cos(angle) + y * np.sin(angle) for angle in angles]
     waves = np.cos(2 * np.pi * frequency * np.stack(phases))
     return float((kernel * waves).sum(axis=(1, 2)).mean())
+
+
+def log_response(kernel: Kernel, frequency: float) -> float:
+    """The log of ``response``, cut off at a thousandth."""
+    return float(np.log(max(response(kernel, frequency), 1e-3)))
 
 
 def high_pass(image: Image) -> Image:

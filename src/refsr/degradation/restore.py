@@ -26,7 +26,7 @@ from refsr.resize import imresize
 WINDOW = 384  # LR pixels a side of the place in which the kernel is measured
 BAND_ROWS = 256  # LR pixels that are filtered at a time
 NOISE_TO_SIGNAL = 0.005  # of the Wiener inverse: about what rounding to 8 bits adds
-NOISE_TO_SIGNAL_DEGRADED = 0.2  # where noise or compression would be sharpened with the photo
+NOISE_TO_SIGNAL_DISTURBED = 0.2  # where noise, compression or aliasing would be sharpened, too
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Restoration:
     photo: Photo
     before: Photo  # as it came
     kernel: Kernel  # (9, 9), LR pixels
-    noisy: bool  # whether noise or compression lies over what the kernel left
+    disturbed: bool  # whether noise, compression or aliasing lies over what the kernel left
 
     by_reference: bool  # or blindly
 
@@ -61,20 +61,20 @@ def restore(photo: Photo, coarse: CoarseRegistration, blind: BlindEstimate) -> R
     estimate = replace(estimate, kernel=believed_kernel(estimate.kernel, blind))
     if not estimate.is_evident:
         return None
-    return undo(photo, estimate.kernel, blind.is_noisy, by_reference=True)
+    return undo(photo, estimate.kernel, blind.is_disturbed, by_reference=True)
 
 
 def restore_blindly(photo: Photo, blind: BlindEstimate) -> Restoration | None:
     """Undo what a photo alone shows of its kernel; None where it shows none."""
     if blind.kernel is None:
         return None
-    return undo(photo, blind.kernel, blind.is_noisy, by_reference=False)
+    return undo(photo, blind.kernel, blind.is_disturbed, by_reference=False)
 
 
-def undo(photo: Photo, kernel: Kernel, noisy: bool, by_reference: bool) -> Restoration:
+def undo(photo: Photo, kernel: Kernel, disturbed: bool, by_reference: bool) -> Restoration:
     """Apply the Wiener inverse of a kernel."""
-    inverse = wiener_inverse(kernel, NOISE_TO_SIGNAL_DEGRADED if noisy else NOISE_TO_SIGNAL)
-    return Restoration(filtered(photo, inverse), photo, kernel, noisy, by_reference)
+    inverse = wiener_inverse(kernel, NOISE_TO_SIGNAL_DISTURBED if disturbed else NOISE_TO_SIGNAL)
+    return Restoration(filtered(photo, inverse), photo, kernel, disturbed, by_reference)
 
 
 def measure(coarse: CoarseRegistration, tile: Tile) -> KernelEstimate | None:
