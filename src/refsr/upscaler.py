@@ -235,7 +235,7 @@ class Upscaler:
         if registered is not None and used is not None:
             restoration = registered.restoration
         photo = restoration.photo if restoration else photo
-        degraded = own is not None or restoration is not None
+        degraded = own is not None or restoration is not None or blind.is_slightly_aliased
         network = self.networks.select(photo, referenced=used is not None, degraded=degraded)
         canvas = Canvas.empty(photo, factor)
         if own is not None and own.complete and used is None:

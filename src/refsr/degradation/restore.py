@@ -51,9 +51,10 @@ def restore(photo: Photo, coarse: CoarseRegistration, blind: BlindEstimate) -> R
     """Undo what lens, motion or sharpening did to a photo; None where there is no evidence of it.
 
     ``coarse``: the photo's references, registered to it as it is. The kernel is one for the whole
-    photo, measured where the references fit best. ``blind``: what the photo alone shows.
+    photo, measured where the references fit best. ``blind``: what the photo alone shows. Aliasing
+    cannot be undone; an inverse only makes it worse.
     """
-    if not coarse.composite.matched:
+    if not coarse.composite.matched or blind.is_aliased:
         return None
     estimate = measure(coarse, best_block(coarse.composite.similarity(), coarse.lr.shape, WINDOW))
     if estimate is None:
@@ -66,7 +67,7 @@ def restore(photo: Photo, coarse: CoarseRegistration, blind: BlindEstimate) -> R
 
 def restore_blindly(photo: Photo, blind: BlindEstimate) -> Restoration | None:
     """Undo what a photo alone shows of its kernel; None where it shows none."""
-    if blind.kernel is None:
+    if blind.kernel is None or blind.is_aliased:
         return None
     return undo(photo, blind.kernel, blind.is_disturbed, by_reference=False)
 
