@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 
 from refsr.arrays import Pixels
+from refsr.degradation.simulate import parse_kind, simulate
 from refsr.resize import imresize
 from refsr.train.config import DataConfig, RunConfig
-from refsr.train.degrade import GRID, add_noise, compress_jpeg, degraded_lr, downscale
+from refsr.train.degrade import GRID, compress_jpeg, corrected_lr, degraded_lr, downscale, noisy
 from refsr.train.sampler import PatchSampler
 from refsr.train.validation import Validation
 
@@ -62,7 +63,7 @@ def test_jpeg_leaves_its_grid_and_noise_its_grain(
     ]
     assert np.median(grids) > 1.1 * blockiness(natural)
     flat = np.full((64, 64, 3), 128, np.uint8)
-    deviations = [float(add_noise(rng, flat).std()) for _ in range(20)]
+    deviations = [float(noisy(rng, flat).std()) for _ in range(20)]
     assert 1.0 < np.median(deviations) < 20.0
 
 
@@ -94,3 +95,40 @@ def test_what_is_trained_on_damaged_photos_is_validated_on_them(
     assert np.array_equal(worse.lr, again.lr)
     assert np.array_equal(clean.hr, worse.hr)
     assert np.array_equal(clean.ref, worse.ref)
+
+
+@pytest.mark.parametrize("kind", ["blur:3", "sharpened"])
+def test_a_corrected_photo_is_nearer_to_the_clean_one(natural: Pixels, kind: str) -> None:
+    clean = imresize(natural, scale=1 / 4)
+    lr = np.asarray(simulate(natural, parse_kind(kind)))
+    before = np.abs(lr.astype(float) - clean).mean()
+    for seed in range(5):
+        found = corrected_lr(np.random.default_rng(seed), lr, clean)
+        assert np.abs(found.astype(float) - clean).mean() < 0.8 * before
+
+
+def test_a_clean_photo_is_not_corrected(natural: Pixels) -> None:
+    clean = imresize(natural, scale=1 / 4)
+    rng = np.random.default_rng(0)
+    np.testing.assert_array_equal(corrected_lr(rng, clean, clean), clean)
+    flat = np.full_like(clean, 90)
+    np.testing.assert_array_equal(corrected_lr(rng, flat, clean), flat)
+
+
+def test_photos_are_corrected_by_their_shares(tmp_path: Path, natural: Pixels) -> None:
+    """Those with a reference by one share, those without by the other."""
+    Image.fromarray(natural).save(tmp_path / "a.png")
+
+    def samples(simulated: float, **shares: float) -> list[Pixels]:
+        kinds: dict[str, Any] = {"real": 0.0, "mismatched": 0.0, "patch": 64, "degraded": 1.0}
+        config = DataConfig(photos=(str(tmp_path),), simulated=simulated, **kinds, **shares)
+        return [PatchSampler(config, 1).sample(0, index).lr for index in range(30)]
+
+    def changed(simulated: float, **shares: float) -> int:
+        pairs = zip(samples(simulated), samples(simulated, **shares), strict=True)
+        return sum(not np.array_equal(a, b) for a, b in pairs)
+
+    assert changed(1.0, corrected=1.0) > 8
+    assert changed(1.0, corrected_blank=1.0) == 0
+    assert changed(0.0, corrected_blank=1.0) > 8
+    assert changed(0.0, corrected=1.0) == 0
