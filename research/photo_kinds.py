@@ -29,6 +29,21 @@ KINDS = (
 )
 
 
+def section() -> list[str]:
+    """The section of docs/QUALITY.md: what was measured, and the means."""
+    pairs = len(json.loads(FILE.read_text())["pairs"])
+    return [
+        "## Small photos of every kind",
+        "",
+        f"Mean PSNR in dB of {pairs} near-identical and moderate pairs, long side {MAX_SIDE}, "
+        "model auto. `refsr evaluate --photo KIND` makes each kind, benchmarks/photo_kinds.json "
+        "says how, `python research/photo_kinds.py --root PAIRS` measures them.",
+        "",
+        *table(),
+        "",
+    ]
+
+
 def table() -> list[str]:
     """The measured means as a Markdown table, the file's kinds in the order of KINDS."""
     measured = json.loads(FILE.read_text())["kinds"]

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+import photo_kinds
 from refsr.evaluate.paper.sections import wrap_text
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -166,6 +167,7 @@ def main() -> None:
         if any(measure not in row for rows in runs.values() for row in rows):
             continue
         lines += [f"## {title}", "", *table(measure, digits, runs), ""]
+    lines += photo_kinds.section()
     least = min(row["psnr"] - b["psnr"] for b, row in zip(none, given, strict=True))
     lines += [
         "## Pair by pair",
