@@ -36,7 +36,8 @@ PUBLIC = {
     },
     "Upscaler": {"load", "prepare", "set_reference", "check", "upscale"},
     "Result": {"photo", "image", "similarity", "amounts", "report", "provenance", "save", "map"},
-    "Check": {"composite", "references", "album", "expected_gain_db", "notes", "scale", "advice"},
+    "Check": {"composite", "references", "album", "expected_gain_db", "notes", "scale", "advice"}
+    | {"degradation"},
 }
 
 
@@ -178,7 +179,7 @@ def test_the_readmes_commands_run(
     line: str, natural: NDArray[np.uint8], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("sharp.jpg", "a.jpg", "b.jpg"):
+    for name in ("sharp.jpg", "a.jpg", "b.jpg", "blurred.jpg"):
         PIL.Image.fromarray(natural[:96, :128]).save(name, quality=95)
     (tmp_path / "HOLIDAY_FOLDER").mkdir()
     PIL.Image.fromarray(natural[:96, :128]).save("HOLIDAY_FOLDER/c.png")

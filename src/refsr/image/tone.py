@@ -22,6 +22,7 @@ from refsr.image.levels import Levels, luma, to_8_bits
 from refsr.image.photo import Photo
 
 CELL = 8  # pixels a side of the cells whose mean colors are compared
+MIN_PIXELS = 64 * CELL**2  # a smaller photo has too few cells: it is gray if all pixels are
 NODES = 17  # of the curve, at equal steps of luma
 BAND_ROWS = 16 * CELL  # looked at together; a multiple of JPEG's blocks
 SAMPLE_BANDS = 8  # looked at first: most photos are in color, which is seen there
@@ -75,6 +76,9 @@ def find_tone(photo: Photo) -> Tone | None:
     """
     if photo.gray:
         return None
+    if photo.height * photo.width < MIN_PIXELS:
+        channels = photo.pixels[..., :1] == photo.pixels
+        return Tone(table_of(NO_COLOR, photo.bits), gray=True) if channels.all() else None
     bands = [photo.pixels[top : top + BAND_ROWS] for top in range(0, photo.height, BAND_ROWS)]
     sample = bands[:: max(1, len(bands) // SAMPLE_BANDS)]
     curve = fit_curve(sample)
