@@ -65,8 +65,8 @@ ONLY_TRUE_AT_OWN_SIZE_NOTE = "scale 1 has no crisp look: this is the true look"
 STAYS_NOTE = "it is sharp already, and no reference is used: it stays as it is"
 NOTHING_TAKEN_NOTE = "a strength of 0: nothing was taken from the references"
 
-HOLDS_ALL = "your photo holds all of its pixels"
-HOLDS_PART = "your photo holds no more than 1/{held} of its pixels in each direction"
+HOLDS_ALL = "your photo has all the detail that its size can hold"
+HOLDS_PART = "your photo has no more detail than one of 1/{held} of its width and height"
 
 Announce = Callable[[Estimate], None]
 Scale = Literal[1, 2, 3, 4]
@@ -399,7 +399,10 @@ def advise(held: int, scale: Scale | None) -> str:
     """What a photo holds, and the scale for which its references have detail."""
     words = held_in_words(held)
     words = words[0].upper() + words[1:]
-    return f"{words}." if scale is None else f"{words}; the reference has detail for scale {scale}."
+    if scale is None:
+        return f"{words}."
+    size = "this size (scale 1)" if scale == 1 else f"scale {scale}"
+    return f"{words}; the reference has detail for {size}."
 
 
 def of_shrunk(words: str) -> str:

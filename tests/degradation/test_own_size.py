@@ -15,6 +15,7 @@ from refsr.degradation import own_size
 from refsr.degradation.own_size import OwnSize, keep_own_detail, measure_own_size, shrink
 from refsr.degradation.simulate import add_noise, blur, encode_jpeg, to_levels
 from refsr.evaluate.metrics import psnr
+from refsr.image.levels import to_8_bits
 from refsr.image.photo import Photo, load_photo
 from refsr.inference.plan import PROGRAM_BYTES
 from refsr.resize import imresize
@@ -77,8 +78,8 @@ def test_own_detail_stays_where_it_is_and_only_there(pair: tuple[Pixels, Pixels]
     photo[:, :256], result[:, 256:] = soft[:, :256], soft[:, 256:]
     kept = keep_own_detail(result, Photo.of(photo), BLURRED)
     left, right = np.s_[20:-20, 20:230], np.s_[20:-20, 282:-20]
-    assert psnr(kept.pixels[left], hr[left]) > 40
-    assert psnr(kept.pixels[right], hr[right]) > psnr(soft[right], hr[right]) + 5
+    assert psnr(to_8_bits(kept.pixels)[left], hr[left]) > 40
+    assert psnr(to_8_bits(kept.pixels)[right], hr[right]) > psnr(soft[right], hr[right]) + 5
     assert kept.share[5:-5, 5:57].mean() < 0.2
     assert kept.amount[5:-5, 70:-5].mean() > 5 * kept.amount[5:-5, 5:57].mean()
     assert kept.share.shape == kept.amount.shape == (127, 127)
@@ -89,7 +90,7 @@ def test_noise_is_no_detail() -> None:
     noisy = to_levels(add_noise(hr.astype(np.float32), np.random.default_rng(0), 10.0))
     own = measure_own_size(Photo.of(noisy))
     kept = keep_own_detail(hr, Photo.of(noisy), own)
-    assert psnr(kept.pixels, hr) > psnr(noisy, hr) + 8
+    assert psnr(to_8_bits(kept.pixels), hr) > psnr(noisy, hr) + 8
 
 
 def test_bands_leave_no_seam(pair: tuple[Pixels, Pixels], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +120,7 @@ def test_a_blurred_photo_gets_the_detail_of_a_reference_of_its_size(
     references = upscaler.prepare(ref)
     result = upscaler.upscale(soft, references=references, scale=1)
     assert result.photo.pixels.shape == hr.shape
-    assert psnr(result.photo.pixels, hr) > psnr(soft, hr) + 3
+    assert psnr(result.photo.as_uint8(), hr) > psnr(soft, hr) + 3
     report = result.report
     assert (report["scale"], report["held"]) == (1, 4)
     assert report["input_size"] == report["output_size"] == [510, 511]
@@ -135,9 +136,9 @@ def test_a_sharp_and_clean_photo_stays(pair: tuple[Pixels, Pixels], upscaler: Up
     alone = upscaler.upscale(hr, scale=1)
     np.testing.assert_array_equal(alone.image, hr)
     assert alone.report["detail"] == {"own": 1.0, "borrowed": 0.0, "guessed": 0.0}
-    assert "your photo holds all of its pixels" in alone.report["notes"]
+    assert "your photo has all the detail that its size can hold" in alone.report["notes"]
     given = upscaler.upscale(hr, references=upscaler.prepare(ref), scale=1)
-    assert psnr(given.photo.pixels, hr) > 40
+    assert psnr(given.photo.as_uint8(), hr) > 40
 
 
 def test_16_bits_and_alpha_at_own_size(pair: tuple[Pixels, Pixels], upscaler: Upscaler) -> None:
@@ -166,13 +167,16 @@ def test_check_advises_the_scale(pair: tuple[Pixels, Pixels], upscaler: Upscaler
     assert [row["used"] for row in check.references] == [True]
     assert check.scale == 1
     assert check.advice == (
-        "Your photo holds no more than 1/4 of its pixels in each direction; "
-        "the reference has detail for scale 1."
+        "Your photo has no more detail than one of 1/4 of its width and height; "
+        "the reference has detail for this size (scale 1)."
     )
     small = upscaler.check(imresize(hr, scale=0.25), references=references)
     assert small.scale == 4
     none = upscaler.check(hr)
-    assert (none.scale, none.advice) == (None, "Your photo holds all of its pixels.")
+    assert (none.scale, none.advice) == (
+        None,
+        "Your photo has all the detail that its size can hold.",
+    )
 
 
 @pytest.mark.parametrize("depth", [np.uint8, np.uint16])
@@ -221,5 +225,5 @@ def test_a_sharp_photo_with_noise_is_improved(
     hr = pair[0]
     noisy = to_levels(add_noise(hr.astype(np.float32), np.random.default_rng(0), 15.0))
     result = upscaler.upscale(noisy, scale=1)
-    assert psnr(result.photo.pixels, hr) > psnr(noisy, hr) + 1
+    assert psnr(result.photo.as_uint8(), hr) > psnr(noisy, hr) + 1
     assert STAYS_NOTE not in result.report["notes"]

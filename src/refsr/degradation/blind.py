@@ -66,7 +66,7 @@ def lone_steps(image: Image) -> Image:
     """Steps from column to column (h, w - 3), in levels, beyond the mean of their neighbors."""
     step = np.abs(np.diff(image, axis=1))
     beyond = step[:, 1:-1] - (step[:, :-2] + step[:, 2:]) / 2  # an edge of the photo is wider
-    return np.clip(beyond, 0, MAX_STEP)
+    return np.asarray(np.clip(beyond, 0, MAX_STEP), np.float32)
 
 
 def on_the_grid(steps: NDArray[np.float64]) -> float:
