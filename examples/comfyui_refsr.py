@@ -36,7 +36,7 @@ class ReferenceUpscale:
         return {
             "required": {
                 "image": ("IMAGE",),
-                "scale": (["4", "3", "2"],),
+                "scale": (["4", "3", "2", "1"],),
                 "strength": ("FLOAT", strength),
                 "look": (["true", "crisp"],),
             },

@@ -36,8 +36,16 @@ PUBLIC = {
     },
     "Upscaler": {"load", "prepare", "set_reference", "check", "upscale"},
     "Result": {"photo", "image", "similarity", "amounts", "report", "provenance", "save", "map"},
-    "Check": {"composite", "references", "album", "expected_gain_db", "notes", "scale", "advice"}
-    | {"degradation"},
+    "Check": {
+        "composite",
+        "references",
+        "album",
+        "expected_gain_db",
+        "notes",
+        "scale",
+        "advice",
+        "degradation",
+    },
 }
 
 
@@ -185,6 +193,7 @@ def test_the_readmes_commands_run(
     PIL.Image.fromarray(natural[:96, :128]).save("HOLIDAY_FOLDER/c.png")
     small = imresize(natural[:96, :128].copy(), scale=0.25)
     PIL.Image.fromarray(small).save("small.jpg", quality=97)
+    PIL.Image.fromarray(small).resize((128, 96)).save("blurred.jpg", quality=97)
     assert main(shlex.split(line)[1:]) == 0
     if "-o" in line:
         assert PIL.Image.open(shlex.split(line)[shlex.split(line).index("-o") + 1]).width == 128

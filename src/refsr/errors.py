@@ -13,6 +13,15 @@ class PhotoError(RefsrError):
     """A photo cannot be read or written."""
 
 
+class TooLargeError(PhotoError):
+    """A photo has more pixels than were allowed."""
+
+    def __init__(self, fact: str, advice: str) -> None:
+        """``fact``: what is wrong; ``advice``: what to do, on the command line."""
+        super().__init__(f"{fact}; {advice}.")
+        self.fact = fact
+
+
 class ModelError(RefsrError):
     """A model, checkpoint or runtime is missing, broken or unsuitable."""
 

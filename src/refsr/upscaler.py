@@ -14,7 +14,14 @@ from typing import Literal
 import numpy as np
 
 from refsr.degradation.blind_estimate import BlindEstimate
-from refsr.degradation.own_size import OwnSize, keep_own_detail, measure_own_size, shrink
+from refsr.degradation.own_size import (
+    OwnSize,
+    is_complete,
+    keep_own_detail,
+    measure_own_size,
+    shrink,
+    without_texture,
+)
 from refsr.degradation.restore import Restoration, restore, restore_blindly
 from refsr.errors import DataError
 from refsr.image.photo import Photo, Source, load_photo
@@ -54,10 +61,12 @@ from refsr.weights.models import AUTO, DAMAGED, DETAIL_TRANSFER
 DAMAGED_KIND = "compressed, noisy or blurred"
 DAMAGED_NOTE = f"the model {DAMAGED} was chosen for this photo"
 ONLY_TRUE_NOTE = "the crisp look is for clean photos with a reference: this is the true look"
+ONLY_TRUE_AT_OWN_SIZE_NOTE = "scale 1 has no crisp look: this is the true look"
+STAYS_NOTE = "it is sharp already, and no reference is used: it stays as it is"
 NOTHING_TAKEN_NOTE = "a strength of 0: nothing was taken from the references"
 
-HOLDS_ALL = "your photo holds all of its pixels"
-HOLDS_PART = "your photo holds no more than 1/{held} of its pixels in each direction"
+HOLDS_ALL = "your photo has all the detail that its size can hold"
+HOLDS_PART = "your photo has no more detail than one of 1/{held} of its width and height"
 
 Announce = Callable[[Estimate], None]
 Scale = Literal[1, 2, 3, 4]
@@ -173,7 +182,7 @@ class Upscaler:
                 if shrunk.coarse.composite.matched:
                     registered, zoom = shrunk, float(SCALE)
             composite = registered.coarse.composite
-            notes += registered.notes
+            notes += [of_shrunk(note) if zoom > 1 else note for note in registered.notes]
         rows = [describe(one.name, composite, i) for i, one in enumerate(loaded) if composite]
         gain = round(expected_together(composite), 2)
         scale = best_scale(composite, zoom)
@@ -231,32 +240,41 @@ class Upscaler:
 
         # A reference of nothing is exactly none.
         used = coarse if coarse and coarse.composite.matched and strength > 0 else None
-        restoration = restore_blindly(photo, blind)
+        taken = estimate_blindly(whole) if own else blind
+        stays = own is not None and used is None and is_complete(own, taken)
+        restoration = None if stays else restore_blindly(photo, blind)
         if registered is not None and used is not None:
             restoration = registered.restoration
         photo = restoration.photo if restoration else photo
-        degraded = own is not None or restoration is not None or blind.is_slightly_aliased
+        degraded = own is not None or restoration is not None or blind.is_unlike_matlab
         network = self.networks.select(photo, referenced=used is not None, degraded=degraded)
         canvas = Canvas.empty(photo, factor)
-        if own is not None and own.complete and used is None:
+        if stays:
+            blind = taken
+            if tone:  # the photo as it was, not in gray
+                whole, tone = load_photo(source, max_pixels=self.max_pixels), None
             canvas = unchanged(whole, canvas)
             progress(1.0)
         else:
             renderer = Renderer(photo, plan, network, strength, restoration)
             renderer.render(used, canvas, partly(progress, plan.registration_share))
-            canvas = canvas if own is None else at_own_size(canvas, whole, own)
+            if own is not None:
+                canvas = at_own_size(canvas, whole, without_texture(own, taken))
         watch.lap("network")
 
         composite = coarse.composite if coarse else None
         notes = self._notes(photo, tone, references, loaded)
-        notes += [restoration.note] if restoration else []
+        notes += [of_shrunk(restoration.note) if own else restoration.note] if restoration else []
         notes += network.notes if network else []
         notes += [NOTHING_TAKEN_NOTE] if loaded and strength == 0 else []
         degraded = network is not self.networks.clean
         seen = blind.in_words(restoration.kernel if restoration else None)
+        seen = of_shrunk(seen) if own and not stays else seen
         notes += [f"{seen or DAMAGED_KIND}: {DAMAGED_NOTE}"] if degraded and own is None else []
         notes += [] if own is None else [held_in_words(own.held)]
-        notes += [ONLY_TRUE_NOTE] if self.look == "crisp" and (degraded or not used) else []
+        notes += [STAYS_NOTE] if stays else []
+        if self.look == "crisp" and (degraded or not used):
+            notes.append(ONLY_TRUE_NOTE if own is None else ONLY_TRUE_AT_OWN_SIZE_NOTE)
         report = build_report(
             composite=composite,
             album=pool,
@@ -381,7 +399,15 @@ def advise(held: int, scale: Scale | None) -> str:
     """What a photo holds, and the scale for which its references have detail."""
     words = held_in_words(held)
     words = words[0].upper() + words[1:]
-    return f"{words}." if scale is None else f"{words}; the reference has detail for scale {scale}."
+    if scale is None:
+        return f"{words}."
+    size = "this size (scale 1)" if scale == 1 else f"scale {scale}"
+    return f"{words}; the reference has detail for {size}."
+
+
+def of_shrunk(words: str) -> str:
+    """Words about the photo shrunk for scale 1: lengths in its pixels."""
+    return f"{words} (at a quarter of its size)" if words else ""
 
 
 def held_in_words(held: int) -> str:

@@ -377,3 +377,20 @@ def test_an_example_and_what_a_phone_sees(page: Page) -> None:
     light = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
     page.emulate_media(color_scheme="dark")
     assert page.evaluate("() => getComputedStyle(document.body).backgroundColor") != light
+
+
+@pytest.mark.parametrize("format", ["png", "tif"])  # Chromium reads no TIFF: the server has to say
+def test_a_large_photo_can_only_keep_its_size(page: Page, photos: Path, format: str) -> None:
+    """The next photo has the choice again, and the scale that was chosen before."""
+    large = photos / f"large.{format}"
+    PIL.Image.new("RGB", (2100, 2000), (90, 120, 60)).save(large)
+    page.locator("#scale").select_option("3")
+    choose(page, large)
+    comes(page, "#scale-hint", "one.textContent.includes('more than 4 megapixels')")
+    page.wait_for_timeout(1000)  # a picture from the server is smaller than the photo
+    assert page.locator("#scale").input_value() == "1"
+    assert page.locator("#scale option:disabled").count() == 3
+    choose(page, photos / "small.png")
+    comes(page, "#scale-hint", "one.textContent === ''")
+    assert page.locator("#scale").input_value() == "3"
+    assert page.locator("#scale option:disabled").count() == 0

@@ -18,7 +18,7 @@ class BatchOptions:
     runtime: Literal["auto", "onnx", "openvino", "torch"] = "auto"
     """Inference runtime; `refsr info` shows what auto selects."""
     scale: Literal[1, 2, 3, 4] = 4
-    """Upscaling factor; 2 and 3 are shrunk from the result of 4; 1 is the same size, sharper."""
+    """How many times wider and higher; 2 and 3 are the result of 4, shrunk; 1 is the same size."""
     strength: float = 1.0
     """How much of the references' detail to use, from 0 (none) to 1 (all)."""
     max_pixels: int = 200_000_000

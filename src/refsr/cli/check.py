@@ -18,6 +18,8 @@ def check(
 ) -> None:
     """Report which references match a photo, where, the expected gain, and which scale to choose.
 
+    It also says how the photo was taken (blurred, noisy, compressed), as far as that shows.
+
     Args:
         photo: The photo to upscale.
         ref: A sharp photo of the same subject, or a folder of them; may be repeated.

@@ -51,20 +51,21 @@ def upscale(
         photo: The photo to upscale.
         out: Output file; its extension selects the format (png, jpg, webp, tif, avif).
         ref: A sharp photo of the same subject, or a folder of them; may be repeated. Without one,
-            the photo is its own reference.
+            the network guesses the detail.
         model: auto picks the model for clean or for degraded photos; or a shipped model (see
             `refsr info`), detail-transfer, or an exported .onnx file.
         device: Device that runs the network.
         runtime: Inference runtime; `refsr info` shows what auto selects.
-        scale: Upscaling factor; 2 and 3 are downscaled from the result of 4. 1 is the same size,
-            sharper: for a photo that is large enough, but blurred, noisy or compressed.
+        scale: How many times wider and higher the result is; 2 and 3 are the result of 4, shrunk.
+            1 keeps the size and makes the photo sharper: for one that is large enough, but blurred,
+            noisy or compressed. `refsr check` says which to choose.
         max_memory: Memory limit, such as 2GB; large photos are processed in tiles. auto is half of
             the free memory, at most 1.5GB.
         max_pixels: Reject larger photos before decoding them.
         threads: CPU cores to use; 0 for all.
         strength: How much of the references' detail to use, from 0 (none) to 1 (all).
-        look: crisp is sharper where a reference supports it, and takes twice as long; elsewhere it
-            equals true.
+        look: crisp is sharper where a reference supports it, and takes twice as long; elsewhere,
+            and at scale 1, it equals true.
         ensemble: Average eight flips and rotations: slightly better, eight times slower.
         cache: Cache the features of references in this folder: later runs are faster, above all
             with many references, and the results are the same.

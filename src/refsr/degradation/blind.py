@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from refsr.arrays import Image
+from refsr.image.levels import luma, to_8_bits
 from refsr.image.photo import Photo
+
+Gray = NDArray[np.uint8]  # (h, w)
 
 BLOCK = 8  # pixels a side of JPEG's blocks, and of the cells in which noise is measured
 FLATTEST = 0.1  # share of the cells in which noise is measured
@@ -16,6 +21,7 @@ DARKEST, BRIGHTEST = 12, 243  # levels; beyond them noise is clipped away
 MAX_STEP = 12.0  # levels; a greater step is an edge of the scene
 JPEG_ALONE = 91  # file quality up to which the model for damaged photos is better, by itself
 JPEG_WITH_REFERENCE = 96  # ... and where a reference is used: it is not misled by the blocks
+BAND_ROWS = 256  # rows measured at a time: a multiple of the cells
 MIN_SIDE = 24  # pixels; smaller photos hold too little of the JPEG grid
 
 
@@ -31,47 +37,82 @@ class Degradation:
 
 def estimate_degradation(photo: Photo) -> Degradation:
     """Measure a small photo."""
-    gray = np.asarray(cv2.cvtColor(photo.as_uint8(), cv2.COLOR_RGB2GRAY), np.float32)
+    gray = gray_of(photo)
     if min(gray.shape) < MIN_SIDE:
         return Degradation(photo.jpeg_quality, 0.0, 0.0, 0.0)
     return Degradation(photo.jpeg_quality, blocks(gray), noise(gray), sharpness(gray))
 
 
-def blocks(gray: Image) -> float:
+def gray_of(photo: Photo) -> Gray:
+    """The photo's luma (h, w) in 8 bits, made a band at a time."""
+    gray = np.empty((photo.height, photo.width), np.uint8)
+    for top in range(0, photo.height, BAND_ROWS):
+        rows = slice(top, top + BAND_ROWS)
+        gray[rows] = luma(to_8_bits(photo.pixels[rows]))
+    return gray
+
+
+def blocks(gray: Gray | Image) -> float:
     """How far the steps between JPEG's blocks stand out from the steps inside them."""
-    total = 0.0
-    for image in (gray, gray.T):
-        step = np.abs(np.diff(image, axis=1))
-        beyond = step[:, 1:-1] - (step[:, :-2] + step[:, 2:]) / 2  # an edge of the photo is wider
-        by_column = np.clip(beyond, 0, MAX_STEP).mean(axis=0)
-        phase = (np.arange(by_column.size) + 2) % BLOCK  # 0: between one block and the next
-        means = np.array([by_column[phase == p].mean() for p in range(BLOCK)])
-        total += float(np.log((means[0] + 0.02) / (np.median(means) + 0.02)))
-    return total
+    across, down = np.zeros(max(0, gray.shape[1] - 3)), [np.zeros(0)]
+    for top in range(0, len(gray), BAND_ROWS):
+        band = gray[top : top + BAND_ROWS + 3].astype(np.float32)  # a step down needs four rows
+        across += lone_steps(band[:BAND_ROWS]).sum(axis=0, dtype=np.float64)
+        down.append(lone_steps(band.T).mean(axis=0, dtype=np.float64))
+    return on_the_grid(across / len(gray)) + on_the_grid(np.concatenate(down))
 
 
-def noise(gray: Image) -> float:
+def lone_steps(image: Image) -> Image:
+    """Steps from column to column (h, w - 3), in levels, beyond the mean of their neighbors."""
+    step = np.abs(np.diff(image, axis=1))
+    beyond = step[:, 1:-1] - (step[:, :-2] + step[:, 2:]) / 2  # an edge of the photo is wider
+    return np.asarray(np.clip(beyond, 0, MAX_STEP), np.float32)
+
+
+def on_the_grid(steps: NDArray[np.float64]) -> float:
+    """Log of the mean step on JPEG's grid over that off it."""
+    phase = (np.arange(steps.size) + 2) % BLOCK  # 0: between one block and the next
+    means = np.array([steps[phase == p].mean() for p in range(BLOCK)])
+    return float(np.log((means[0] + 0.02) / (np.median(means) + 0.02)))
+
+
+def noise(gray: Gray | Image) -> float:
     """Log of the standard deviation of white noise in levels (Immerkaer 1996), in flat cells."""
     kernel = np.outer([1, -2, 1], [1, -2, 1]).astype(np.float32) / 6
-    rest = np.abs(cv2.filter2D(gray, -1, kernel))
-    height, width = (side // BLOCK * BLOCK for side in gray.shape)
-
-    def cells(image: Image) -> Image:
-        shape = height // BLOCK, BLOCK, width // BLOCK, BLOCK
-        return np.asarray(image[:height, :width].reshape(shape).mean(axis=(1, 3)), np.float32)
-
-    level, deviation = cells(gray), cells(np.asarray(rest, np.float32)) * np.sqrt(np.pi / 2)
+    levels, deviations = [np.zeros(0, np.float32)], [np.zeros(0, np.float32)]
+    for band, inside in bands_of(gray, 1):
+        rest = np.abs(cv2.filter2D(band, -1, kernel))
+        levels.append(cell_means(band[inside]))
+        deviations.append(cell_means(rest[inside]) * np.float32(np.sqrt(np.pi / 2)))
+    level, deviation = np.concatenate(levels), np.concatenate(deviations)
     usable = deviation[(level > DARKEST) & (level < BRIGHTEST)]
-    usable = usable if usable.size >= BLOCK else deviation.ravel()
+    usable = usable if usable.size >= BLOCK else deviation
     return float(np.log(np.quantile(usable, FLATTEST) + 0.05))
 
 
-def sharpness(gray: Image) -> float:
+def cell_means(image: Image) -> Image:
+    """Means of the whole cells of an image (h, w), in a row."""
+    height, width = (side // BLOCK * BLOCK for side in image.shape)
+    cells = image[:height, :width].reshape(height // BLOCK, BLOCK, width // BLOCK, BLOCK)
+    return np.asarray(cells.mean(axis=(1, 3)), np.float32).ravel()
+
+
+def sharpness(gray: Gray | Image) -> float:
     """Log of the energy finer than 0.7 pixels (Gaussian) over that between 0.7 and 1.4."""
-    fine, coarse = (np.asarray(cv2.GaussianBlur(gray, (0, 0), s), np.float32) for s in (0.7, 1.4))
-    return float(
-        np.log((((gray - fine) ** 2).mean() + 0.01) / (((fine - coarse) ** 2).mean() + 0.01))
-    )
+    energy = np.zeros(2)
+    for band, inside in bands_of(gray, 8):
+        fine, coarse = (cv2.GaussianBlur(band, (0, 0), sigma) for sigma in (0.7, 1.4))
+        for octave, detail in enumerate((band - fine, fine - coarse)):
+            energy[octave] += (detail[inside] ** 2).sum(dtype=np.float64)
+    finest, next_finest = energy / gray.size + 0.01
+    return float(np.log(finest / next_finest))
+
+
+def bands_of(gray: Gray | Image, halo: int) -> Generator[tuple[Image, slice]]:
+    """Bands of rows with ``halo`` rows around them, and the rows inside: a large photo is large."""
+    for top in range(0, len(gray), BAND_ROWS):
+        first, bottom = max(0, top - halo), min(len(gray), top + BAND_ROWS)
+        yield gray[first : bottom + halo].astype(np.float32), slice(top - first, bottom - first)
 
 
 def is_degraded(

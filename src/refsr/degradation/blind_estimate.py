@@ -58,9 +58,9 @@ class BlindEstimate:
         return self.aliasing > ALIASING_SEEN
 
     @property
-    def is_slightly_aliased(self) -> bool:
-        """Whether it was shrunk by anything less careful than MATLAB's bicubic."""
-        return self.aliasing > SLIGHT_ALIASING
+    def is_unlike_matlab(self) -> bool:
+        """Whether it was blurred, sharpened, or shrunk less carefully than by MATLAB's bicubic."""
+        return self.kernel is not None or self.aliasing > SLIGHT_ALIASING
 
     @property
     def is_disturbed(self) -> bool:

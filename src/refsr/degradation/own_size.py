@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refsr.arrays import Image
-from refsr.degradation.blind import estimate_degradation, is_degraded
-from refsr.image.levels import Levels, luma
+from refsr.degradation.blind import gray_of
+from refsr.degradation.blind_estimate import BlindEstimate
+from refsr.image.levels import Levels
 from refsr.image.photo import Photo
 from refsr.resize import SCALE, imresize
 
@@ -26,6 +27,9 @@ MAX_LOST = 0.25  # energy of the detail that shrinking loses, over that which tw
 SHARP_FROM = 0.38  # of it at factor 4: 14 pixels of motion and a blur of 1 have 0.32 at most, sharp
 # photos 0.48 to 0.57, with noise from 0.42
 OWN_SIGMA, OWN_SIGMA_SHARP = 2.4, 4.0  # pixels: the detail that is weighed against the result's
+PER_CHANNEL = 1.5  # deviation of noise in a channel over that in luma
+NOISE = 3.0  # levels: leaves and masonry with noise of 4 show 2.6, and would lose 0.2 to 0.3 dB
+JPEG_QUALITY = 25  # below it a sharp photo gains; of 30 nothing, and of 50 and 75 it loses
 SMALLEST = 96  # pixels a side; smaller photos are taken to hold all that they have
 CELL = 16  # pixels a side of the cells in which the lost detail is measured
 FLATTEST, NOISE_MARGIN = 0.1, 1.5  # share of the cells that show noise alone, and how much more
@@ -41,13 +45,7 @@ class OwnSize:
 
     held: int  # it holds no more detail than if it were smaller by this, 1 to 4
     sharp: bool
-    clean: bool  # neither noisy nor compressed
     noise: float  # energy of noise in its fine detail, squared levels
-
-    @property
-    def complete(self) -> bool:
-        """Without a reference there is nothing to improve."""
-        return self.sharp and self.clean
 
     @property
     def sigma(self) -> float:
@@ -66,13 +64,28 @@ class OwnDetail:
 
 def measure_own_size(photo: Photo) -> OwnSize:
     """Measure how much smaller a photo could be and hold as much."""
-    gray = luma(photo.as_uint8())
+    gray = gray_of(photo)
     lost = {factor: lost_share(gray, factor) for factor in FACTORS}
     held = next((factor for factor in FACTORS if lost[factor] < MAX_LOST), 1)
     sharp = lost[SCALE] > SHARP_FROM
-    clean = not is_degraded(estimate_degradation(photo), sharpness=-np.inf)
     noise = floor_of(cell_energies(photo.pixels, OWN_SIGMA_SHARP if sharp else OWN_SIGMA))
-    return OwnSize(held, sharp, clean, noise)
+    return OwnSize(held, sharp, noise)
+
+
+def without_texture(own: OwnSize, seen: BlindEstimate) -> OwnSize:
+    """With no more noise than was seen: in a sharp photo, texture all over looks the same."""
+    most = max(ROUNDING, NOISE_MARGIN * (PER_CHANNEL * seen.noise) ** 2)
+    return replace(own, noise=min(own.noise, most)) if own.sharp else own
+
+
+def is_complete(own: OwnSize, seen: BlindEstimate) -> bool:
+    """Whether there is nothing to improve without a reference.
+
+    ``seen``: how the photo was taken. Some compression does not count: of a sharp photo, the
+    network takes more than JPEG has.
+    """
+    compressed = seen.jpeg is not None and seen.jpeg < JPEG_QUALITY
+    return own.sharp and not compressed and seen.noise < NOISE
 
 
 def lost_share(gray: NDArray[np.uint8], factor: int) -> float:
@@ -89,15 +102,19 @@ def lost_share(gray: NDArray[np.uint8], factor: int) -> float:
 
 def cell_energies(pixels: Levels, sigma: float) -> NDArray[np.float64]:
     """Energy a channel of an image's (h, w[, C]) fine detail, in squared levels, in each cell."""
-    found = [np.zeros(0)]
-    for top in range(0, len(pixels), BAND_ROWS):
-        band, inside = levels_of_band(pixels, top)
-        detail = fine_detail(band, sigma)[inside]
-        energy = (detail * detail).reshape(*detail.shape[:2], -1).mean(axis=2)
-        height, width = (side // CELL for side in energy.shape)
-        parts = energy[: height * CELL, : width * CELL].reshape(height, CELL, width, CELL)
-        found.append(parts.mean(axis=(1, 3), dtype=np.float64).ravel())
-    return np.concatenate(found)
+    tops = range(0, len(pixels), BAND_ROWS)
+    return np.concatenate([band_energies(pixels, top, sigma) for top in tops])
+
+
+def band_energies(pixels: Levels, top: int, sigma: float) -> NDArray[np.float64]:
+    """``cell_energies`` of the band of rows from ``top``."""
+    band, inside = levels_of_band(pixels, top)
+    detail = fine_detail(band, sigma)[inside]
+    np.square(detail, out=detail)
+    energy = detail.reshape(*detail.shape[:2], -1).mean(axis=2)
+    height, width = (side // CELL for side in energy.shape)
+    parts = energy[: height * CELL, : width * CELL].reshape(height, CELL, width, CELL)
+    return parts.mean(axis=(1, 3), dtype=np.float64).ravel()
 
 
 def floor_of(cells: NDArray[np.float64]) -> float:
@@ -171,8 +188,8 @@ def levels_of_band(pixels: Levels, top: int) -> tuple[Image, slice]:
 
 def fine_detail(image: Image, sigma: float) -> Image:
     """An image (h, w[, C]) less its Gaussian blur."""
-    blurred = cv2.GaussianBlur(image, (0, 0), sigma)
-    return np.asarray(image - blurred, np.float32)
+    blurred = np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.float32)
+    return np.subtract(image, blurred, out=blurred)
 
 
 def local_energy(detail: Image) -> Image:

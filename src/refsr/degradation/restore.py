@@ -15,6 +15,7 @@ from refsr.degradation.kernel import (
     convolve,
     describe_kernel,
     estimate_kernel,
+    log_response,
     wiener_inverse,
 )
 from refsr.image.photo import Photo
@@ -25,6 +26,7 @@ from refsr.resize import imresize
 
 WINDOW = 384  # LR pixels a side of the place in which the kernel is measured
 BAND_ROWS = 256  # LR pixels that are filtered at a time
+MAX_DISAGREEMENT = 0.1  # of pair and photo: beyond, the reference is too different to tell
 NOISE_TO_SIGNAL = 0.005  # of the Wiener inverse: about what rounding to 8 bits adds
 NOISE_TO_SIGNAL_DISTURBED = 0.2  # where noise, compression or aliasing would be sharpened, too
 
@@ -59,10 +61,22 @@ def restore(photo: Photo, coarse: CoarseRegistration, blind: BlindEstimate) -> R
     estimate = measure(coarse, best_block(coarse.composite.similarity(), coarse.lr.shape, WINDOW))
     if estimate is None:
         return None
-    estimate = replace(estimate, kernel=believed_kernel(estimate.kernel, blind))
+    believed = believed_kernel(estimate.kernel, blind)
+    if disagreement(estimate.kernel, believed) > MAX_DISAGREEMENT:
+        return None
+    estimate = replace(estimate, kernel=believed)
     if not estimate.is_evident:
         return None
     return undo(photo, estimate.kernel, blind.is_disturbed, by_reference=True)
+
+
+def disagreement(kernel: Kernel, believed: Kernel) -> float:
+    """How much less passes a pair's kernel than what is believed of it: a mean of logs."""
+    differences = [
+        log_response(believed, frequency) - log_response(kernel, frequency)
+        for frequency in (0.15, 0.2, 0.3)
+    ]
+    return sum(differences) / len(differences)
 
 
 def restore_blindly(photo: Photo, blind: BlindEstimate) -> Restoration | None:

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 from PIL.ExifTags import Base
 
-from refsr.errors import PhotoError
+from refsr.errors import PhotoError, TooLargeError
 from refsr.image import color
 from refsr.image.atomic import reason
 from refsr.image.exif import read_exif
@@ -142,9 +142,10 @@ def check_size(image: Image.Image, name: str, max_pixels: int) -> None:
     """Refuse a photo that is too large before its pixels are decoded. Raises PhotoError."""
     pixels = image.width * image.height
     if pixels > max_pixels:
-        raise PhotoError(
+        raise TooLargeError(
             f"{name} has {image.width} x {image.height} pixels, more than the limit of "
-            f"{max_pixels}; if you trust the file, allow it with --max-pixels {pixels}."
+            f"{max_pixels}",
+            f"if you trust the file, allow it with --max-pixels {pixels}",
         )
 
 

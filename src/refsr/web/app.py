@@ -242,7 +242,8 @@ def download_endpoint(manager: JobManager) -> Endpoint:
         path = await manager.render(job, out, strength, strip)
         assert job.report is not None
         scale = round(job.report["output_size"][0] / job.report["input_size"][0])
-        name = f"{PurePath(job.names['photo']).stem}-{scale}x.{format}"
+        made = "sharper" if scale == 1 else f"{scale}x"
+        name = f"{PurePath(job.names['photo']).stem}-{made}.{format}"
         return FileResponse(path, filename=name, headers=NO_STORE)
 
     return download

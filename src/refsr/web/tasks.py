@@ -29,7 +29,7 @@ from refsr.registration.reference import Reference
 from refsr.registration.references import in_colors_of, load_reference
 from refsr.report.report import describe, expected_together
 from refsr.resize import SCALE
-from refsr.upscaler import Result, Upscaler, advise, best_scale, register
+from refsr.upscaler import Result, Upscaler, advise, best_scale, of_shrunk, register
 from refsr.web.eta import EtaEstimator
 from refsr.web.limits import Limits
 from refsr.web.match_outlines import match_outlines
@@ -100,11 +100,13 @@ def check(state: WorkerState, task: Answer, send: Send) -> Answer:
     own_size = state.is_too_large(photo)
     registered = shrink(photo) if own_size else photo
     composite, notes, degradation = register_one_by_one(state.upscaler, registered, folder, parts)
+    degradation = of_shrunk(degradation) if own_size else degradation
     if composite is not None and not (own_size or composite.matched) and held > 1:
         shrunk = register_one_by_one(state.upscaler, shrink(photo), folder, parts)
         own_size = shrunk[0] is not None and shrunk[0].matched
         if own_size:
             composite, notes, _ = shrunk
+    notes = [of_shrunk(note) for note in notes] if own_size else notes
     notes = [tone.note, *notes] if tone else notes
     scale = best_scale(composite, float(SCALE) if own_size else 1.0)
     references: list[Answer] = []

@@ -15,7 +15,7 @@ import sys
 import traceback
 from typing import Any
 
-from refsr.errors import RefsrError
+from refsr.errors import RefsrError, TooLargeError
 from refsr.image.quiet import quiet_libraries
 from refsr.inference.memory import is_out_of_memory
 from refsr.web.tasks import TASKS, WorkerState
@@ -32,6 +32,8 @@ def failure(error: Exception, task: dict[str, Any]) -> dict[str, Any]:
         traceback.print_exception(error)
         return {"message": INTERNAL_ERROR, "part": None, "server_fault": True}
     message, cause = str(error), None
+    if isinstance(error, TooLargeError):  # the page has no flags
+        message = f"{error.fact} here; send a smaller version of it."
     names: dict[str, str] = task.get("names", {})
     for part, name in sorted(names.items(), reverse=True):  # reference-1 is the start of -10
         path = os.path.join(task["folder"], part)  # noqa: PTH118 - as the library prints it

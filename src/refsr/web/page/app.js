@@ -9,6 +9,7 @@ const POLL_MS = 400; // between requests for the status of a job
 const KEEP_ALIVE_MS = 240_000; // between requests that keep a finished job on the server
 
 const state = { photo: null, references: [], info: null, check: null, checking: null, job: null };
+const ALONE = "Without a reference, a network guesses the detail. Add a sharp photo of the same subject to get its real detail.";
 const viewer = new Viewer($("view"), (view) => {
   $("zoom").textContent = `${Math.round(view.zoom * 100)} %`;
   $("divider").value = Math.round(view.divider * 100);
@@ -62,8 +63,10 @@ function photosChanged() {
 function showTiles() {
   const photo = state.photo ? [tile(state.photo, "", () => ((state.photo = null), photosChanged()))] : [];
   limitScales(0);
+  restoreScale();
   const image = photo[0]?.querySelector("img");
-  image?.addEventListener("load", () => image.isConnected && limitScales(image.naturalWidth * image.naturalHeight));
+  image?.addEventListener("load", () => image.isConnected && !state.check && limitScales(image.naturalWidth * image.naturalHeight));
+  image?.addEventListener("error", () => image.isConnected && !state.checking && !state.check && check(true));
   $("photo-tiles").replaceChildren(...photo);
   $("photo-card").classList.toggle("filled", photo.length > 0);
   $("photo-drop").querySelector("strong").textContent = photo.length ? "Choose another" : "Choose a photo";
@@ -94,20 +97,35 @@ function form() {
 
 // A photo that is too large to be enlarged can only keep its size.
 function limitScales(pixels) {
-  const tooLarge = pixels > state.info.limits.photo_pixels;
+  const limit = state.info.limits.photo_pixels;
+  const tooLarge = pixels > limit;
   for (const option of $("scale").options) option.disabled = tooLarge && option.value !== "1";
-  if (tooLarge) $("scale").value = "1";
+  if (tooLarge) keepSize();
+  setText("scale-hint", tooLarge ? `A photo of more than ${limit / 1e6} megapixels can only keep its size here.` : "");
+}
+
+// Choose the same size for this photo; the next one gets the user's choice again.
+function keepSize() {
+  if ($("scale").value === "1") return;
+  state.scaleBefore = $("scale").value;
+  $("scale").value = "1";
+}
+
+function restoreScale() {
+  if (state.scaleBefore && $("scale").value === "1") $("scale").value = state.scaleBefore;
+  state.scaleBefore = null;
 }
 
 // Check as soon as there are a photo and a reference; any change starts a new check.
-function check() {
+// A photo that only the server can read (HEIC) is checked `alone`, too: for its size and picture.
+function check(alone = false) {
   state.checking?.abort();
   state.checking = null;
   if (!state.photo) return setVerdict("");
   if (!state.references.length) {
-    return setVerdict("Without a reference, a network guesses the detail. Add a sharp photo of the same subject to get its real detail.", true);
-  }
-  setVerdict("Matching the references with the photo …", true);
+    setVerdict(ALONE, true);
+    if (!alone) return;
+  } else setVerdict("Matching the references with the photo …", true);
   const abort = new AbortController();
   state.checking = abort;
   abort.done = send("POST", "api/check", form(), abort.signal)
@@ -135,8 +153,8 @@ function showVerdict(found) {
   if (found.photo.degradation) words.push(`Your photo: ${found.photo.degradation}.`);
   if (used.length) words.push(found.advice);
   limitScales(found.photo.width * found.photo.height);
-  if (found.scale === 1) $("scale").value = "1";
-  setVerdict(words.join(" "));
+  if (found.scale === 1) keepSize();
+  setVerdict(rows.length ? words.join(" ") : ALONE, !rows.length);
   const shown = rows.filter((row) => row.outlines.length);
   drawOutlines($("photo-tiles").children[0], shown.flatMap((row) => row.outlines.map((one) => one.photo)), shown.length < 2);
   [...$("reference-tiles").children].forEach((element, index) => {
