@@ -26,7 +26,7 @@ from refsr.resize import imresize
 
 WINDOW = 384  # LR pixels a side of the place in which the kernel is measured
 BAND_ROWS = 256  # LR pixels that are filtered at a time
-MAX_DISAGREEMENT = 0.1  # of pair and photo: beyond, the reference is too different to tell
+MAX_DISAGREEMENT = 0.18  # of pair and photo: beyond, the reference is too different to tell
 NOISE_TO_SIGNAL = 0.005  # of the Wiener inverse: about what rounding to 8 bits adds
 NOISE_TO_SIGNAL_DISTURBED = 0.2  # where noise, compression or aliasing would be sharpened, too
 
