@@ -246,7 +246,8 @@ class Upscaler:
         if registered is not None and used is not None:
             restoration = registered.restoration
         photo = restoration.photo if restoration else photo
-        degraded = own is not None or restoration is not None or blind.is_unlike_matlab
+        marred = not restoration.is_slight if restoration else blind.is_unlike_matlab
+        degraded = own is not None or marred
         network = self.networks.select(photo, referenced=used is not None, degraded=degraded)
         canvas = Canvas.empty(photo, factor)
         if stays:

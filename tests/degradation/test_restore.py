@@ -7,7 +7,7 @@ import pytest
 
 from refsr import Upscaler
 from refsr.arrays import Pixels
-from refsr.degradation.restore import restore_blindly
+from refsr.degradation.restore import restore_blindly, undo
 from refsr.degradation.simulate import parse_kind, sharpen, simulate
 from refsr.evaluate.metrics import psnr
 from refsr.image.photo import Photo, load_photo
@@ -131,3 +131,16 @@ def test_without_a_reference_the_photo_itself_tells(pair: tuple[Pixels, Pixels])
     alone = upscaler.upscale(photo.pixels)
     with_other = upscaler.upscale(photo.pixels, references=upscaler.prepare(other))
     np.testing.assert_array_equal(alone.image, with_other.image)
+
+
+def test_the_network_for_clean_photos_after_a_slight_correction() -> None:
+    """Sharpening loses nothing, nor does a slight blur; but noise and motion do."""
+    photo = Photo(np.full((8, 8, 3), 90, np.uint8))
+    y, x = np.mgrid[-4:5, -4:5]
+    slight, wide = (np.exp(-(x**2 + y**2) / (2 * sigma**2)) for sigma in (0.35, 0.75))
+    sharp = -0.5 * wide / wide.sum() + 1.5 * ((x == 0) & (y == 0))
+    motion = ((y == 0) & (abs(x) <= 1)).astype(float)
+    kernels = [kernel / kernel.sum() for kernel in (slight, sharp, wide, motion)]
+    quiet = [undo(photo, kernel, False, by_reference=True).is_slight for kernel in kernels]
+    assert quiet == [True, True, False, False]
+    assert not undo(photo, kernels[0], True, by_reference=True).is_slight

@@ -99,11 +99,16 @@ def estimate_kernel(
 
 def response(kernel: Kernel, frequency: float) -> float:
     """A kernel's response at a frequency in cycles per LR pixel, the mean of all directions."""
+    return float(responses(kernel, frequency).mean())
+
+
+def responses(kernel: Kernel, frequency: float) -> Kernel:
+    """A kernel's responses (DIRECTIONS,) at a frequency in cycles per LR pixel; phase left out."""
     y, x = np.mgrid[-RADIUS : RADIUS + 1, -RADIUS : RADIUS + 1]
     angles = np.arange(DIRECTIONS) * np.pi / DIRECTIONS
     phases = [x * np.cos(angle) + y * np.sin(angle) for angle in angles]
     waves = np.cos(2 * np.pi * frequency * np.stack(phases))
-    return float((kernel * waves).sum(axis=(1, 2)).mean())
+    return np.asarray((kernel * waves).sum(axis=(1, 2)), np.float64)
 
 
 def log_response(kernel: Kernel, frequency: float) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 
 from refsr.degradation.blind_estimate import BlindEstimate, believed_kernel
 from refsr.degradation.kernel import (
+    FINE,
     INVERSE_SIDE,
     Kernel,
     KernelEstimate,
@@ -16,6 +17,7 @@ from refsr.degradation.kernel import (
     describe_kernel,
     estimate_kernel,
     log_response,
+    responses,
     wiener_inverse,
 )
 from refsr.image.photo import Photo
@@ -26,6 +28,7 @@ from refsr.resize import imresize
 
 WINDOW = 384  # LR pixels a side of the place in which the kernel is measured
 BAND_ROWS = 256  # LR pixels that are filtered at a time
+SLIGHT = 0.6  # of the finest detail passes: sharpened photos, a blur of 1 HR px (2: 0.45)
 MAX_DISAGREEMENT = 0.18  # of pair and photo: beyond, the reference is too different to tell
 NOISE_TO_SIGNAL = 0.005  # of the Wiener inverse: about what rounding to 8 bits adds
 NOISE_TO_SIGNAL_DISTURBED = 0.2  # where noise, compression or aliasing would be sharpened, too
@@ -41,6 +44,11 @@ class Restoration:
     disturbed: bool  # whether noise, compression or aliasing lies over what the kernel left
 
     by_reference: bool  # or blindly
+
+    @property
+    def is_slight(self) -> bool:
+        """Whether so little was lost that the photo is now as good as a clean one."""
+        return not self.disturbed and float(responses(self.kernel, FINE).min()) > SLIGHT
 
     @property
     def note(self) -> str:
