@@ -262,9 +262,8 @@ def test_check_says_what_each_reference_is_worth(photos: Path, capfd: Read) -> N
     assert err == ""
     lines = out.splitlines()
     assert [line.split(": ")[0] for line in lines[:3]] == names
-    assert lines[3:] == [
-        "Your photo holds all of its pixels; the reference has detail for scale 4."
-    ]
+    advice = "has all the detail that its size can hold; the reference has detail for scale 4."
+    assert lines[3:] == [f"Your photo {advice}"]
     assert "of your photo; use it: expect a clear gain, about" in lines[0]
     assert "shows something else" in lines[1]
     assert "1 x 1 pixels is too small" in lines[2]
