@@ -17,6 +17,8 @@ GRID = 16  # frequencies a side at which the transfer is estimated, zero first
 FLOOR = 0.02  # added to a transfer's square before its log: what is lost is lost
 DOUBT = 1.0  # deviations at which half of a log transfer is believed
 MIN_CHANGE = 0.3  # rms of the log transfer: of clean photos kept out of training 1.8 % had more
+MAX_SPREAD = 0.26  # rms deviation; motion has 0.35 to 0.55, blurs and sharpening up to 0.24
+SMALL = 0.8  # rms of a log transfer that is undone in spite of a greater one
 BLURRIER = 1.2  # log transfers of Gaussian blurs are underestimated by so much
 FAINT = 0.05  # share that passes; the phase of less is noise
 USUAL_DEVIATION = 0.2  # a greater one is doubt
@@ -103,7 +105,9 @@ def estimate_of(
     squared = log_transfer**2
     believed = log_transfer * (squared / (squared + (DOUBT * deviation) ** 2 + 1e-12))
     change = float(np.sqrt((believed**2).mean()))
-    kernel = kernel_of(believed) if change > MIN_CHANGE and clean < CLEAN else None
+    doubt = float(np.sqrt((deviation**2).mean()))
+    is_sure = change > MIN_CHANGE and clean < CLEAN and (doubt < MAX_SPREAD or change < SMALL)
+    kernel = kernel_of(believed) if is_sure else None
     noise, compression, aliasing = (float(value) for value in scalars)
     of_noise, of_compression, of_aliasing = (float(value) for value in scalar_deviations)
     seen = quality_of(compression) if compression - of_compression > COMPRESSION_SEEN else None
@@ -113,7 +117,7 @@ def estimate_of(
         min((quality for quality in (seen, file_quality) if quality is not None), default=None),
         max(aliasing, 0.0),
         clean,
-        Spread(float(np.sqrt((deviation**2).mean())), of_noise, of_compression, of_aliasing),
+        Spread(doubt, of_noise, of_compression, of_aliasing),
         log_transfer,
         deviation,
     )
