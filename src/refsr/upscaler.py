@@ -242,9 +242,10 @@ class Upscaler:
         used = coarse if coarse and coarse.composite.matched and strength > 0 else None
         taken = estimate_blindly(whole) if own else blind
         stays = own is not None and used is None and is_complete(own, taken)
-        restoration = None if stays else restore_blindly(photo, blind)
         if registered is not None and used is not None:
             restoration = registered.restoration
+        else:
+            restoration = None if stays else restore_blindly(photo, blind)
         photo = restoration.photo if restoration else photo
         marred = not restoration.is_slight if restoration else blind.is_unlike_matlab
         degraded = own is not None or marred

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from kernels import gaussian, sharpening
 from refsr.degradation.blind_estimate import (
     FLOOR,
     GRID,
@@ -19,18 +20,6 @@ from refsr.degradation.kernel import RADIUS, Kernel, KernelEstimate
 
 LITTLE = np.full(3, 0.1, np.float32)
 NO_NOISE = np.array([np.log(0.8), 0.0, 0.1], np.float32)  # 0.3 levels, no JPEG, antialiased
-
-
-def gaussian(sigma: float) -> Kernel:
-    y, x = np.mgrid[-RADIUS : RADIUS + 1, -RADIUS : RADIUS + 1]
-    kernel = np.exp(-(x**2 + y**2) / (2 * sigma**2))
-    return kernel / kernel.sum()
-
-
-def sharpening() -> Kernel:
-    kernel = -0.8 * gaussian(1.0)
-    kernel[RADIUS, RADIUS] += 1.8
-    return kernel
 
 
 def transfer(kernel: Kernel) -> Kernel:

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 import skimage.data
-from numpy.typing import NDArray
 
+from kernels import gaussian, grid, sharpening
 from refsr.arrays import Image, Pixels
 from refsr.degradation.kernel import (
     BLURRED,
@@ -32,23 +32,6 @@ def scene() -> Image:
     """Luma of a photo (256, 256) at LR size, 0..255."""
     photo = np.ascontiguousarray(skimage.data.astronaut())
     return luma(imresize(photo.astype(np.float32) / 255, scale=0.5) * np.float32(255))
-
-
-def grid() -> tuple[NDArray[np.int_], NDArray[np.int_]]:
-    y, x = np.mgrid[-RADIUS : RADIUS + 1, -RADIUS : RADIUS + 1]
-    return y, x
-
-
-def gaussian(sigma: float) -> Kernel:
-    y, x = grid()
-    kernel = np.exp(-(x**2 + y**2) / (2 * sigma**2))
-    return kernel / kernel.sum()
-
-
-def sharpening() -> Kernel:
-    kernel = -0.8 * gaussian(1.0)
-    kernel[RADIUS, RADIUS] += 1.8
-    return kernel
 
 
 def motion() -> Kernel:

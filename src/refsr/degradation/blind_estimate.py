@@ -137,15 +137,18 @@ def believed_kernel(kernel: Kernel, blind: BlindEstimate) -> Kernel:
     least = BLURRIER * np.minimum(blind.log_transfer, 0) - 2 * doubt
     phase = np.where(passed > FAINT, spectrum / np.maximum(passed, FAINT), 1)
     raised = np.sqrt(np.maximum(np.exp(2 * least) - FLOOR, 0)) * phase
-    limited = np.fft.ifft2(np.where(log_transfer < least, raised, spectrum)).real
-    limited = np.roll(limited, (RADIUS, RADIUS), (0, 1))[: 2 * RADIUS + 1, : 2 * RADIUS + 1]
-    return limited / limited.sum()
+    return kernel_from(np.where(log_transfer < least, raised, spectrum))
 
 
 def kernel_of(log_transfer: Transfer) -> Kernel:
     """The kernel (9, 9), symmetric and of sum 1, that lets that much pass."""
     passed = np.sqrt(np.maximum(np.exp(2 * log_transfer.astype(np.float64)) - FLOOR, 0))
-    kernel = np.roll(np.fft.ifft2(passed).real, (RADIUS, RADIUS), (0, 1))
+    return kernel_from(passed)
+
+
+def kernel_from(spectrum: NDArray[np.floating] | NDArray[np.complexfloating]) -> Kernel:
+    """The kernel (9, 9) of sum 1 of a spectrum (GRID, GRID)."""
+    kernel = np.roll(np.fft.ifft2(spectrum).real, (RADIUS, RADIUS), (0, 1))
     kernel = kernel[: 2 * RADIUS + 1, : 2 * RADIUS + 1]
     return kernel / kernel.sum()
 

@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from refsr.arrays import Image, Pixels
+from refsr.degradation.kernel import RADIUS, high_pass, solve, wiener_inverse
 from refsr.degradation.kernel import convolve as filtered
-from refsr.degradation.kernel import high_pass, solve, wiener_inverse
 from refsr.degradation.simulate import (
     add_noise,
     blur,
@@ -134,19 +134,18 @@ def corrected_lr(rng: np.random.Generator, lr: Pixels, clean: Pixels) -> Pixels:
     an error of a few percent.
     """
     detail, source = high_pass(luma(lr)), high_pass(luma(clean))
+    inner = slice(RADIUS, -RADIUS), slice(RADIUS, -RADIUS)
     inside = np.zeros(detail.shape, np.float32)
-    inside[4:-4, 4:-4] = 1
+    inside[inner] = 1
     kernel = solve(detail, source, inside)
     if kernel is None or not RANGE[0] < kernel.sum() < RANGE[1]:
         return lr
     kernel = kernel / kernel.sum()
     kernel = kernel + rng.normal(0.0, 0.02, kernel.shape) * np.sqrt(np.abs(kernel))
     kernel /= kernel.sum()
-    if abs(float(kernel[4, 4]) - 1) < CLEAR:
+    if abs(float(kernel[RADIUS, RADIUS]) - 1) < CLEAR:
         return lr
     rest: Image = detail - filtered(source, kernel)
-    share = float(
-        (rest[4:-4, 4:-4] ** 2).mean() / max(float((detail[4:-4, 4:-4] ** 2).mean()), 1.0)
-    )
+    share = float((rest[inner] ** 2).mean() / max(float((detail[inner] ** 2).mean()), 1.0))
     ratio = float(np.clip(share * np.exp(rng.normal(0.0, 0.5)), 0.005, 0.3))
     return to_levels(filtered(lr.astype(np.float32), wiener_inverse(kernel, ratio)))
