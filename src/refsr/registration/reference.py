@@ -18,7 +18,7 @@ from refsr.resize import SCALE, cubic
 
 WORKING_SIDE = 1200  # pixels: a larger reference is shrunk to it before detection
 MAX_FEATURES = 12000
-CACHE_KIND = f"reference denoised {WORKING_SIDE} {MAX_FEATURES}"  # names these in a FeatureCache
+CACHE_KIND = f"reference cleaned {WORKING_SIDE} {MAX_FEATURES}"  # names these in a FeatureCache
 SMALLEST = 16  # pixels a side: a smaller reference has no usable features
 SOFTENING = 1.15  # filter slightly below the output's resolution: aliasing costs more than blur
 MAX_COPIES = 4  # prefiltered copies of a reference, each at most as large as the reference

@@ -9,6 +9,7 @@ from typing import TypedDict
 
 import numpy as np
 
+from refsr.arrays import Pixels
 from refsr.errors import PhotoError
 from refsr.image.atomic import is_folder
 from refsr.image.photo import SUFFIXES, Photo, Source, load_photo, to_colors_of
@@ -21,10 +22,14 @@ from refsr.registration.pool import (
     build_pool,
     source_name,
 )
+from refsr.registration.raster import without_raster
 from refsr.registration.reference import CACHE_KIND
 from refsr.registration.register import Reference, prepare_reference
 
 NOISE_NOTE = "noisy: its noise was removed before anything was taken from it"
+LINES_NOTE = "lined (a screen or a scan): its lines were removed before anything was taken from it"
+DOTS_NOTE = "printed: its dots were removed before anything was taken from it"
+RASTER_NOTE = "printed or lined: its raster could not be removed, so it is not used"
 
 
 class PoolReport(TypedDict):
@@ -49,7 +54,7 @@ def load_reference(
 ) -> LoadedReference:
     """Read one reference and detect its features, unless ``cache`` has them. Raises PhotoError."""
     entry = cache.entry(source, CACHE_KIND) if cache else None
-    photo = less_noise(load_photo(source, max_pixels=max_pixels))
+    photo = less_noise(less_raster(load_photo(source, max_pixels=max_pixels)))
     cached = entry.read() if entry else None
     features = cached.features if cached else None
     prepared = prepare_reference(photo.as_uint8(), photo.alpha, features)
@@ -58,15 +63,34 @@ def load_reference(
     return LoadedReference(source_name(source), photo, prepared)
 
 
+def less_raster(photo: Photo) -> Photo:
+    """A reference without its raster, of 8 bits, with a note; itself where it has none.
+
+    Fully transparent, hence not used, where the raster cannot be removed.
+    """
+    pixels = photo.as_uint8()
+    clean, raster = without_raster(pixels)
+    if raster is None:
+        return photo
+    alpha, note = opaque_where_used(photo), LINES_NOTE if raster.kind == "lines" else DOTS_NOTE
+    if clean is pixels:
+        alpha, note = np.zeros(pixels.shape[:2], np.uint8), RASTER_NOTE
+    return replace(photo, pixels=clean, alpha=alpha, notes=(*photo.notes, note))
+
+
+def opaque_where_used(photo: Photo) -> Pixels | None:
+    """The alpha (H, W) of a reference in 8 bits: it counts where it is zero, and only there."""
+    return None if photo.alpha is None else (photo.alpha > 0).astype(np.uint8) * np.uint8(255)
+
+
 def less_noise(photo: Photo) -> Photo:
     """A reference without its noise, of 8 bits, with a note; itself where it has little."""
     pixels = photo.as_uint8()
     clean = without_noise(pixels)
     if clean is pixels:
         return photo
-    # Of alpha it counts where it is zero.
-    alpha = None if photo.alpha is None else (photo.alpha > 0).astype(np.uint8) * np.uint8(255)
-    return replace(photo, pixels=clean, alpha=alpha, notes=(*photo.notes, NOISE_NOTE))
+    notes = (*photo.notes, NOISE_NOTE)
+    return replace(photo, pixels=clean, alpha=opaque_where_used(photo), notes=notes)
 
 
 def list_sources(references: Source | Sequence[Source] | None) -> list[Source]:
