@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from refsr.arrays import Image, Pixels
+from refsr.arrays import Pixels
 
 WINDOW = 128  # pixels a side of the windows whose spectra are compared
 STEP, MAX_WINDOWS, MIN_WINDOWS = 64, 64, 6  # pixels between them at least; how many are looked at
