@@ -28,7 +28,7 @@ from refsr.registration.register import Reference, prepare_reference
 
 NOISE_NOTE = "noisy: its noise was removed before anything was taken from it"
 LINES_NOTE = "lined (a screen or a scan): its lines were removed before anything was taken from it"
-DOTS_NOTE = "printed: its dots were removed and all detail as fine as they are; expect little"
+DOTS_NOTE = "printed: its dots were removed, and with them all detail as fine as they are"
 RASTER_NOTE = "printed or lined: its raster could not be removed, so it is not used"
 
 
