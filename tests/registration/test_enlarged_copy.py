@@ -22,6 +22,7 @@ from refsr.registration.enlarged_copy import (
 from refsr.registration.large_image import register_coarse
 from refsr.registration.reference import prepare_reference
 from refsr.resize import imresize
+from scenes import facade
 
 HR = np.ascontiguousarray(astronaut()[:384, :512])
 LR = imresize(HR, scale=0.25)
@@ -85,6 +86,12 @@ def test_the_true_photo_is_none() -> None:
     true = jpeg(HR, 80), sharpened(HR, 1, 0.8), imresize(HR, scale=0.5), HR[20:-30, 14:-50]
     assert copies(LR, *true) == ()
     assert copies(jpeg(LR, 80), HR) == ()
+
+
+def test_a_true_drawing_of_bricks_is_none() -> None:
+    """The hardest of them: few tones and straight lines, but no flat place."""
+    wall = facade(3)[:256, :384]
+    assert copies(imresize(wall, scale=0.25), wall, imresize(wall, scale=0.5)) == ()
 
 
 @pytest.mark.parametrize("size", [24, 60])

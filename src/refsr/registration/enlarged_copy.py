@@ -30,9 +30,11 @@ from refsr.resize import SCALE
 Draw = Callable[[Pixels], Image]  # (h, w, 3) uint8 -> (4h, 4w, 3) 0..1, by a network, no reference
 
 MAX_SCALING_ERROR = 0.1  # LR px; copies of photos 0.004 to 0.07
-MAX_PREDICTABLE = 0.8  # copies 0.82 to 0.97; true photos up to 0.63, 0.73 at a third of the size
+MAX_FILTERED = 0.8  # predicted from the photo: sharpened copies 0.81 to 0.97, true photos to 0.56
+MAX_DRAWN = 0.9  # and from a network's drawing: most copies 0.9 to 0.97; true photos up to 0.73,
+# a true drawing of bricks and windows 0.81 to 0.83, 0.89 at half its size
 MAX_FLAT = 0.25  # share; photos 0.00 to 0.26, drawings up to 0.5
-MAX_BIMODAL = 0.7  # photos 0.38 to 0.78, one of ten above; large letters and shapes 0.77 to 0.87
+MAX_BIMODAL = 0.7  # photos 0.38 to 0.78, one of eight above; large letters and shapes 0.77 to 0.87
 WINDOW = 12  # LR pixels a side: a few strokes of large letters
 FAINT = 4.0  # square levels: a window of less variance shows nothing
 MARGIN = 16  # LR pixels around a cell that the network sees
@@ -58,7 +60,10 @@ def find_copies(coarse: CoarseRegistration, draw: Draw | None) -> tuple[int, ...
             tile = best_block(fit, lr.shape, TRIAL_SIDE)
             registration = refine_block(coarse, index, tile)
             lr = np.ascontiguousarray(lr[tile.rows, tile.cols])
-        if predictability(lr, composite.references[index], registration, draw) > MAX_PREDICTABLE:
+        reference = composite.references[index]
+        if predictability(lr, reference, registration, None) > MAX_FILTERED or (
+            draw is not None and predictability(lr, reference, registration, draw) > MAX_DRAWN
+        ):
             found.append(index)
     return tuple(found)
 

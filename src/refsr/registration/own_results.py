@@ -42,7 +42,7 @@ def withheld(reference: LoadedReference) -> LoadedReference:
 
 def without_own(pool: ReferencePool) -> ReferencePool:
     """A pool in which refsr's own files have a problem, and are not chosen."""
-    marks = [mark_of_file(one.source) for one in pool.thumbnails]
+    marks: list[Mark | None] = [mark_of_file(one.source) for one in pool.thumbnails]
     return ReferencePool(
         tuple(
             replace(one, problem=why_withheld(mark)) if mark and not one.problem else one

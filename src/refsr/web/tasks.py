@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from refsr.degradation.own_size import measure_own_size, shrink
 from refsr.errors import PhotoError
+from refsr.image.exif import Mark
 from refsr.image.photo import Photo, load_photo, mark_of_file, save_photo
 from refsr.image.tone import without_tone
 from refsr.inference.blind_network import estimate_blindly
@@ -110,7 +111,7 @@ def check(state: WorkerState, task: Answer, send: Send) -> Answer:
     held = measure_own_size(photo).held
     own_size = state.is_too_large(photo)
     registered = shrink(photo) if own_size else photo
-    marks = [mark_of_file(folder / part) for part in parts]
+    marks: list[Mark | None] = [mark_of_file(folder / part) for part in parts]
     composite, notes, degradation = register_one_by_one(state.upscaler, registered, folder, parts)
     degradation = of_shrunk(degradation) if own_size else degradation
     if composite is not None and not (own_size or composite.matched) and held > 1:
