@@ -56,7 +56,7 @@ def test_a_batch_with_a_reference(node: Any) -> None:
     assert images.shape == maps.shape == (2, 192, 256, 3)
     assert images.dtype == torch.float32
     assert 0 <= images.min() < images.max() <= 1
-    assert words.splitlines()[0].startswith("It matches")
+    assert words.splitlines()[0].startswith("It covers")
     assert len(words.splitlines()) == 2
     upscaler = Upscaler.load()
     upscaler.set_reference(sharp)

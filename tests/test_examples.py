@@ -43,7 +43,7 @@ def test_there_are_five_and_each_is_run_here() -> None:
 
 def test_one_photo(pair: Path) -> None:
     words, _ = example("one_photo.py", pair, "small.png", "sharp.png", "out.png")
-    assert "sharp.png It matches" in words
+    assert "sharp.png It covers" in words
     assert PIL.Image.open(pair / "out.png").size == (256, 192)
 
 

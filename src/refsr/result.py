@@ -82,7 +82,7 @@ class Result:
 
 def save_map(result: Result, path: Path) -> None:
     """Write the picture of where each detail came from. Raises PhotoError."""
-    save_photo(Photo(result.map()), path)
+    save_photo(Photo(result.map()).marked("map"), path)
 
 
 def finish_result(
@@ -93,7 +93,9 @@ def finish_result(
     report: Report,
 ) -> Result:
     """The Result of a filled canvas; its image is of the kind that ``source`` was."""
+    stays = canvas.pixels is photo.pixels  # it is the user's own photo
     done = photo.replaced(canvas.pixels, canvas.alpha)
+    done = done if stays else done.marked("result")
     if similarity is None:
         similarity = np.zeros(canvas.amounts.shape[:2], np.float32)
     image = to_pil(done) if isinstance(source, PIL.Image.Image) else done.pixels

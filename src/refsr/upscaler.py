@@ -23,19 +23,23 @@ from refsr.degradation.own_size import (
     without_texture,
 )
 from refsr.degradation.restore import Restoration, restore, restore_blindly
-from refsr.errors import DataError
+from refsr.errors import DataError, PhotoError
 from refsr.image.photo import Photo, Source, load_photo
 from refsr.image.tone import Tone, without_tone
 from refsr.inference.blind_network import estimate_blindly
+from refsr.inference.draw_alone import draw_alone
 from refsr.inference.ensemble import Mode, TileNetwork
 from refsr.inference.memory import parse_memory, trim_heap
 from refsr.inference.network import Device, Runtime
 from refsr.inference.network_choice import NetworkChoice, load_networks
 from refsr.inference.plan import Estimate, JobSize, compute_budget, make_plan, reference_bytes
 from refsr.progress import Progress, partly, rising
+from refsr.registration.enlarged_copy import find_copies, leave_out
 from refsr.registration.feature_cache import FeatureCache
 from refsr.registration.fusion import Composite
 from refsr.registration.large_image import CoarseRegistration, register_coarse
+from refsr.registration.own_results import withheld, without_own
+from refsr.registration.pool import source_name
 from refsr.registration.reference import Reference
 from refsr.registration.references import (
     LoadedReference,
@@ -63,6 +67,11 @@ DAMAGED_NOTE = f"the model {DAMAGED} was chosen for this photo"
 ONLY_TRUE_NOTE = "the crisp look is for clean photos with a reference: this is the true look"
 ONLY_TRUE_AT_OWN_SIZE_NOTE = "scale 1 has no crisp look: this is the true look"
 STAYS_NOTE = "it is sharp already, and no reference is used: it stays as it is"
+OWN_RESULT_NOTE = (
+    "it is a result of refsr already: what was drawn in it is taken for the photo's; better give "
+    "the photo that it was made from"
+)
+OWN_DRAWING = "{name} is a {mark} that refsr drew, not a photo; give the photo itself."
 NOTHING_TAKEN_NOTE = "a strength of 0: nothing was taken from the references"
 
 HOLDS_ALL = "your photo has all the detail that its size can hold"
@@ -99,10 +108,11 @@ class Upscaler:
         max_pixels: int,
         look: Mode = "true",
         cache: FeatureCache | None = None,
+        own_results: bool = False,
     ) -> None:
         """Use ``Upscaler.load``. ``look`` is what ``networks`` give, for the report."""
         self.networks, self.max_memory, self.max_pixels = networks, max_memory, max_pixels
-        self.look, self.cache = look, cache
+        self.look, self.cache, self.own_results = look, cache, own_results
         self.references = References()
 
     @classmethod
@@ -119,6 +129,7 @@ class Upscaler:
         ensemble: bool = False,
         cache: str | os.PathLike[str] | None = None,
         concurrency: int = 1,
+        own_results: bool = False,
     ) -> Upscaler:
         """Load a model once, for many photos.
 
@@ -131,7 +142,8 @@ class Upscaler:
         "true", or "crisp", sharper where a reference supports it, in twice the time. ``ensemble``:
         average eight flips and rotations of each tile: about 0.1 dB better, eight times slower.
         ``cache``: a folder in which the features of reference files are kept for the next time;
-        results are the same, bit for bit.
+        results are the same, bit for bit. ``own_results``: use results that refsr wrote, known by
+        the mark in their files, as references, too.
 
         Raises ModelError, and DataError where ``max_memory`` is no amount or the model has no such
         look.
@@ -139,16 +151,20 @@ class Upscaler:
         allowed = parse_memory(max_memory)
         networks = load_networks(model, device, threads, runtime, look, ensemble, concurrency)
         kept = None if cache is None else FeatureCache(cache)
-        return cls(networks, allowed, max_pixels, look, kept)
+        return cls(networks, allowed, max_pixels, look, kept, own_results)
 
     def prepare(self, references: Source | Sequence[Source] | None) -> References:
         """Read references and find their features, once for any number of photos and threads.
 
         One, several, a folder of them, or None. Of more than eight only thumbnails are read here;
         each photo then chooses among them. Raises PhotoError where one cannot be read; of a folder
-        it is left out, unless none can be read, and the report says so.
+        it is left out, unless none can be read, and the report says so. A result, map or sheet
+        that refsr wrote is not used, and the report says so, unless ``own_results`` was asked for.
         """
-        return prepare_references(references, self._load_reference, self.max_pixels, self.cache)
+        found = prepare_references(references, self._load_reference, self.max_pixels, self.cache)
+        if found.pool is None or self.own_results:
+            return found
+        return replace(found, pool=without_own(found.pool))
 
     def set_reference(self, references: Source | Sequence[Source] | None) -> None:
         """``prepare`` references, and use them for the photos that come without their own."""
@@ -183,7 +199,11 @@ class Upscaler:
                     registered, zoom = shrunk, float(SCALE)
             composite = registered.coarse.composite
             notes += [of_shrunk(note) if zoom > 1 else note for note in registered.notes]
-        rows = [describe(one.name, composite, i) for i, one in enumerate(loaded) if composite]
+        rows = [
+            describe(one.name, composite, i, None if self.own_results else one.photo.mark)
+            for i, one in enumerate(loaded)
+            if composite
+        ]
         gain = round(expected_together(composite), 2)
         scale = best_scale(composite, zoom)
         return Check(composite, rows, pool, gain, notes, degradation, scale, advise(held, scale))
@@ -281,6 +301,7 @@ class Upscaler:
             composite=composite,
             album=pool,
             names=[reference.name for reference in loaded],
+            marks=[None if self.own_results else reference.photo.mark for reference in loaded],
             amounts=match_size(
                 canvas.amounts, composite.lr.shape if composite else photo.pixels.shape
             ),
@@ -307,13 +328,15 @@ class Upscaler:
 
     def _load(self, source: Source) -> tuple[Photo, Tone | None]:
         """The photo, in gray where it has but one tone; that tone. Raises PhotoError."""
-        return without_tone(load_photo(source, max_pixels=self.max_pixels))
+        photo = load_photo(source, max_pixels=self.max_pixels)
+        refuse_drawing(photo, source_name(source))
+        return without_tone(photo)
 
     def _load_reference(self, source: Source) -> LoadedReference:
         """One reference with its features. Raises PhotoError."""
         loaded = load_reference(source, self.max_pixels, self.cache)
         trim_heap()
-        return loaded
+        return loaded if self.own_results else withheld(loaded)
 
     def _notes(
         self,
@@ -324,8 +347,15 @@ class Upscaler:
     ) -> list[str]:
         """What a user should know of the files that were read."""
         seen = [tone.note] if tone else []
+        seen += [OWN_RESULT_NOTE] if photo.mark == "result" else []
         cached = self.cache.notes if self.cache else ()
         return [*notes_of(photo, loaded), *seen, *references.left_out, *cached]
+
+
+def refuse_drawing(photo: Photo, name: str) -> None:
+    """Raises PhotoError where a photo is a map or a sheet that refsr drew."""
+    if photo.mark in ("map", "sheet"):
+        raise PhotoError(OWN_DRAWING.format(name=name, mark=photo.mark))
 
 
 class Stopwatch:
@@ -359,12 +389,17 @@ def register(
 ) -> Registered:
     """Register a photo; undo its kernel where the references show one, and register it again.
 
+    A reference that is the photo itself, enlarged, is not used.
+
     ``blind``: what the photo alone shows; None where nothing is to be undone.
     """
     coarse = register_coarse(photo.as_uint8(), prepared, flow_pixels)
+    copies = find_copies(coarse, draw_alone)
+    coarse = leave_out(coarse, copies)
     restoration = restore(photo, coarse, blind) if blind is not None else None
     if restoration is not None:
         coarse = register_coarse(restoration.photo.as_uint8(), prepared, flow_pixels)
+        coarse = leave_out(coarse, copies)
     return Registered(coarse, restoration)
 
 

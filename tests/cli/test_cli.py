@@ -264,8 +264,8 @@ def test_check_says_what_each_reference_is_worth(photos: Path, capfd: Read) -> N
     assert [line.split(": ")[0] for line in lines[:3]] == names
     advice = "has all the detail that its size can hold; the reference has detail for scale 4."
     assert lines[3:] == [f"Your photo {advice}"]
-    assert "of your photo; use it: expect a clear gain, about" in lines[0]
-    assert "shows something else" in lines[1]
+    assert "of your photo; there expect a clear gain (about" in lines[0]
+    assert "could not be matched" in lines[1]
     assert "1 x 1 pixels is too small" in lines[2]
     assert main(["check", str(photos / "small.png"), *flags, "--json"]) == 0
     out, err = capfd.readouterr()
@@ -337,7 +337,7 @@ def test_a_subprocess_is_quiet_and_says_one_sentence(photos: Path, tmp_path: Pat
     assert (done.returncode, done.stdout) == (0, "")
     assert "\r" not in done.stderr  # no terminal, no bar
     assert len(done.stderr.splitlines()) == 2
-    assert done.stderr.splitlines()[0].startswith("sharp.jpg: It matches ")
+    assert done.stderr.splitlines()[0].startswith("sharp.jpg: It covers ")
     assert f"{out}: 256 x 256, " in done.stderr.splitlines()[1]
 
 

@@ -48,7 +48,7 @@ def test_the_parts_of_a_panorama_are_found_among_strangers() -> None:
     selection = build_pool(many, LIMIT).select(small())
     assert set(selection.chosen) == {6, 13}
     assert len(selection.reasons) == len(many) - 2
-    assert set(selection.reasons.values()) == {"shows something else"}
+    assert set(selection.reasons.values()) == {"could not be matched"}
 
 
 def test_the_finer_of_two_that_show_the_same_comes_first() -> None:

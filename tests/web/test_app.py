@@ -81,9 +81,12 @@ def test_a_check_says_what_the_command_says(
     fits, other = answer["references"]
     assert (fits["reference"], other["reference"]) == ("sharp 1.jpg", "sharp 2.jpg")
     assert fits["used"]
-    assert re.fullmatch(r"It matches \d+ % of your photo; use it.*\.", fits["verdict"])
+    assert re.fullmatch(r"It covers \d+ % of your photo; there expect a .*\.", fits["verdict"])
     assert fits["outlines"]
-    assert other["verdict"] == "This reference shows something else: it will not be used."
+    assert other["verdict"] == (
+        "This reference could not be matched: no place of the photo was found in it, and it will "
+        "not be used."
+    )
     assert other["outlines"] == []
     assert answer["photo"] == {
         "name": "small one.png",

@@ -141,7 +141,7 @@ WATCH = """() => {
 
 def test_from_two_photos_to_a_download(page: Page, photos: Path, tmp_path: Path) -> None:
     choose(page, photos / "small.png", photos / "sharp.jpg")
-    page.wait_for_selector("#verdict:has-text('of your photo; use it')")
+    page.wait_for_selector("#verdict:has-text('of your photo; there expect a')")
     for card in ("photo", "reference"):  # the matching region on both
         assert page.locator(f"#{card}-tiles svg path.line").count() == 1
     page.click("#run")
@@ -259,7 +259,7 @@ def test_drop_and_paste(page: Page, photos: Path) -> None:
     seen = hand_over(page, "drop", "footer", photos / "small.png", photos / "sharp.jpg")
     assert [over for _, over in seen] == [True, True, False], "the page says that it takes them"
     assert [taken for taken, _ in seen[1:]] == [True, True], "or the browser would open the file"
-    page.wait_for_selector("#verdict:has-text('of your photo; use it')")
+    page.wait_for_selector("#verdict:has-text('of your photo; there expect a')")
     page.click("#clear")
 
     assert hand_over(page, "drop", "#reference-card", photos / "sharp.jpg")[-1] == [True, False]
@@ -267,7 +267,7 @@ def test_drop_and_paste(page: Page, photos: Path) -> None:
     assert page.locator("#photo-tiles .tile").count() == 0
     assert page.is_disabled("#run")
     hand_over(page, "paste", "body", photos / "small.png")  # there is no small photo: it is that
-    page.wait_for_selector("#verdict:has-text('of your photo; use it')")
+    page.wait_for_selector("#verdict:has-text('of your photo; there expect a')")
     hand_over(page, "paste", "body", photos / "sharp.jpg")
     assert page.locator("#reference-tiles .tile").count() == 2
 
@@ -336,7 +336,7 @@ def test_errors_stand_where_the_photo_is(page: Page, photos: Path) -> None:
     assert problem.inner_text() == "diary.jpg holds text, not a picture."
     assert page.locator("#reference-tiles .tile.wrong").count() == 1
     page.click("button[aria-label='Remove diary.jpg']")
-    page.wait_for_selector("#verdict:has-text('of your photo; use it')")
+    page.wait_for_selector("#verdict:has-text('of your photo; there expect a')")
     assert page.inner_text("#reference-problem") == ""
     page.set_input_files("#photo-input", photos / "diary.jpg")
     page.wait_for_selector("#photo-problem:has-text('diary.jpg holds text, not a picture.')")
@@ -365,8 +365,8 @@ def test_progress_is_shown_and_a_cancel_ends_the_work(
 
 def test_an_example_and_what_a_phone_sees(page: Page) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
-    page.get_by_text("A reference that shows something else").click()
-    page.wait_for_selector("#verdict:has-text('shows something else: it will not be used')")
+    page.get_by_text("A reference that shows another place").click()
+    page.wait_for_selector("#verdict:has-text('could not be matched: no place of the photo')")
     wide = page.evaluate("() => document.documentElement.scrollWidth")
     assert wide <= 390
     low: list[Any] = page.evaluate(

@@ -1,6 +1,6 @@
 """The jobs of a batch: a folder or a CSV file becomes jobs with references and output paths.
 
-No photo is opened here. A row or folder that cannot become a job still becomes one, whose
+No photo is decoded here. A row or folder that cannot become a job still becomes one, whose
 ``problem`` says why: one bad file never stops the rest.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from refsr.errors import DataError
 from refsr.image.atomic import real_path, reason
-from refsr.image.photo import SUFFIXES
+from refsr.image.photo import SUFFIXES, mark_of_file
 
 OUTPUT_FORMATS = ("png", "jpg", "webp", "tif", "avif")
 COLUMNS = ("input", "reference", "output")
@@ -132,6 +132,18 @@ def csv_job(
     if leaves_folder(target):
         problem = f"The output {output} of {name} is outside {out}; give a path relative to it."
     return BatchJob(path.parent / given, out / target, references, problem=problem)
+
+
+def why_skipped(job: BatchJob, own_results: bool) -> str:
+    """Why refsr's own file is no input of a batch, in a sentence; "" where it may be one.
+
+    ``own_results``: whether results are wanted as inputs. Maps and sheets never are.
+    """
+    mark = None if job.problem else mark_of_file(job.input)
+    if mark == "result":
+        allow = "--own-results upscales it all the same"
+        return "" if own_results else f"{job.input} is a result of refsr already; {allow}."
+    return f"{job.input} is a {mark} that refsr drew, not a photo." if mark else ""
 
 
 def leaves_folder(path: Path) -> bool:

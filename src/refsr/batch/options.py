@@ -33,5 +33,7 @@ class BatchOptions:
     """Write a map beside each result, NAME.map.png: green is borrowed, orange is guessed."""
     cache: Path | None = None
     """Cache the features of references in this folder, so that later runs are faster."""
+    own_results: bool = False
+    """Use results that refsr wrote as inputs and as references, too."""
     reports: bool = False
     """Write a report in JSON beside each result, NAME.report.json."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from refsr.batch.jobs import BatchJob, find_photos
+from refsr.batch.jobs import BatchJob, find_photos, why_skipped
 from refsr.batch.journal import Record, file_stamps, fingerprint, is_finished, open_journal
 from refsr.batch.options import BatchOptions
 from refsr.batch.worker import Engine, side_files
@@ -31,10 +31,12 @@ def run_batch(
     """Run all jobs or, with ``resume``, those that are not finished.
 
     ``tell`` is called with the record of each job. ``cache``: for the features of the references
-    in ``refs``. Returns how many jobs were "done", "failed" and "skipped" (finished before).
+    in ``refs``. Returns how many jobs were "done", "failed" and "skipped": finished before, or
+    refsr's own files, whose records say "why".
     Raises DataError where ``out`` cannot be used or another batch uses it, PhotoError where none
     of the references can be read.
     """
+    from refsr.registration.own_results import without_own
     from refsr.registration.pool import build_pool
 
     jobs = mark_conflicts(jobs, options)
@@ -50,11 +52,16 @@ def run_batch(
             if record and is_finished(job, record, keys[job], side_files(job, options)):
                 counts["skipped"] += 1
                 tell({**record, "status": "skipped"})
+            elif why := why_skipped(job, options.own_results):
+                counts["skipped"] += 1
+                own = {"input": str(job.input), "output": str(job.output)}
+                tell({**own, "status": "skipped", "why": why})
             else:
                 unfinished.append(job)
         pool = None
         if references and any(job.search for job in unfinished):
             pool = build_pool(references, options.max_pixels, cache=cache)
+            pool = pool if options.own_results else without_own(pool)
         for job, record in engine(unfinished, options, pool) if unfinished else ():
             counts[record["status"]] += 1
             journal.append({**record, "key": keys[job]})

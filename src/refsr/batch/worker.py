@@ -45,6 +45,7 @@ def load_upscaler(options: BatchOptions, memory: int, workers: int = 1) -> Upsca
         look=options.look,
         ensemble=options.ensemble,
         cache=options.cache,
+        own_results=options.own_results,
         concurrency=workers,
     )
     upscaler.networks.probe()

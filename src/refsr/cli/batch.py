@@ -50,7 +50,7 @@ def batch(
             auto is half of the free memory, at most 1.5GB.
         per_photo: Options for every photo.
         json: Print one JSON object per photo on stdout.
-        quiet: Print no progress, no failures and no summary.
+        quiet: Print no progress, no failures, no skipped files and no summary.
     """
     from refsr.batch.jobs import plan_jobs
     from refsr.batch.runner import run_batch
@@ -72,8 +72,9 @@ def batch(
             progress(told / len(jobs))
             if json:
                 print(to_json(record), flush=True)
-            if record["status"] == "failed" and not quiet:
-                tqdm.write(f"failed: {record['error']}", file=sys.stderr)
+            problem = record.get("error") or record.get("why")
+            if problem and not quiet:
+                tqdm.write(f"{record['status']}: {problem}", file=sys.stderr)
 
         try:
             counts = run_batch(

@@ -15,6 +15,7 @@ def check(
     json: bool = False,
     max_pixels: int = 200_000_000,
     cache: OptionalPath = None,
+    own_results: bool = False,
 ) -> None:
     """Report which references match a photo, where, the expected gain, and which scale to choose.
 
@@ -26,6 +27,7 @@ def check(
         json: Print one JSON object on stdout instead of sentences.
         max_pixels: Reject larger photos before decoding them.
         cache: Cache the features of references in this folder, so that later runs are faster.
+        own_results: Take results that refsr wrote for references, too.
     """
     from refsr.upscaler import Upscaler
     from refsr.weights.models import DETAIL_TRANSFER
@@ -34,7 +36,9 @@ def check(
         print_message("refsr check: give at least one reference with --ref.")
         sys.exit(2)
     # registration needs no network
-    upscaler = Upscaler.load(DETAIL_TRANSFER, max_pixels=max_pixels, cache=cache)
+    upscaler = Upscaler.load(
+        DETAIL_TRANSFER, max_pixels=max_pixels, cache=cache, own_results=own_results
+    )
     found = upscaler.check(photo, references=upscaler.prepare(list(ref)))
     if json:
         answer = {"input": str(photo), "references": found.references, "album": found.album}

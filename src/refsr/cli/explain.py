@@ -55,12 +55,13 @@ def explain(
     reference = None if ref is None else load_photo(ref, max_pixels=max_pixels)
     composite = registered(opened, reference)
     found = explain_pixel(opened, composite, layers, pixel)
-    save_photo(Photo.of(draw_figure(found)), out)
+    save_photo(Photo.of(draw_figure(found)).marked("sheet"), out)
     if heat is not None:
         with progress_bar(photo.name, quiet) as progress:
             shares, validity = modulation_map(opened, composite, layers, progress)
         masked = None if found.source is None else validity
-        save_photo(Photo.of(draw_heat(opened.as_uint8(), shares, masked)), heat)
+        drawn = Photo.of(draw_heat(opened.as_uint8(), shares, masked))
+        save_photo(drawn.marked("map"), heat)
     if ref is not None and found.source is None:
         text = f"{ref.name} is not used for this photo; the figure shows the photo as its own"
         print_message(f"{text} reference", quiet)

@@ -39,6 +39,7 @@ def upscale(
     look: Literal["true", "crisp"] = "true",
     ensemble: bool = False,
     cache: OptionalPath = None,
+    own_results: bool = False,
     report: OptionalPath = None,
     map: OptionalPath = None,
     strip_metadata: bool = False,
@@ -69,6 +70,8 @@ def upscale(
         ensemble: Average eight flips and rotations: slightly better, eight times slower.
         cache: Cache the features of references in this folder: later runs are faster, above all
             with many references, and the results are the same.
+        own_results: Use results that refsr wrote as references, too; they are known by a mark in
+            their metadata.
         report: Write a report in JSON: coverage and error of each reference, borrowed detail, time.
         map: Write a map of where the detail comes from: green is borrowed from a reference, orange
             is guessed by the network, gray is the photo's own.
@@ -95,6 +98,7 @@ def upscale(
         look=look,
         ensemble=ensemble,
         cache=cache,
+        own_results=own_results,
     )
     upscaler.set_reference(list(ref))
     with progress_bar(photo.name, quiet or json) as progress:

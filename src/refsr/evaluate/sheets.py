@@ -14,6 +14,7 @@ import PIL.ImageFont
 from refsr.arrays import Pixels
 from refsr.evaluate.metrics import luma
 from refsr.image.atomic import atomic_write
+from refsr.image.exif import with_mark
 from refsr.resize import imresize
 
 TITLE_HEIGHT, GAP, FONT_SIZE = 26, 8, 18  # pixels
@@ -69,6 +70,7 @@ def write_sheet(folder: Path, index: int, name: str, gain: float, page: Pixels) 
     Raises PhotoError where it cannot be written.
     """
     file = io.BytesIO()
-    PIL.Image.fromarray(page).save(file, "JPEG", quality=QUALITY, subsampling="4:4:4")
+    options = {"quality": QUALITY, "subsampling": "4:4:4", "exif": with_mark(None, "sheet")}
+    PIL.Image.fromarray(page).save(file, "JPEG", **options)
     stem = "-".join(Path(name).with_suffix("").parts[-2:])
     atomic_write(folder / f"{gain:05.2f}dB_{index + 1:03d}_{stem}.jpg", file.getvalue())

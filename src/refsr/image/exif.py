@@ -1,17 +1,26 @@
 """EXIF: read from a file, made upright, and updated when the photo changes size.
 
 EXIF is kept as bytes that begin with ``Exif\\0\\0``, as Pillow's writers take them.
+
+What refsr made is marked in the tag Software, which every format that it writes can hold: "refsr
+result", behind what another program wrote there ("Ver.1.02; refsr result").
 """
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from contextlib import suppress
+from typing import Any, Literal
 
 from PIL import Image
 from PIL.ExifTags import IFD, Base
 
 PREFIX = b"Exif\0\0"
 JPEG_LIMIT = 65533  # bytes that fit into one APP1 segment
+
+Mark = Literal["result", "map", "sheet"]  # what refsr made; a sheet is any other drawing
+MARKS: tuple[Mark, ...] = ("result", "map", "sheet")
+MARK = re.compile(r"(?:^|; )refsr (result|map|sheet)$")
 
 # The tags of a TIFF's first directory that describe the photo, not how its pixels are stored.
 DESCRIPTIVE = frozenset(
@@ -56,12 +65,51 @@ def with_size(exif: bytes, width: int, height: int) -> bytes:
 
 
 def fit_to_jpeg(exif: bytes) -> bytes | None:
-    """The EXIF if it fits into a JPEG, else without the maker's note, else None."""
+    """The EXIF if it fits into a JPEG, else without the maker's note, else the mark, else None."""
     if len(exif) > JPEG_LIMIT:
+        mark = read_mark(exif)
         fresh = parse_exif(exif)
         fresh.get(IFD.Exif, {}).pop(Base.MakerNote, None)
         exif = fresh.tobytes()
+        if len(exif) > JPEG_LIMIT and mark:
+            return with_mark(None, mark)
     return exif if len(exif) <= JPEG_LIMIT else None
+
+
+def with_mark(exif: bytes | None, mark: Mark) -> bytes:
+    """The EXIF with a mark of refsr in the tag Software, behind what stands there already.
+
+    EXIF that is damaged is left out.
+    """
+    fresh = Image.Exif()
+    if exif is not None:
+        with suppress(Exception):
+            fresh = parse_exif(exif)
+    others = MARK.sub("", _software(fresh))
+    own = f"refsr {mark}"
+    fresh[Base.Software] = f"{others}; {own}" if others else own
+    return fresh.tobytes()
+
+
+def read_mark(exif: bytes | None) -> Mark | None:
+    """What refsr made, by the mark in the EXIF; None where it is no file of refsr's."""
+    if exif is None:
+        return None
+    try:
+        return mark_of(parse_exif(exif))
+    except Exception:  # of damaged EXIF
+        return None
+
+
+def mark_of(exif: Image.Exif) -> Mark | None:
+    """What refsr made, by the mark in parsed EXIF."""
+    found = MARK.search(_software(exif))
+    return next((mark for mark in MARKS if found and found[1] == mark), None)
+
+
+def _software(exif: Image.Exif) -> str:
+    value: Any = exif.get(Base.Software, "")
+    return value.rstrip("\0 ") if isinstance(value, str) else ""
 
 
 def parse_exif(exif: bytes) -> Image.Exif:

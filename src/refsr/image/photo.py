@@ -24,8 +24,8 @@ from refsr.errors import PhotoError
 from refsr.image import encode
 from refsr.image.atomic import atomic_file, check_writable, reason
 from refsr.image.color import convert_colors
-from refsr.image.decode import decode_file, decode_image
-from refsr.image.exif import with_size
+from refsr.image.decode import decode_file, decode_image, open_image
+from refsr.image.exif import Mark, mark_of, read_mark, with_mark, with_size
 from refsr.image.levels import Levels, luma, to_8_bits, to_levels
 
 Source = str | os.PathLike[str] | bytes | PIL.Image.Image | NDArray[Any]
@@ -104,6 +104,15 @@ class Photo:
         """Bits a channel: 8 or 16."""
         return self.pixels.itemsize * 8
 
+    @property
+    def mark(self) -> Mark | None:
+        """What refsr made here, by the mark in the EXIF; None where it is no file of refsr's."""
+        return read_mark(self.exif)
+
+    def marked(self, mark: Mark) -> Photo:
+        """The same photo, marked as made by refsr wherever it is saved."""
+        return dataclasses.replace(self, exif=with_mark(self.exif, mark))
+
     def as_uint8(self) -> NDArray[np.uint8]:
         """The pixels, HWC RGB, rounded to 8 bits; no copy where they have 8 bits already."""
         return to_8_bits(self.pixels)
@@ -136,6 +145,20 @@ def load_photo(source: Source, *, max_pixels: int = 200_000_000) -> Photo:
     return Photo(**vars(decoded))
 
 
+def mark_of_file(source: Source) -> Mark | None:
+    """The mark of a photo, from its header alone; None where it has none or cannot be read."""
+    with suppress(Exception):  # whoever loads the photo says what is wrong with it
+        if isinstance(source, PIL.Image.Image):
+            return mark_of(source.getexif())
+        if not isinstance(source, np.ndarray):
+            with _open(source) as (file, name):
+                image = open_image(file, name)
+                # For a PNG without EXIF getexif would decode the pixels; refsr writes it before.
+                has = image.format != "PNG" or "exif" in image.info
+                return mark_of(image.getexif()) if has else None
+    return None
+
+
 def save_photo(
     photo: Photo,
     path: str | os.PathLike[str],
@@ -148,7 +171,7 @@ def save_photo(
     PNG and TIFF keep 16 bits; JPEG, WebP and AVIF get 8, rounded. JPEG has no alpha: the photo is
     laid over white. Gray photos are written gray (WebP has no gray). ``quality`` is 1 to 100, for
     JPEG, WebP and AVIF. ``strip_metadata`` leaves out the EXIF and the print resolution; the ICC
-    profile stays, since without it the colors would change.
+    profile stays, since without it the colors would change, and so does a mark of refsr.
 
     Raises PhotoError where the format is unknown or cannot hold the photo, or the file cannot be
     written.
@@ -166,6 +189,8 @@ def save_photo(
     if photo.exif is not None and not strip_metadata:
         with suppress(Exception):  # only EXIF that did not come from load_photo can be damaged
             exif = with_size(photo.exif, photo.width, photo.height)
+    if strip_metadata and photo.mark:
+        exif = with_mark(None, photo.mark)
     try:
         channels, icc = encode.channels_for(
             format, photo.pixels, photo.alpha, gray=photo.gray, icc=photo.icc

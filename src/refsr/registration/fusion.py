@@ -44,6 +44,18 @@ def is_useful(lr: NDArray[np.uint8], reference: Reference, registration: Registr
 
 def fineness(lr: NDArray[np.uint8], reference: Reference, registration: Registration) -> float:
     """The aligned reference's RMS detail over that of the bicubic photo, where it fits best."""
+    of_reference = of_photo = 0.0
+    for rows, cols in best_cells(lr, registration):
+        aligned, valid = align_reference(registration, reference, lr, rows, cols)
+        bicubic = imresize(lr[rows, cols].astype(np.float32) / 255, scale=float(SCALE))
+        weight = (valid > 0.5)[..., None]
+        of_reference += float((fine_detail(aligned) ** 2 * weight).sum())
+        of_photo += float((fine_detail(bicubic) ** 2 * weight).sum())
+    return float(np.sqrt(of_reference / max(of_photo, 1e-9)))
+
+
+def best_cells(lr: NDArray[np.uint8], registration: Registration) -> list[tuple[slice, slice]]:
+    """The CELLS cells of the photo ``lr`` (h, w, 3) in which a reference fits best, in LR px."""
     height, width = lr.shape[:2]
     fit = registration.validity * registration.consistency
     cells = [
@@ -52,14 +64,7 @@ def fineness(lr: NDArray[np.uint8], reference: Reference, registration: Registra
         for x in range(0, width, CELL)
     ]
     cells.sort(key=lambda cell: -float(fit[field_slice(cell[0]), field_slice(cell[1])].sum()))
-    of_reference = of_photo = 0.0
-    for rows, cols in cells[:CELLS]:
-        aligned, valid = align_reference(registration, reference, lr, rows, cols)
-        bicubic = imresize(lr[rows, cols].astype(np.float32) / 255, scale=float(SCALE))
-        weight = (valid > 0.5)[..., None]
-        of_reference += float((fine_detail(aligned) ** 2 * weight).sum())
-        of_photo += float((fine_detail(bicubic) ** 2 * weight).sum())
-    return float(np.sqrt(of_reference / max(of_photo, 1e-9)))
+    return cells[:CELLS]
 
 
 def field_slice(part: slice) -> slice:
@@ -81,6 +86,7 @@ class Composite:
     registrations: tuple[Registration, ...]
     blend_weights: tuple[Image, ...]
     useful: tuple[bool, ...]  # whether each reference is used
+    copies: tuple[int, ...] = ()  # those that are the photo itself, enlarged: they are not used
 
     @property
     def matched(self) -> bool:

@@ -9,7 +9,7 @@ constants; benchmarks/gain_*.csv hold the measurements.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import cv2
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from refsr.arrays import Image
 from refsr.registration.flow import luma
-from refsr.registration.register import Registration
+from refsr.registration.register import CONSISTENT, Registration
 from refsr.registration.warp import FIELD_SCALE
 
 GATE = 0.9  # consistency from which a pixel counts as explained, in full at 1
@@ -55,6 +55,17 @@ def gain_factors(
     trust = registration.validity * gate if where is None else registration.validity * gate * where
     share = explained_share(lr, trust.astype(np.float32))
     return GainFactors(share, registration.median_error, registration.zoom)
+
+
+def gain_where_covered(lr: NDArray[np.uint8], registration: Registration) -> float:
+    """The expected gain in dB in the part of ``lr`` (h, w, 3) that the reference covers."""
+    covered = registration.validity * registration.consistency > CONSISTENT
+    inside = covered.astype(np.float32)
+    of_covered = explained_share(lr, inside)
+    if of_covered <= 0.0:
+        return 0.0
+    factors = gain_factors(lr, registration, inside)
+    return expected_gain([replace(factors, share=min(1.0, factors.share / of_covered))])
 
 
 def explained_share(lr: NDArray[np.uint8], trust: Image) -> float:

@@ -97,7 +97,7 @@ class ReferencePool:
         for index, found in matched.items():
             if index not in chosen:
                 reasons[index] = (
-                    "others show as much" if found.coverage.any() else "shows something else"
+                    "others show as much" if found.coverage.any() else "could not be matched"
                 )
         return Selection(chosen, reasons)
 

@@ -7,17 +7,19 @@ from typing import NotRequired, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from refsr.image.exif import Mark
 from refsr.registration.fusion import Composite
-from refsr.registration.gain import expected_gain, gain_class, gain_factors
-from refsr.registration.reference import SMALLEST, Reference
+from refsr.registration.gain import expected_gain, gain_class, gain_factors, gain_where_covered
+from refsr.registration.own_results import why_withheld
+from refsr.registration.reference import SMALLEST
 from refsr.registration.references import PoolReport
-from refsr.registration.register import Registration
 from refsr.report.provenance import borrowed_share, overall_shares
 
-ADVICE = {  # by gain class
-    "none": "it does no harm, but do not expect to see a gain",
-    "small": "use it if you have no better: expect a small gain, about {gain:.1f} dB",
-    "clear": "use it: expect a clear gain, about {gain:.1f} dB",
+PROMISE = {  # by the class of the gain in the part that is covered
+    "none": "it does no harm, but do not expect to see a gain.",
+    "small": "there expect a small gain (about {gain:.1f} dB over the whole photo); use it if you "
+    "have no better.",
+    "clear": "there expect a clear gain (about {gain:.1f} dB over the whole photo).",
 }
 
 
@@ -67,12 +69,18 @@ class Report(JobFacts):
     seconds: dict[str, float]  # by stage: "load", "registration", "network"
 
 
-def describe(name: str, composite: Composite, index: int) -> ReferenceReport:
-    """One reference's registration as plain numbers, and what it is worth alone."""
+def describe(
+    name: str, composite: Composite, index: int, mark: Mark | None = None
+) -> ReferenceReport:
+    """One reference's registration as plain numbers, and what it is worth alone.
+
+    ``mark``: of a reference that was withheld because refsr made it.
+    """
     registration, used = composite.registrations[index], composite.useful[index]
     gain = 0.0
     if used:
         gain = expected_gain([gain_factors(composite.lr, registration)])
+    words = why_withheld(mark) if mark else verdict(composite, index, gain)
     matched = registration.matched
     return {
         "reference": name,
@@ -85,15 +93,16 @@ def describe(name: str, composite: Composite, index: int) -> ReferenceReport:
         "zoom": round(registration.zoom, 3) if matched else None,
         "expected_gain_db": round(gain, 2),
         "expected_gain": gain_class(gain),
-        "verdict": verdict(registration, used, gain, composite.references[index]),
+        "verdict": words,
     }
 
 
-def verdict(registration: Registration, used: bool, gain: float, reference: Reference) -> str:
-    """One plain sentence: does the reference match, how much of the photo, is it worth it?
+def verdict(composite: Composite, index: int, gain: float) -> str:
+    """One plain sentence: how much of the photo does a reference cover, and what is it worth?
 
-    ``gain``: what is expected of it, in dB.
+    ``gain``: what is expected of it over the whole photo, in dB.
     """
+    registration, reference = composite.registrations[index], composite.references[index]
     percent = max(1, round(100 * registration.coverage))
     height, width = reference.pixels.shape[:2]
     if min(height, width) < SMALLEST:
@@ -103,15 +112,23 @@ def verdict(registration: Registration, used: bool, gain: float, reference: Refe
         )
     if reference.blank:
         return "This reference is transparent all over and shows nothing: it will not be used."
-    if not registration.matched:
-        return "This reference shows something else: it will not be used."
-    if not used:
+    if index in composite.copies:
         return (
-            f"It matches {percent} % of your photo, but shows too little of it, or shows it no "
+            "This reference is the photo itself, enlarged: it holds no detail of its own and will "
+            "not be used."
+        )
+    if not registration.matched:
+        return (
+            "This reference could not be matched: no place of the photo was found in it, and it "
+            "will not be used."
+        )
+    if not composite.useful[index]:
+        return (
+            f"It covers {percent} % of your photo, but shows too little of it, or shows it no "
             "finer than the photo itself: it has nothing to give and will not be used."
         )
-    promise = ADVICE[gain_class(gain)].format(gain=gain)
-    return f"It matches {percent} % of your photo; {promise}."
+    promise = PROMISE[gain_class(gain_where_covered(composite.lr, registration))]
+    return f"It covers {percent} % of your photo; {promise.format(gain=gain)}"
 
 
 def expected_together(composite: Composite | None) -> float:
@@ -129,6 +146,7 @@ def build_report(
     composite: Composite | None,
     album: PoolReport | None,
     names: list[str],
+    marks: list[Mark | None],
     amounts: NDArray[np.float32],
     seconds: dict[str, float],
     lr_error: float,
@@ -138,7 +156,8 @@ def build_report(
 
     ``amounts``: (h, w, 3), see ``provenance``. ``lr_error``: mean absolute difference, in
     8-bit levels, of the result shrunk again to the LR photo. ``album``: of many references, which
-    were registered and why the others not. ``facts``: sizes, model, notes.
+    were registered and why the others not. ``marks``: of references that were withheld because
+    refsr made them. ``facts``: sizes, model, notes.
     """
     references: list[ReferenceReport] = []
     if composite is not None:
@@ -146,7 +165,7 @@ def build_report(
         borrowed = amounts[..., 1]
         for index, name in enumerate(names):
             mine = source == index
-            reference = describe(name, composite, index)
+            reference = describe(name, composite, index, marks[index])
             reference["share_of_photo"] = round(float(mine.mean()), 4)
             given = float(borrowed[mine].sum()) / max(float(borrowed.sum()), 1e-9)
             reference["share_of_borrowed"] = round(given, 4)

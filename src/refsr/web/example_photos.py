@@ -26,7 +26,7 @@ EXAMPLES = (
         "references": ["street-second.jpg"],
     },
     {
-        "title": "A reference that shows something else",
+        "title": "A reference that shows another place",
         "photo": "street-small.png",
         "references": ["meadow.jpg"],
     },

@@ -19,7 +19,7 @@ OVERLAY_PIXELS = 1_000_000  # the map is no finer than the photo
 
 
 def write_preview(photo: Photo, path: Path) -> None:
-    """Write a PNG of at most PREVIEW_PIXELS, without metadata."""
+    """Write a PNG of at most PREVIEW_PIXELS, without metadata but a mark of refsr."""
     save_photo(downscaled(photo, PREVIEW_PIXELS), path, strip_metadata=True)
 
 
@@ -34,7 +34,7 @@ def write_overlay(result: Result, path: Path) -> None:
     """Write the map as a transparent PNG to lay over the result: green borrowed, orange guessed."""
     planes = tints(result.amounts) * 255
     photo = Photo(planes[..., :3].round().astype(np.uint8), planes[..., 3].round().astype(np.uint8))
-    save_photo(downscaled(photo, OVERLAY_PIXELS), path)
+    save_photo(downscaled(photo, OVERLAY_PIXELS).marked("map"), path)
 
 
 def downscaled(photo: Photo, max_pixels: float) -> Photo:

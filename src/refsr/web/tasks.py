@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from refsr.degradation.own_size import measure_own_size, shrink
 from refsr.errors import PhotoError
-from refsr.image.photo import Photo, load_photo, save_photo
+from refsr.image.exif import Mark
+from refsr.image.photo import Photo, load_photo, mark_of_file, save_photo
 from refsr.image.tone import without_tone
 from refsr.inference.blind_network import estimate_blindly
 from refsr.inference.memory import trim_heap
@@ -25,11 +26,21 @@ from refsr.inference.network import Network
 from refsr.inference.plan import DEFAULT_COST
 from refsr.registration.fusion import Composite, compute_blend_weights
 from refsr.registration.matching import NO_FEATURES
+from refsr.registration.own_results import withheld
 from refsr.registration.reference import Reference
 from refsr.registration.references import in_colors_of, load_reference
 from refsr.report.report import describe, expected_together
 from refsr.resize import SCALE
-from refsr.upscaler import Result, Upscaler, advise, best_scale, of_shrunk, register
+from refsr.upscaler import (
+    OWN_RESULT_NOTE,
+    Result,
+    Upscaler,
+    advise,
+    best_scale,
+    of_shrunk,
+    refuse_drawing,
+    register,
+)
 from refsr.web.eta import EtaEstimator
 from refsr.web.limits import Limits
 from refsr.web.match_outlines import match_outlines
@@ -94,11 +105,13 @@ def check(state: WorkerState, task: Answer, send: Send) -> Answer:
     folder, names = Path(task["folder"]), task["names"]
     parts = reference_parts(names)
     photo = state.load_photo(folder)
+    refuse_drawing(photo, names["photo"])
     write_thumbnail(photo, folder / "photo.jpg")
     photo, tone = without_tone(photo)
     held = measure_own_size(photo).held
     own_size = state.is_too_large(photo)
     registered = shrink(photo) if own_size else photo
+    marks: list[Mark | None] = [mark_of_file(folder / part) for part in parts]
     composite, notes, degradation = register_one_by_one(state.upscaler, registered, folder, parts)
     degradation = of_shrunk(degradation) if own_size else degradation
     if composite is not None and not (own_size or composite.matched) and held > 1:
@@ -108,11 +121,12 @@ def check(state: WorkerState, task: Answer, send: Send) -> Answer:
             composite, notes, _ = shrunk
     notes = [of_shrunk(note) for note in notes] if own_size else notes
     notes = [tone.note, *notes] if tone else notes
+    notes += [OWN_RESULT_NOTE] if photo.mark == "result" else []
     scale = best_scale(composite, float(SCALE) if own_size else 1.0)
     references: list[Answer] = []
     for index, part in enumerate(parts):
         assert composite is not None
-        row = describe(names[part], composite, index)
+        row = describe(names[part], composite, index, marks[index])
         references.append({**row, "part": part, "outlines": match_outlines(composite, index)})
     gain = expected_together(composite)
     trim_heap()
@@ -152,6 +166,7 @@ def register_one_by_one(
         reference = load_reference(folder / part, upscaler.max_pixels)
         trim_heap()
         write_thumbnail(reference.photo, folder / f"{part}.jpg")
+        reference = withheld(reference)
         prepared = in_colors_of(photo, (reference,))
         registered = register(photo, prepared, CHECK_PIXELS, blind)
         nonlocal degradation
@@ -171,12 +186,14 @@ def register_one_by_one(
         return None, notes, degradation
     registrations = tuple(one.registrations[0] for one in composites)
     useful = tuple(one.useful[0] for one in composites)
+    copies = tuple(index for index, one in enumerate(composites) if one.copies)
     together = Composite(
         composites[-1].lr,
         tuple(one.references[0] for one in composites),
         registrations,
         compute_blend_weights(registrations, useful),
         useful,
+        copies,
     )
     return together, notes, degradation
 
@@ -190,6 +207,7 @@ def upscale(state: WorkerState, task: Answer, send: Send) -> Answer:
     folder, names = Path(task["folder"]), task["names"]
     parts = reference_parts(names)
     photo = state.load_photo(folder)
+    refuse_drawing(photo, names["photo"])
     if task["scale"] > 1 and state.is_too_large(photo):
         raise PhotoError(TOO_LARGE.format(width=photo.width, height=photo.height))
     write_preview(photo, folder / "before.png")
@@ -238,7 +256,7 @@ def render(state: WorkerState, task: Answer, send: Send) -> Answer:
     photo = state.load_photo(folder)
     alpha = np.load(folder / "alpha.npy") if photo.alpha is not None else None
     result = photo.replaced(blended(folder, task["strength"]), alpha)
-    save_photo(result, folder / task["out"], strip_metadata=task["strip"])
+    save_photo(result.marked("result"), folder / task["out"], strip_metadata=task["strip"])
     trim_heap()
     return {}
 

@@ -18,6 +18,7 @@ from refsr.weights.onnx_check import LARGEST_FILE, check_onnx
 FOLDER = Path(__file__).parent / "shipped"
 AUTO = "auto"  # CLEAN or DAMAGED, chosen for each photo
 CLEAN, DAMAGED = "ssen", "ssen-robust"
+SMALL = "ssen-tiny"  # the fastest
 CRISP = "ssen-crisp"  # runs beside CLEAN; its result is used where a reference supports it
 LONGEST_NAME = 300  # characters of a name that an error quotes
 LARGEST_CARD = 1 << 20  # bytes

@@ -74,9 +74,9 @@ def draw_case(case: Case, model: str, out: Path) -> dict[str, Any]:
     used = composite is not None and composite.matched
     at = most_detailed_pixel(hr, photo.as_uint8(), valid if used else everywhere)
     explanation = explain(photo, composite, layers, at)
-    save_photo(Photo.of(draw_figure(explanation)), out / f"fig7_{case.name}.png")
+    save_photo(Photo.of(draw_figure(explanation)).marked("sheet"), out / f"fig7_{case.name}.png")
     picture = draw_heat(photo.as_uint8(), heat, valid if used else None)
-    save_photo(Photo.of(picture), out / f"fig7_{case.name}_modulation.png")
+    save_photo(Photo.of(picture).marked("map"), out / f"fig7_{case.name}_modulation.png")
     name = case.job.relative(case.job.input)
     return {"input": name, "at": list(at), **statistics(explanation)}
 
