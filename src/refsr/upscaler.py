@@ -37,10 +37,10 @@ from refsr.progress import Progress, partly, rising
 from refsr.registration.enlarged_copy import find_copies, leave_out
 from refsr.registration.feature_cache import FeatureCache
 from refsr.registration.fusion import Composite
-from refsr.registration.large_image import CoarseRegistration, register_coarse
+from refsr.registration.large_image import CoarseRegistration, only_confirmed, register_coarse
 from refsr.registration.own_results import withheld, without_own
 from refsr.registration.pool import source_name
-from refsr.registration.reference import Reference
+from refsr.registration.reference import Reference, softened
 from refsr.registration.references import (
     LoadedReference,
     PoolReport,
@@ -73,6 +73,8 @@ OWN_RESULT_NOTE = (
 )
 OWN_DRAWING = "{name} is a {mark} that refsr drew, not a photo; give the photo itself."
 NOTHING_TAKEN_NOTE = "a strength of 0: nothing was taken from the references"
+
+SOFTENING_SIGMA = 4.0  # HR pixels: of the sharpening that a reference's camera did
 
 HOLDS_ALL = "your photo has all the detail that its size can hold"
 HOLDS_PART = "your photo has no more detail than one of 1/{held} of its width and height"
@@ -389,7 +391,8 @@ def register(
 ) -> Registered:
     """Register a photo; undo its kernel where the references show one, and register it again.
 
-    A reference that is the photo itself, enlarged, is not used.
+    A reference that is the photo itself, enlarged, is not used, nor any where the photo contradicts
+    it.
 
     ``blind``: what the photo alone shows; None where nothing is to be undone.
     """
@@ -398,9 +401,15 @@ def register(
     coarse = leave_out(coarse, copies)
     restoration = restore(photo, coarse, blind) if blind is not None else None
     if restoration is not None:
+        if added := restoration.reference_sharpened:
+            zooms = [one.zoom for one in coarse.composite.registrations]
+            prepared = tuple(
+                softened(reference, added, SOFTENING_SIGMA * zoom)
+                for reference, zoom in zip(prepared, zooms, strict=True)
+            )
         coarse = register_coarse(restoration.photo.as_uint8(), prepared, flow_pixels)
         coarse = leave_out(coarse, copies)
-    return Registered(coarse, restoration)
+    return Registered(only_confirmed(coarse), restoration)
 
 
 def at_own_size(canvas: Canvas, photo: Photo, own: OwnSize) -> Canvas:

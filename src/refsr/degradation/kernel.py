@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refsr.arrays import Image
+from refsr.registration.flow import correlation
 
 RADIUS = 4  # LR pixels: kernels are 9 x 9
 SIGMA = 6.0  # LR pixels: coarser structure says nothing of k, but much of light and color
@@ -150,19 +151,6 @@ def convolve(image: Image, kernel: Kernel) -> Image:
     return np.asarray(
         cv2.filter2D(image, cv2.CV_32F, flipped, borderType=cv2.BORDER_REFLECT_101), np.float32
     )
-
-
-def correlation(first: Image, second: Image, sigma: float = 2.0) -> Image:
-    """Local correlation of two images (h, w) of levels in Gaussian windows: -1..1."""
-
-    def mean(image: Image) -> Image:
-        return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.float32)
-
-    mean_1, mean_2 = mean(first), mean(second)
-    spread_1 = np.maximum(mean(first * first) - mean_1**2, 1)  # a level of noise is no structure
-    spread_2 = np.maximum(mean(second * second) - mean_2**2, 1)
-    covariance = mean(first * second) - mean_1 * mean_2
-    return np.asarray(covariance / np.sqrt(spread_1 * spread_2), np.float32)
 
 
 def wiener_inverse(kernel: Kernel, noise_to_signal: float) -> Kernel:

@@ -7,7 +7,12 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from refsr.degradation.blind_estimate import BlindEstimate, believed_kernel
+from refsr.degradation.blind_estimate import (
+    MAX_SPREAD,
+    BlindEstimate,
+    believed_kernel,
+    kernel_of,
+)
 from refsr.degradation.kernel import (
     FINE,
     INVERSE_SIDE,
@@ -29,6 +34,10 @@ from refsr.resize import imresize
 WINDOW = 384  # LR pixels a side of the place in which the kernel is measured
 BAND_ROWS = 256  # LR pixels that are filtered at a time
 SLIGHT = 0.6  # of the finest detail passes: sharpened photos, a blur of 1 HR px (2: 0.45)
+MIDDLE, UPPER = (0.15, 0.2, 0.25, 0.3), (0.2, 0.25, 0.3)  # cycles per LR pixel
+LEAST_BLUR = -0.15  # mean log response in the middle: less is not worth a look
+TOO_BLURRED = 1.35  # times the blind one: real lenses 1.4 to 2.0, Gaussian blurs 0.8 to 1.5
+GAUSSIAN_FALL = 3.7, 4.6  # log response at FINE over that at half of it: Gaussian blurs 3.9 to 4.3
 MAX_DISAGREEMENT = 0.18  # of pair and photo: beyond, the reference is too different to tell
 NOISE_TO_SIGNAL = 0.005  # of the Wiener inverse: about what rounding to 8 bits adds
 NOISE_TO_SIGNAL_DISTURBED = 0.2  # where noise, compression or aliasing would be sharpened, too
@@ -44,6 +53,7 @@ class Restoration:
     disturbed: bool  # whether noise, compression or aliasing lies over what the kernel left
 
     by_reference: bool  # or blindly
+    reference_sharpened: float = 0.0  # share of its detail that the reference's camera added
 
     @property
     def is_slight(self) -> bool:
@@ -69,6 +79,9 @@ def restore(photo: Photo, coarse: CoarseRegistration, blind: BlindEstimate) -> R
     estimate = measure(coarse, best_block(coarse.composite.similarity(), coarse.lr.shape, WINDOW))
     if estimate is None:
         return None
+    if blind.kernel is not None and (added := added_by_reference(estimate.kernel, blind)):
+        restoration = undo(photo, blind.kernel, blind.is_disturbed, by_reference=True)
+        return replace(restoration, reference_sharpened=added)
     believed = believed_kernel(estimate.kernel, blind)
     if disagreement(estimate.kernel, believed) > MAX_DISAGREEMENT:
         return None
@@ -78,13 +91,33 @@ def restore(photo: Photo, coarse: CoarseRegistration, blind: BlindEstimate) -> R
     return undo(photo, estimate.kernel, blind.is_disturbed, by_reference=True)
 
 
+def added_by_reference(kernel: Kernel, blind: BlindEstimate) -> float:
+    """The share of a reference's detail that its own camera's sharpening added, 0 to 0.5.
+
+    A reference sharpened by its camera makes the photo look more blurred than it is: ``kernel``, of
+    the pair, is then well below what the photo alone shows. Where it falls with the square of the
+    frequency all the same, it is a Gaussian blur, which ``blind`` underestimates on soft scenes.
+    """
+    if blind.kernel is None or blind.is_disturbed or blind.spread.kernel > MAX_SPREAD:
+        return 0.0
+    of_pair, alone = (mean_log(k, MIDDLE) for k in (kernel, kernel_of(blind.log_transfer)))
+    if of_pair > LEAST_BLUR or of_pair > TOO_BLURRED * min(alone, 0):
+        return 0.0
+    falls = log_response(kernel, FINE) / log_response(kernel, FINE / 2)
+    if GAUSSIAN_FALL[0] < falls < GAUSSIAN_FALL[1]:
+        return 0.0
+    excess = mean_log(kernel, UPPER) - mean_log(blind.kernel, UPPER)
+    return float(np.clip(1 - np.exp(excess), 0.0, 0.5))
+
+
+def mean_log(kernel: Kernel, frequencies: tuple[float, ...]) -> float:
+    """The mean log response of a kernel at some frequencies, cycles per LR pixel."""
+    return sum(log_response(kernel, frequency) for frequency in frequencies) / len(frequencies)
+
+
 def disagreement(kernel: Kernel, believed: Kernel) -> float:
     """How much less passes a pair's kernel than what is believed of it: a mean of logs."""
-    differences = [
-        log_response(believed, frequency) - log_response(kernel, frequency)
-        for frequency in (0.15, 0.2, 0.3)
-    ]
-    return sum(differences) / len(differences)
+    return mean_log(believed, (0.15, 0.2, 0.3)) - mean_log(kernel, (0.15, 0.2, 0.3))
 
 
 def restore_blindly(photo: Photo, blind: BlindEstimate) -> Restoration | None:

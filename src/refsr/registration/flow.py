@@ -134,6 +134,19 @@ def local_correlation(lr: Image, shrunk: Image) -> Image:
     return np.clip(ncc, 0.0, 1.0).astype(np.float32)
 
 
+def correlation(first: Image, second: Image, sigma: float = 2.0) -> Image:
+    """Local correlation of two images (h, w) of levels in Gaussian windows: -1..1."""
+
+    def mean(image: Image) -> Image:
+        return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.float32)
+
+    mean_1, mean_2 = mean(first), mean(second)
+    spread_1 = np.maximum(mean(first * first) - mean_1**2, 1)  # a level of noise is no structure
+    spread_2 = np.maximum(mean(second * second) - mean_2**2, 1)
+    covariance = mean(first * second) - mean_1 * mean_2
+    return np.asarray(covariance / np.sqrt(spread_1 * spread_2), np.float32)
+
+
 def inside_image(field: Field, image_shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Where a field (2h, 2w, 2) points inside an image of that shape: (2h, 2w)."""
     height, width = image_shape[:2]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from refsr.arrays import Image
 from refsr.registration.detail_transfer import fine_detail, transferred_detail
+from refsr.registration.evidence import judge
 from refsr.registration.gain import expected_gain, gain_factors
 from refsr.registration.noise import without_noise
 from refsr.registration.register import Reference, Registration, align_reference, register
@@ -150,6 +151,17 @@ class Composite:
         )
         best = weights.argmax(axis=0).astype(np.int16)
         return np.where(weights.max(axis=0) > 0, best, np.int16(-1))
+
+
+def judged(composite: Composite) -> Composite:
+    """References that are not valid where the photo contradicts them."""
+    parts = zip(composite.references, composite.registrations, composite.useful, strict=True)
+    registrations = tuple(
+        judge(composite.lr, reference, registration) if used else registration
+        for reference, registration, used in parts
+    )
+    weights = compute_blend_weights(registrations, composite.useful)
+    return replace(composite, registrations=registrations, blend_weights=weights)
 
 
 def fuse_references(lr: NDArray[np.uint8], references: tuple[Reference, ...]) -> Composite:

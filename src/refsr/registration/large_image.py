@@ -17,7 +17,13 @@ from numpy.typing import NDArray
 from refsr.arrays import Image
 from refsr.image.tiling import Tile, cut, whole
 from refsr.registration import flow
-from refsr.registration.fusion import Composite, compute_blend_weights, fuse_references, is_useful
+from refsr.registration.fusion import (
+    Composite,
+    compute_blend_weights,
+    fuse_references,
+    is_useful,
+    judged,
+)
 from refsr.registration.reference import Reference
 from refsr.registration.register import (
     Registration,
@@ -43,6 +49,7 @@ class CoarseRegistration:
     lr: NDArray[np.uint8]  # (h, w, 3) RGB, the photo
     composite: Composite  # of the photo, or of the photo shrunk (its ``lr``)
     block_pixels: int  # LR pixels of a block, at most
+    judged: bool = False  # where the photo contradicts a reference, that is not valid
 
     @property
     def shrunk(self) -> bool:
@@ -69,12 +76,23 @@ class CoarseRegistration:
             )
         )
         used = self.composite.useful
-        return replace(
+        composite = replace(
             self.composite,
             lr=lr,
             registrations=registrations,
             blend_weights=compute_blend_weights(registrations, used),
         )
+        return judged(composite) if self.judged else composite
+
+
+def only_confirmed(coarse: CoarseRegistration) -> CoarseRegistration:
+    """A registration whose references are not valid where the photo contradicts them.
+
+    For a photo as sharp as the references shrunk: after its restoration.
+    """
+    if not coarse.composite.matched:
+        return coarse
+    return replace(coarse, composite=judged(coarse.composite), judged=True)
 
 
 def register_coarse(

@@ -132,6 +132,21 @@ def prepare_reference(
     return Reference(pixels, features or matching.NO_FEATURES, grays, levels, valid_masks=masks)
 
 
+def softened(reference: Reference, amount: float, sigma: float) -> Reference:
+    """A reference less ``amount`` (0..1) of what is finer than a Gaussian of ``sigma`` pixels.
+
+    That undoes a sharpening. Its features stay where they are.
+    """
+    blurred = cv2.GaussianBlur(reference.pixels, (0, 0), sigma)
+    levels = [cast(Pixels, cv2.addWeighted(reference.pixels, 1 - amount, blurred, amount, 0))]
+    for _ in reference.levels[1:]:
+        levels.append(halve(levels[-1]))
+    grays = [cast(Pixels, cv2.cvtColor(level, cv2.COLOR_RGB2GRAY)) for level in levels]
+    return Reference(
+        levels[0], reference.features, grays, levels, valid_masks=reference.valid_masks
+    )
+
+
 def fill_transparent(
     pixels: NDArray[np.uint8], alpha: NDArray[np.uint8] | NDArray[np.uint16] | None
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:

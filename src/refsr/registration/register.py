@@ -71,6 +71,7 @@ class Registration:
     median_error: float  # LR px, of the inliers against a fit to their neighbors
     matched: bool
     color: NDArray[np.float32]  # (rows, cols, 6) gain RGB, offset RGB (0..1) of the color match
+    contradicted: float = 0.0  # share of the photo that refutes the reference; evidence.py
 
 
 def register(lr: NDArray[np.uint8], reference: Reference) -> Registration:

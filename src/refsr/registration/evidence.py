@@ -1,0 +1,134 @@
+"""Evidence before borrowing: where a close look at the photo refutes the reference.
+
+A digit, an eye or a window that differs is seen in the photo, however small: shrunk, the reference
+is not what the photo shows. Networks are taken in by it where the two are nearly alike, and where
+the reference's detail is strong and stands on flat ground, as strokes do; of a texture that differs
+they take no more than is there, and it does them good (docs/decisions/2026-11-27.md, "Evidence
+before borrowing"). So only the first is left to the photo.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from refsr.arrays import Image
+from refsr.registration.flow import correlation, luma
+from refsr.registration.reference import Reference
+from refsr.registration.register import Registration, align_reference
+from refsr.registration.warp import FIELD_SCALE
+from refsr.resize import SCALE, imresize
+
+BAND_ROWS = 64  # LR rows that are aligned at a time
+HALO = 2  # LR rows that the shrinking kernel reaches beyond a band
+NEAR, AROUND, SHAPE = 1.0, 2.0, 3.0  # LR px: sigmas of a stroke, a glyph, what is fitted to it
+CONTRAST = 0.5, 2.0  # least and most of the reference's that the photo may have
+FLOOR = 2.0  # square levels added to variances: less is rounding
+TRUSTED, TEXTURED = 0.9, 6.0  # validity, and levels of contrast, of places that tell the noise
+MIN_TEXTURED = 50  # LR pixels
+NOISE, SHARE = (0.7, 4.0), (0.02, 0.15)  # levels, and share of the contrast, that are usual
+CONTRADICTS = 4.0  # times what is usual
+ALIKE = 0.6  # local correlation; where less is alike, networks see it themselves
+FLAT = 4.0  # levels per HR pixel: less slope is flat
+# Detail of the reference, levels, and flat share around it, either of which takes a network in
+STRONG, CLEAR = (25.0, 0.3), (15.0, 0.4)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a reference would have been to the photo's camera, and what it has beyond that."""
+
+    luma: Image  # (h, w) 0..255, the aligned reference shrunk by four
+    detail: Image  # (h, w) mean square of what shrinking removes, in levels
+    flat: Image  # (h, w) share of its HR pixels that are flat
+
+
+def judge(lr: NDArray[np.uint8], reference: Reference, registration: Registration) -> Registration:
+    """A registration to ``lr`` (h, w, 3), not valid where the photo contradicts the reference."""
+    if not registration.validity.any():
+        return registration
+    seen = look(lr, reference, registration)
+    height, width = lr.shape[:2]
+    validity = cv2.resize(registration.validity, (width, height), interpolation=cv2.INTER_AREA)
+    refuted = contradicted(luma(lr), seen, np.asarray(validity, np.float32))
+    if not refuted.any():
+        return registration
+    size = FIELD_SCALE * width, FIELD_SCALE * height
+    kept = cv2.resize(1 - refuted.astype(np.float32), size, interpolation=cv2.INTER_NEAREST)
+    share = float((refuted & (validity > 0.5)).mean())
+    return replace(registration, validity=registration.validity * kept, contradicted=share)
+
+
+def look(lr: NDArray[np.uint8], reference: Reference, registration: Registration) -> Seen:
+    """The aligned reference in the frame of ``lr`` (h, w, 3), band by band."""
+    height, width = lr.shape[:2]
+    bands: list[Image] = []
+    for start in range(0, height, BAND_ROWS):
+        stop = min(start + BAND_ROWS, height)
+        top, bottom = max(start - HALO, 0), min(stop + HALO, height)
+        aligned, _ = align_reference(
+            registration, reference, lr, slice(top, bottom), slice(0, width)
+        )
+        hr = luma(aligned * np.float32(255))
+        shrunk = imresize(hr, scale=1 / SCALE)
+        detail = hr - imresize(shrunk, scale=float(SCALE))
+        slope = np.hypot(
+            *(cv2.Sobel(hr, cv2.CV_32F, x, 1 - x, ksize=3, scale=1 / 8) for x in (0, 1))
+        )
+        planes = [shrunk, pooled(detail**2), pooled((slope < FLAT).astype(np.float32))]
+        bands.append(np.stack(planes)[:, start - top : stop - top])
+    return Seen(*np.concatenate(bands, axis=1))
+
+
+def pooled(plane: Image) -> Image:
+    """The means of the HR pixels (4h, 4w) of each LR pixel: (h, w)."""
+    height, width = plane.shape[0] // SCALE, plane.shape[1] // SCALE
+    return np.asarray(cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA), np.float32)
+
+
+def contradicted(lr: Image, seen: Seen, validity: Image) -> NDArray[np.bool_]:
+    """Where a photo's luma (h, w), 0..255, refutes a reference that a network would believe."""
+    difference, contrast = misfit(lr, seen.luma)
+    usual = usual_misfit(difference, contrast, validity)
+    detail = np.sqrt(np.maximum(blurred(seen.detail, NEAR), 0))
+    flat = blurred(seen.flat, AROUND)
+    deceives = (detail > STRONG[0]) & (flat > STRONG[1])
+    deceives |= (detail > CLEAR[0]) & (flat > CLEAR[1])
+    refuted = (difference > CONTRADICTS * usual) & deceives
+    refuted &= correlation(lr, seen.luma, AROUND) > ALIKE
+    around = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
+    return cv2.dilate(refuted.astype(np.uint8), around) > 0
+
+
+def misfit(lr: Image, ref: Image) -> tuple[Image, Image]:
+    """What is left of ``lr`` beside ``ref`` in the best local light and contrast, and the contrast.
+
+    Both (h, w) levels, and so are the two results, RMS.
+    """
+    photo, shown = lr - blurred(lr, SHAPE), ref - blurred(ref, SHAPE)
+    of_photo, of_shown = blurred(photo**2, SHAPE), blurred(shown**2, SHAPE)
+    gain = (blurred(photo * shown, SHAPE) + FLOOR) / (of_shown + FLOOR)
+    fitted: Image = (np.clip(gain, *CONTRAST) * shown).astype(np.float32)
+    left = blurred((photo - fitted) ** 2, NEAR)
+    contrast = np.maximum(of_photo, blurred(fitted**2, SHAPE))
+    return np.sqrt(np.maximum(left, 0)), np.sqrt(np.maximum(contrast, 0))
+
+
+def usual_misfit(difference: Image, contrast: Image, validity: Image) -> Image:
+    """The misfit that noise and registration cause in this pair: (h, w) levels."""
+    trusted = validity > TRUSTED
+    textured = trusted & (contrast > TEXTURED)
+    noise, share = NOISE[1], SHARE[1]
+    if trusted.any():
+        noise = float(np.clip(np.median(difference[trusted]), *NOISE))
+    if textured.sum() >= MIN_TEXTURED:
+        share = float(np.clip(np.median(difference[textured] / contrast[textured]), *SHARE))
+    return np.sqrt(noise**2 + (share * contrast) ** 2)
+
+
+def blurred(image: Image, sigma: float) -> Image:
+    """An image (h, w) in Gaussian windows."""
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.float32)
