@@ -56,6 +56,7 @@ from refsr.report.report import (
     ReferenceReport,
     build_report,
     describe,
+    differences,
     expected_together,
 )
 from refsr.resize import SCALE
@@ -201,6 +202,7 @@ class Upscaler:
                     registered, zoom = shrunk, float(SCALE)
             composite = registered.coarse.composite
             notes += [of_shrunk(note) if zoom > 1 else note for note in registered.notes]
+            notes += differences(composite)
         rows = [
             describe(one.name, composite, i, None if self.own_results else one.photo.mark)
             for i, one in enumerate(loaded)
@@ -289,6 +291,7 @@ class Upscaler:
         composite = coarse.composite if coarse else None
         notes = self._notes(photo, tone, references, loaded)
         notes += [of_shrunk(restoration.note) if own else restoration.note] if restoration else []
+        notes += differences(composite) if used else []
         notes += network.notes if network else []
         notes += [NOTHING_TAKEN_NOTE] if loaded and strength == 0 else []
         degraded = network is not self.networks.clean

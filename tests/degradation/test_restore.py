@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from refsr import Upscaler
 from refsr.arrays import Pixels
-from refsr.degradation.restore import restore_blindly, undo
+from refsr.degradation.blind_estimate import GRID, BlindEstimate, Spread, kernel_of
+from refsr.degradation.kernel import Kernel
+from refsr.degradation.restore import added_by_reference, restore_blindly, undo
 from refsr.degradation.simulate import parse_kind, sharpen, simulate
 from refsr.evaluate.metrics import psnr
 from refsr.image.photo import Photo, load_photo
@@ -144,3 +147,38 @@ def test_the_network_for_clean_photos_after_a_slight_correction() -> None:
     quiet = [undo(photo, kernel, False, by_reference=True).is_slight for kernel in kernels]
     assert quiet == [True, True, False, False]
     assert not undo(photo, kernels[0], True, by_reference=True).is_slight
+
+
+def transfer(frequency_power: float, strength: float) -> NDArray[np.float64]:
+    """A log transfer (GRID, GRID) that falls with a power of the frequency."""
+    axis = np.fft.fftfreq(GRID)
+    return -strength * np.hypot(axis[:, None], axis[None, :]) ** frequency_power
+
+
+def seen_alone(log_transfer: NDArray[np.float64], jpeg: int | None = None) -> BlindEstimate:
+    nothing = np.full((GRID, GRID), 0.1)
+    spread = Spread(0.1, 0.1, 0.1, 0.1)
+    return BlindEstimate(
+        kernel_of(log_transfer), 0.0, jpeg, 0.0, 0.0, spread, log_transfer, nothing
+    )
+
+
+def pair_kernel(log_transfer: NDArray[np.float64], added: float) -> Kernel:
+    """What a pair shows whose reference was sharpened: the photo's kernel over that sharpening."""
+    axis = np.fft.fftfreq(GRID)
+    fine = 1 - np.exp(-((np.hypot(axis[:, None], axis[None, :]) / 0.12) ** 2))
+    return kernel_of(log_transfer - np.log1p(added * fine))
+
+
+def test_a_reference_that_its_camera_sharpened_is_told_from_a_blurred_photo() -> None:
+    lens = transfer(3.0, 12.0)  # passes what is coarse, and little of what is fine
+    found = added_by_reference(pair_kernel(lens, 0.4), seen_alone(lens))
+    assert found == pytest.approx(1 - 1 / 1.4, abs=0.06)
+    assert added_by_reference(pair_kernel(lens, 0.0), seen_alone(lens)) == 0
+    assert added_by_reference(pair_kernel(lens, 0.4), seen_alone(lens, jpeg=60)) == 0
+
+
+def test_a_gaussian_blur_is_the_photos_own() -> None:
+    """Seen at two thirds of what it is, as on soft scenes."""
+    blur = transfer(2.0, 5.0)
+    assert added_by_reference(pair_kernel(blur, 0.0), seen_alone(blur / 1.5)) == 0

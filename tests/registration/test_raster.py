@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from skimage import data
 
+from pages import Page
 from refsr import Upscaler
 from refsr.arrays import Pixels
 from refsr.evaluate.metrics import psnr
@@ -158,3 +159,10 @@ def test_what_is_transparent_stays_so() -> None:
     clean = less_raster(Photo(lined(HR, 3), alpha))
     assert clean.alpha is not None
     np.testing.assert_array_equal(clean.alpha, alpha)
+
+
+@pytest.mark.parametrize(("size", "dark"), [(12, False), (16, True), (24, False)])
+def test_lines_of_text_are_no_raster(size: int, dark: bool) -> None:
+    page = Page(size, share=0.0, seed=size, dark=dark)
+    assert find_raster(np.tile(page.draw(), (2, 2, 1))) is None
+    assert find_raster(page.photographed(other=False)) is None

@@ -8,12 +8,13 @@ import sys
 import threading
 from collections.abc import Iterator
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from refsr.inference.plan import reference_bytes
-from refsr.registration.reference import MAX_COPIES, prepare_reference
+from refsr.registration.reference import MAX_COPIES, prepare_reference, softened
 
 ZOOMS = [1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 2.2]  # more than are cached at once
 
@@ -69,3 +70,16 @@ def test_a_reference_is_pickled_and_copied_without_its_copies(natural: NDArray[n
         assert again.prefiltered(1.2)[1] == level
         np.testing.assert_array_equal(again.prefiltered(1.2)[0], found)
         assert len(again.filtered) == len(reference.filtered) == 1
+
+
+def test_softening_undoes_a_sharpening(natural: NDArray[np.uint8]) -> None:
+    plain = natural.astype(np.float32)
+    added = 0.4  # of the detail: the sharpened photo has 1.4 times as much
+    fine = plain - cv2.GaussianBlur(plain, (0, 0), 3.0)
+    sharpened = np.clip(plain + added * fine, 0, 255).astype(np.uint8)
+    reference = prepare_reference(sharpened)
+    found = softened(reference, 1 - 1 / (1 + added), 3.0)
+    assert np.abs(found.pixels - plain).mean() < 0.35 * np.abs(sharpened - plain).mean()
+    assert [level.shape for level in found.levels] == [level.shape for level in reference.levels]
+    assert found.levels[0] is found.pixels
+    assert found.features is reference.features

@@ -29,7 +29,7 @@ CONTRAST = 0.5, 2.0  # least and most of the reference's that the photo may have
 FLOOR = 2.0  # square levels added to variances: less is rounding
 TRUSTED, TEXTURED = 0.9, 6.0  # validity, and levels of contrast, of places that tell the noise
 MIN_TEXTURED = 50  # LR pixels
-NOISE, SHARE = (0.7, 4.0), (0.02, 0.15)  # levels, and share of the contrast, that are usual
+NOISE, SHARE = (0.7, 4.0), (0.04, 0.15)  # levels, and share of the contrast, that are usual
 CONTRADICTS = 4.0  # times what is usual
 ALIKE = 0.6  # local correlation; where less is alike, networks see it themselves
 FLAT = 4.0  # levels per HR pixel: less slope is flat
@@ -110,10 +110,11 @@ def misfit(lr: Image, ref: Image) -> tuple[Image, Image]:
     """
     photo, shown = lr - blurred(lr, SHAPE), ref - blurred(ref, SHAPE)
     of_photo, of_shown = blurred(photo**2, SHAPE), blurred(shown**2, SHAPE)
-    gain = (blurred(photo * shown, SHAPE) + FLOOR) / (of_shown + FLOOR)
+    common = blurred(np.asarray(photo * shown, np.float32), SHAPE)
+    gain = (common + FLOOR) / (of_shown + FLOOR)
     fitted: Image = (np.clip(gain, *CONTRAST) * shown).astype(np.float32)
-    left = blurred((photo - fitted) ** 2, NEAR)
-    contrast = np.maximum(of_photo, blurred(fitted**2, SHAPE))
+    left = blurred(np.square(photo - fitted), NEAR)
+    contrast = np.maximum(of_photo, blurred(np.square(fitted), SHAPE))
     return np.sqrt(np.maximum(left, 0)), np.sqrt(np.maximum(contrast, 0))
 
 

@@ -21,12 +21,16 @@ from refsr.arrays import Pixels
 WINDOW = 128  # pixels a side of the windows whose spectra are compared
 STEP, MAX_WINDOWS, MIN_WINDOWS = 64, 64, 6  # pixels between them at least; how many are looked at
 DARKEST, BRIGHTEST = 15, 240  # levels of mean luma; beyond them a print has no dots
+PLAIN, PLACE = 12, 9  # levels of change in a flat place, and its pixels a side
+MIN_PAPER = 0.12  # flat share of a window: pages 0.15 to 0.7, prints and screens seldom above 0.1
 LONGEST, COARSEST = 14, 36  # pixels; where periods between these are stronger, it is a texture
 NEIGHBORHOOD = 15  # bins a side in which the spectrum without peaks is the median
 STANDS_OUT = 4.5  # times that median; of noise 1 in 1e6 bins does
 SHARE = 0.85  # of the windows must have the peak
 MIN_AMPLITUDE = 4.0  # levels
-MAX_FINE = 35.0  # levels
+MAX_FINE = (
+    48.0  # levels; stochastic prints 51 to 68, photos to 21, pages of the smallest text to 46
+)
 HARMONIC = 0.05  # of the strongest peak: smaller ones belong to it, too
 STRONG = 0.3  # of it: these tell lines from dots, and the lattice's pitch
 OFF_LINE = 2.5 / WINDOW  # cycles per pixel; all strong peaks of lines are so near to one axis
@@ -96,16 +100,26 @@ def common(values: list[Spectrum] | list[float]) -> NDArray[np.float32]:
 
 
 def window_spectra(luma: Pixels) -> list[Spectrum]:
-    """Amplitudes in levels in windows of a photo (H, W), of those that are not black or white."""
+    """Amplitudes in levels in windows of a photo (H, W), less those of black, white or paper."""
     spectra: list[Spectrum] = []
     for y, x in window_corners(luma.shape):
         part = luma[y : y + WINDOW, x : x + WINDOW].astype(np.float32)
         mean = part.mean()
-        if DARKEST < mean < BRIGHTEST:
+        if DARKEST < mean < BRIGHTEST and not shows_paper(luma[y : y + WINDOW, x : x + WINDOW]):
             waves = cv2.dft((part - mean) * FADE, flags=cv2.DFT_COMPLEX_OUTPUT)
             amplitude = np.fft.fftshift(np.hypot(waves[..., 0], waves[..., 1]))
             spectra.append(amplitude * np.float32(2 / FADE.sum()))
     return spectra
+
+
+def shows_paper(part: Pixels) -> bool:
+    """Whether a window (WINDOW, WINDOW) has flat places: a page or a screen, with lines of its own.
+
+    In a raster there is a dot or a line almost everywhere.
+    """
+    around = np.ones((PLACE, PLACE), np.uint8)
+    lightest, darkest = cv2.dilate(part, around), cv2.erode(part, around)
+    return bool((lightest - darkest <= PLAIN).mean() > MIN_PAPER)
 
 
 def window_corners(shape: tuple[int, ...]) -> list[tuple[int, int]]:

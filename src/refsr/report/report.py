@@ -15,6 +15,11 @@ from refsr.registration.reference import SMALLEST
 from refsr.registration.references import PoolReport
 from refsr.report.provenance import borrowed_share, overall_shares
 
+NOTED = 0.003  # share of the photo: less is often an edge that lies a little off
+CONTRADICTED = (
+    "in about {percent} % of the photo the reference shows something else, such as other text or "
+    "another face: nothing was taken there"
+)
 PROMISE = {  # by the class of the gain in the part that is covered
     "none": "it does no harm, but do not expect to see a gain.",
     "small": "there expect a small gain (about {gain:.1f} dB over the whole photo); use it if you "
@@ -30,6 +35,7 @@ class ReferenceReport(TypedDict):
     matched: bool
     used: bool
     coverage: float  # share of the photo in which it lies, 0..1
+    contradicted: float  # share of the photo that shows something else: nothing is taken there
     matches: int
     inliers: int
     median_error_lr_px: float | None
@@ -87,6 +93,7 @@ def describe(
         "matched": matched,
         "used": used,
         "coverage": round(registration.coverage, 4),
+        "contradicted": round(registration.contradicted, 4),
         "matches": registration.matches,
         "inliers": registration.inliers,
         "median_error_lr_px": round(registration.median_error, 4) if matched else None,
@@ -129,6 +136,15 @@ def verdict(composite: Composite, index: int, gain: float) -> str:
         )
     promise = PROMISE[gain_class(gain_where_covered(composite.lr, registration))]
     return f"It covers {percent} % of your photo; {promise.format(gain=gain)}"
+
+
+def differences(composite: Composite | None) -> list[str]:
+    """What to say of places where a used reference shows something else than the photo."""
+    if composite is None:
+        return []
+    parts = zip(composite.registrations, composite.useful, strict=True)
+    share = max((one.contradicted for one, used in parts if used), default=0.0)
+    return [CONTRADICTED.format(percent=max(1, round(100 * share)))] if share > NOTED else []
 
 
 def expected_together(composite: Composite | None) -> float:
