@@ -34,16 +34,20 @@ RANGE = 0.25, 2.5  # of a kernel's sum before it is normalized; beyond, nothing 
 
 
 def degraded_lr(rng: np.random.Generator, hr: Pixels) -> Pixels:
-    """A randomly degraded LR photo (h, w, 3) of ``hr`` (4h, 4w, 3), uint8 RGB."""
-    image = lens(rng, hr) if rng.random() < 0.5 else hr
-    if rng.random() < 0.1:  # sharpened before it was made small
+    """A randomly degraded LR photo (h, w, 3) of ``hr`` (4h, 4w, 3), uint8 RGB.
+
+    Half of them are often degraded by their downscaling alone, seldom by several things at once.
+    """
+    share = 0.25 if rng.random() < 0.5 else 1.0
+    image = lens(rng, hr) if rng.random() < 0.5 * share else hr
+    if rng.random() < 0.1 * share:  # sharpened before it was made small
         image = to_levels(sharpen(image, float(rng.uniform(0.3, 1.5))))
     lr = downscale(rng, image)
-    if rng.random() < 0.4:
+    if rng.random() < 0.4 * share:
         lr = noisy(rng, lr)
-    if rng.random() < 0.35:
+    if rng.random() < 0.35 * share:
         lr = to_levels(sharpen(lr, float(rng.uniform(0.2, 1.2))))
-    if rng.random() < 0.55:
+    if rng.random() < 0.55 * share:
         lr = compressed(rng, lr)
         if rng.random() < 0.2:  # twice
             lr = compressed(rng, lr)
@@ -65,18 +69,18 @@ def downscale(rng: np.random.Generator, hr: Pixels) -> Pixels:
     """``hr`` (4h, 4w, 3) to (h, w, 3) by a program's resize, with or without antialiasing."""
     height, width = hr.shape[0] // SCALE, hr.shape[1] // SCALE
     kind = rng.random()
-    if kind < 0.45:
+    if kind < 0.3:
         return to_levels(shrink(hr))
-    if kind < 0.6:
+    if kind < 0.46:
         return shrink_opencv(hr, cv2.INTER_AREA)
-    if kind < 0.68:
+    if kind < 0.54:
         return shrink_lanczos(hr)
-    if kind < 0.76:
+    if kind < 0.68:
         return shrink_opencv(hr, cv2.INTER_LINEAR)
-    if kind < 0.8:
+    if kind < 0.72:
         return shrink_opencv(hr, cv2.INTER_CUBIC)
-    if kind < 0.84:  # one pixel of 4 x 4, one of the inner ones: the photo must not move by two
-        top, left = (int(v) for v in rng.integers(1, 3, 2))
+    if kind < 0.84:  # one pixel of 4 x 4: Pillow's, or another of the inner ones
+        top, left = (2, 2) if rng.random() < 0.7 else (int(v) for v in rng.integers(1, 3, 2))
         return np.ascontiguousarray(hr[top::SCALE, left::SCALE])
     between = float(rng.uniform(1.2, 3.0))
     first = imresize(hr, size=(round(height * between), round(width * between)))
