@@ -29,7 +29,8 @@ CONTRAST = 0.5, 2.0  # least and most of the reference's that the photo may have
 FLOOR = 2.0  # square levels added to variances: less is rounding
 TRUSTED, TEXTURED = 0.9, 6.0  # validity, and levels of contrast, of places that tell the noise
 MIN_TEXTURED = 50  # LR pixels
-NOISE, SHARE = (0.7, 4.0), (0.04, 0.15)  # levels, and share of the contrast, that are usual
+NOISE, SHARE = (0.7, 8.0), (0.04, 0.1)  # levels, and share of the contrast, that are usual
+USUAL = {0.25: 1.5, 0.1: 1.7}  # factor by quantile; medians where much of a pair differs are not it
 CONTRADICTS = 4.0  # times what is usual
 ALIKE = 0.6  # local correlation; where less is alike, networks see it themselves
 FLAT = 4.0  # levels per HR pixel: less slope is flat
@@ -92,12 +93,12 @@ def pooled(plane: Image) -> Image:
 def contradicted(lr: Image, seen: Seen, validity: Image) -> NDArray[np.bool_]:
     """Where a photo's luma (h, w), 0..255, refutes a reference that a network would believe."""
     difference, contrast = misfit(lr, seen.luma)
-    usual = usual_misfit(difference, contrast, validity)
+    allowed = CONTRADICTS * usual_misfit(difference, contrast, validity)
     detail = np.sqrt(np.maximum(blurred(seen.detail, NEAR), 0))
     flat = blurred(seen.flat, AROUND)
     deceives = (detail > STRONG[0]) & (flat > STRONG[1])
     deceives |= (detail > CLEAR[0]) & (flat > CLEAR[1])
-    refuted = (difference > CONTRADICTS * usual) & deceives
+    refuted = (difference > allowed) & deceives
     refuted &= correlation(lr, seen.luma, AROUND) > ALIKE
     around = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
     return cv2.dilate(refuted.astype(np.uint8), around) > 0
@@ -124,10 +125,16 @@ def usual_misfit(difference: Image, contrast: Image, validity: Image) -> Image:
     textured = trusted & (contrast > TEXTURED)
     noise, share = NOISE[1], SHARE[1]
     if trusted.any():
-        noise = float(np.clip(np.median(difference[trusted]), *NOISE))
+        noise = usual(difference[trusted], NOISE)
     if textured.sum() >= MIN_TEXTURED:
-        share = float(np.clip(np.median(difference[textured] / contrast[textured]), *SHARE))
+        share = usual(difference[textured] / contrast[textured], SHARE)
     return np.sqrt(noise**2 + (share * contrast) ** 2)
+
+
+def usual(values: Image, limits: tuple[float, float]) -> float:
+    """What is usual of ``values``, also where most of them are far above it; within ``limits``."""
+    found = (factor * np.quantile(values, share) for share, factor in USUAL.items())
+    return float(np.clip(min(found), *limits))
 
 
 def blurred(image: Image, sigma: float) -> Image:
