@@ -23,8 +23,10 @@ from refsr.inference.network import Network
 from refsr.inference.onnx import OnnxSession
 from refsr.inference.plan import JobSize, compute_budget
 from refsr.registration import flow, matching
+from refsr.registration.enlarged_copy import MARGIN
+from refsr.registration.fusion import CELL, CELLS
 from refsr.resize import imresize
-from refsr.weights.models import FOLDER, shipped
+from refsr.weights.models import FOLDER, SMALL, shipped
 
 MULTIPLICATIONS = 1.95e6  # of the network, per LR pixel
 FLOW, FEATURES = 5.5, 8.5  # pixels of registration, per LR pixel of an easy photo of 256 x 192
@@ -73,7 +75,7 @@ def test_halos_waste_little(width: int, height: int, waste: float) -> None:
 
 def test_registration_looks_at_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pixels that flow and features are computed on, and that the network is asked for."""
-    seen = {"flow": 0, "features": 0, "network": 0}
+    seen = {"flow": 0, "features": 0, "network": 0, "looked at": 0}
     dis, detect, run = flow.dis_flow, matching.detect, Network.run
 
     def counted_flow(source: Any, target: Any, finest: int = 0) -> Any:
@@ -85,7 +87,7 @@ def test_registration_looks_at_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
         return detect(gray, *rest)
 
     def counted_run(self: Network, lr: Any, *rest: Any, **named: Any) -> Any:
-        seen["network"] += lr.shape[0] * lr.shape[1]
+        seen["looked at" if self.model.name == SMALL else "network"] += lr.shape[0] * lr.shape[1]
         return run(self, lr, *rest, **named)
 
     hr = textured(1024, 768)
@@ -102,6 +104,7 @@ def test_registration_looks_at_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen["flow"] / pixels <= FLOW
     assert seen["features"] / pixels <= FEATURES
     assert seen["network"] == pixels
+    assert seen["looked at"] <= CELLS * (CELL + 2 * MARGIN) ** 2  # for a copy of the photo
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from Linux's /proc")

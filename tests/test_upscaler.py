@@ -28,7 +28,7 @@ from refsr.inference import plan
 from refsr.inference.network import Network
 from refsr.resize import imresize
 from refsr.upscaler import NOTHING_TAKEN_NOTE
-from refsr.weights.models import CLEAN, DAMAGED
+from refsr.weights.models import CLEAN, DAMAGED, SMALL
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -467,6 +467,8 @@ def test_the_tiles_shrink_when_memory_runs_out(monkeypatch: pytest.MonkeyPatch) 
     run, sizes, seen = Network.run, list[int](), list[float]()
 
     def scarce(self: Network, lr: Any, ref: Any, validity: Any, release: bool = False) -> Any:
+        if self.model.name == SMALL:  # that looks for copies of the photo
+            return run(self, lr, ref, validity, release)
         sizes.append(lr.shape[0] * lr.shape[1])
         if sizes[-1] > 72 * 96:
             raise MemoryError

@@ -51,6 +51,8 @@ def test_no_way_of_shrinking_moves_the_photo(natural: Pixels) -> None:
             for dx in (-1, 0, 1)
         }
         assert min(errors, key=errors.__getitem__) == (0, 0)
+        if errors[0, 0] > 0.6 * errors[1, 0]:  # aliased: too unlike the photo to measure
+            continue
         sides = [errors[-1, 0] - errors[1, 0], errors[0, -1] - errors[0, 1]]
         assert max(map(abs, sides)) < 0.5 * (errors[1, 0] - errors[0, 0])  # no half pixel either
 

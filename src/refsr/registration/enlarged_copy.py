@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from refsr.arrays import Image, Pixels
 from refsr.registration.detail_transfer import fine_detail
 from refsr.registration.flow import luma
-from refsr.registration.fusion import best_cells, compute_blend_weights
+from refsr.registration.fusion import CELLS, best_cells, compute_blend_weights
 from refsr.registration.large_image import TRIAL_SIDE, CoarseRegistration, best_block, refine_block
 from refsr.registration.reference import Reference
 from refsr.registration.register import Registration, align_reference
@@ -61,6 +61,8 @@ def find_copies(coarse: CoarseRegistration, draw: Draw | None) -> tuple[int, ...
             registration = refine_block(coarse, index, tile)
             lr = np.ascontiguousarray(lr[tile.rows, tile.cols])
         reference = composite.references[index]
+        if len(best_cells(lr, registration)) < CELLS:  # too little to tell it from a drawn original
+            continue
         if predictability(lr, reference, registration, None) > MAX_FILTERED or (
             draw is not None and predictability(lr, reference, registration, draw) > MAX_DRAWN
         ):
