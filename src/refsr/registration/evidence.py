@@ -19,7 +19,7 @@ from refsr.arrays import Image
 from refsr.registration.flow import correlation, luma
 from refsr.registration.reference import Reference
 from refsr.registration.register import Registration, align_reference
-from refsr.registration.warp import FIELD_SCALE
+from refsr.registration.warp import FIELD_SCALE, shrink4
 from refsr.resize import SCALE, imresize
 
 BAND_ROWS = 64  # LR rows that are aligned at a time
@@ -74,7 +74,7 @@ def look(lr: NDArray[np.uint8], reference: Reference, registration: Registration
             registration, reference, lr, slice(top, bottom), slice(0, width)
         )
         hr = luma(aligned * np.float32(255))
-        shrunk = imresize(hr, scale=1 / SCALE)
+        shrunk = shrink4(hr)
         detail = hr - imresize(shrunk, scale=float(SCALE))
         slope = np.hypot(
             *(cv2.Sobel(hr, cv2.CV_32F, x, 1 - x, ksize=3, scale=1 / 8) for x in (0, 1))

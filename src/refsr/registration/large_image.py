@@ -75,14 +75,11 @@ class CoarseRegistration:
                 zip(self.composite.registrations, self.composite.useful, strict=True)
             )
         )
-        used = self.composite.useful
-        composite = replace(
-            self.composite,
-            lr=lr,
-            registrations=registrations,
-            blend_weights=compute_blend_weights(registrations, used),
-        )
-        return judged(composite) if self.judged else composite
+        composite = replace(self.composite, lr=lr, registrations=registrations)
+        if self.judged:
+            return judged(composite)
+        weights = compute_blend_weights(registrations, composite.useful)
+        return replace(composite, blend_weights=weights)
 
 
 def only_confirmed(coarse: CoarseRegistration) -> CoarseRegistration:

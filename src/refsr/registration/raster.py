@@ -28,9 +28,7 @@ NEIGHBORHOOD = 15  # bins a side in which the spectrum without peaks is the medi
 STANDS_OUT = 4.5  # times that median; of noise 1 in 1e6 bins does
 SHARE = 0.85  # of the windows must have the peak
 MIN_AMPLITUDE = 4.0  # levels
-MAX_FINE = (
-    48.0  # levels; stochastic prints 51 to 68, photos to 21, pages of the smallest text to 46
-)
+MAX_FINE = 48.0  # levels; stochastic prints 51 to 68, photos to 21, pages of the smallest text 46
 HARMONIC = 0.05  # of the strongest peak: smaller ones belong to it, too
 STRONG = 0.3  # of it: these tell lines from dots, and the lattice's pitch
 OFF_LINE = 2.5 / WINDOW  # cycles per pixel; all strong peaks of lines are so near to one axis
