@@ -149,7 +149,9 @@ def test_16_bits_and_alpha_at_own_size(pair: tuple[Pixels, Pixels], upscaler: Up
     result = upscaler.upscale(photo, references=upscaler.prepare(ref), scale=1).photo
     np.testing.assert_array_equal(result.alpha, alpha)
     eight = upscaler.upscale(blurred(hr), references=upscaler.prepare(ref), scale=1).photo
-    assert np.abs(result.pixels / 257 - eight.pixels).mean() < 1
+    # the shrunk photo is rounded to its depth, and its kernel's inverse draws the rounding out
+    assert np.abs(result.pixels / 257 - eight.pixels).mean() < 1.5
+    assert abs(psnr(result.as_uint8(), hr) - psnr(eight.as_uint8(), hr)) < 0.3
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 7), (30, 33)])
