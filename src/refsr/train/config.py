@@ -29,6 +29,7 @@ class DataConfig:
     simulated: float = 0.3  # share of simulated references
     mismatched: float = 0.08  # share of references that show something else; the rest is blank
     unregistered: float = 0.0  # share of patch_pairs without registration, as in the paper
+    counterfeit: float = 0.0  # share of references with false signs and shapes; counterfeit.py
     flips: bool = True  # flip half of the patches, in addition to rotations; the paper only rotates
     labels: str = ""  # folder of precomputed targets, named as photos and pairs are; labels.py
     teacher: str = ""  # model (a shipped name, or .onnx file) whose results are targets; teacher.py

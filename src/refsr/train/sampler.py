@@ -17,6 +17,7 @@ from refsr.arrays import Pixels
 from refsr.errors import DataError
 from refsr.resize import SCALE
 from refsr.train.config import DataConfig
+from refsr.train.counterfeit import counterfeited
 from refsr.train.datasets import (
     Sample,
     image_files,
@@ -172,6 +173,8 @@ class PatchSampler:
             sample = self.unregistered(rng)
         else:
             sample = self.blank(rng)
+        if config.counterfeit and sample.validity.any() and rng.random() < config.counterfeit:
+            sample = counterfeited(rng, sample, self.blank(rng).hr)
         turns, flip = int(rng.integers(4)), bool(rng.integers(2)) and config.flips
 
         def turn(image: Pixels) -> Pixels:
