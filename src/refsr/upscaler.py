@@ -29,6 +29,7 @@ from refsr.image.tone import Tone, without_tone
 from refsr.inference.blind_network import estimate_blindly
 from refsr.inference.draw_alone import draw_alone
 from refsr.inference.ensemble import Mode, TileNetwork
+from refsr.inference.faces import faces_of
 from refsr.inference.memory import parse_memory, trim_heap
 from refsr.inference.network import Device, Runtime
 from refsr.inference.network_choice import NetworkChoice, load_networks
@@ -412,7 +413,7 @@ def register(
             )
         coarse = register_coarse(restoration.photo.as_uint8(), prepared, flow_pixels)
         coarse = leave_out(coarse, copies)
-    return Registered(only_confirmed(coarse), restoration)
+    return Registered(only_confirmed(coarse, faces_of(coarse)), restoration)
 
 
 def at_own_size(canvas: Canvas, photo: Photo, own: OwnSize) -> Canvas:

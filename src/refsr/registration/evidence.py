@@ -36,6 +36,12 @@ ALIKE = 0.6  # local correlation; where less is alike, networks see it themselve
 FLAT = 4.0  # levels per HR pixel: less slope is flat
 # Detail of the reference, levels, and flat share around it, either of which takes a network in
 STRONG, CLEAR = (25.0, 0.3), (15.0, 0.4)
+IN_FACES = 3.0  # times what is usual contradicts in a face, however little detail it has
+FEATURE = 0.12  # of a face's side: around what contradicts, as far as an eye or a mouth reaches
+WHOLE_FACE = 0.25  # share of a face that contradicts, from which all of it is left to the photo
+
+Boxes = NDArray[np.float32]  # (N, 4) left, top, right, bottom, in pixels
+NO_BOXES: Boxes = np.zeros((0, 4), np.float32)
 
 
 @dataclass(frozen=True)
@@ -47,14 +53,22 @@ class Seen:
     flat: Image  # (h, w) share of its HR pixels that are flat
 
 
-def judge(lr: NDArray[np.uint8], reference: Reference, registration: Registration) -> Registration:
-    """A registration to ``lr`` (h, w, 3), not valid where the photo contradicts the reference."""
+def judge(
+    lr: NDArray[np.uint8],
+    reference: Reference,
+    registration: Registration,
+    faces: Boxes = NO_BOXES,
+) -> Registration:
+    """A registration to ``lr`` (h, w, 3), not valid where the photo contradicts the reference.
+
+    ``faces``: boxes in LR pixels in which it is looked at more closely.
+    """
     if not registration.validity.any():
         return registration
     seen = look(lr, reference, registration)
     height, width = lr.shape[:2]
     validity = cv2.resize(registration.validity, (width, height), interpolation=cv2.INTER_AREA)
-    refuted = contradicted(luma(lr), seen, np.asarray(validity, np.float32))
+    refuted = contradicted(luma(lr), seen, np.asarray(validity, np.float32), faces)
     if not refuted.any():
         return registration
     size = FIELD_SCALE * width, FIELD_SCALE * height
@@ -90,10 +104,13 @@ def pooled(plane: Image) -> Image:
     return np.asarray(cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA), np.float32)
 
 
-def contradicted(lr: Image, seen: Seen, validity: Image) -> NDArray[np.bool_]:
+def contradicted(
+    lr: Image, seen: Seen, validity: Image, faces: Boxes = NO_BOXES
+) -> NDArray[np.bool_]:
     """Where a photo's luma (h, w), 0..255, refutes a reference that a network would believe."""
     difference, contrast = misfit(lr, seen.luma)
-    allowed = CONTRADICTS * usual_misfit(difference, contrast, validity)
+    usually = usual_misfit(difference, contrast, validity)
+    allowed = CONTRADICTS * usually
     detail = np.sqrt(np.maximum(blurred(seen.detail, NEAR), 0))
     flat = blurred(seen.flat, AROUND)
     deceives = (detail > STRONG[0]) & (flat > STRONG[1])
@@ -101,7 +118,30 @@ def contradicted(lr: Image, seen: Seen, validity: Image) -> NDArray[np.bool_]:
     refuted = (difference > allowed) & deceives
     refuted &= correlation(lr, seen.luma, AROUND) > ALIKE
     around = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
-    return cv2.dilate(refuted.astype(np.uint8), around) > 0
+    refuted = cv2.dilate(refuted.astype(np.uint8), around) > 0
+    return refuted | other_faces(difference > IN_FACES * usually, faces)
+
+
+def other_faces(differs: NDArray[np.bool_], faces: Boxes) -> NDArray[np.bool_]:
+    """The parts of faces, or whole faces, that are others: (h, w).
+
+    ``differs`` (h, w): where the photo does not show what the reference would have been to it.
+    """
+    height, width = differs.shape
+    others = np.zeros(differs.shape, bool)
+    for left, top, right, bottom in faces:
+        y, x = (
+            slice(max(0, int(first)), max(0, min(int(np.ceil(last)), length)))
+            for first, last, length in ((top, bottom, height), (left, right, width))
+        )
+        face = differs[y, x]
+        if not face.any():
+            continue
+        reach = max(1, round(FEATURE * float(right - left)))
+        around = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+        feature = cv2.dilate(face.astype(np.uint8), around) > 0
+        others[y, x] |= feature if face.mean() < WHOLE_FACE else True
+    return others
 
 
 def misfit(lr: Image, ref: Image) -> tuple[Image, Image]:

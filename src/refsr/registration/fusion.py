@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from refsr.arrays import Image
 from refsr.registration.detail_transfer import fine_detail, transferred_detail
-from refsr.registration.evidence import judge
+from refsr.registration.evidence import Boxes, judge
 from refsr.registration.gain import expected_gain, gain_factors
 from refsr.registration.noise import without_noise
 from refsr.registration.register import Reference, Registration, align_reference, register
@@ -153,11 +153,14 @@ class Composite:
         return np.where(weights.max(axis=0) > 0, best, np.int16(-1))
 
 
-def judged(composite: Composite) -> Composite:
-    """References that are not valid where the photo contradicts them."""
+def judged(composite: Composite, faces: Boxes) -> Composite:
+    """References that are not valid where the photo contradicts them.
+
+    ``faces``: boxes in pixels of the composite's photo.
+    """
     parts = zip(composite.references, composite.registrations, composite.useful, strict=True)
     registrations = tuple(
-        judge(composite.lr, reference, registration) if used else registration
+        judge(composite.lr, reference, registration, faces) if used else registration
         for reference, registration, used in parts
     )
     weights = compute_blend_weights(registrations, composite.useful)

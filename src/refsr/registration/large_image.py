@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from refsr.arrays import Image
 from refsr.image.tiling import Tile, cut, whole
 from refsr.registration import flow
+from refsr.registration.evidence import Boxes
 from refsr.registration.fusion import (
     Composite,
     compute_blend_weights,
@@ -49,7 +50,7 @@ class CoarseRegistration:
     lr: NDArray[np.uint8]  # (h, w, 3) RGB, the photo
     composite: Composite  # of the photo, or of the photo shrunk (its ``lr``)
     block_pixels: int  # LR pixels of a block, at most
-    judged: bool = False  # where the photo contradicts a reference, that is not valid
+    faces: Boxes | None = None  # in LR pixels, if contradicted references are not valid
 
     @property
     def shrunk(self) -> bool:
@@ -76,20 +77,23 @@ class CoarseRegistration:
             )
         )
         composite = replace(self.composite, lr=lr, registrations=registrations)
-        if self.judged:
-            return judged(composite)
+        if self.faces is not None:
+            corner = np.array([tile.cols.start, tile.rows.start] * 2, np.float32)
+            return judged(composite, self.faces - corner)
         weights = compute_blend_weights(registrations, composite.useful)
         return replace(composite, blend_weights=weights)
 
 
-def only_confirmed(coarse: CoarseRegistration) -> CoarseRegistration:
+def only_confirmed(coarse: CoarseRegistration, faces: Boxes) -> CoarseRegistration:
     """A registration whose references are not valid where the photo contradicts them.
 
-    For a photo as sharp as the references shrunk: after its restoration.
+    For a photo as sharp as the references shrunk: after its restoration. ``faces``: boxes in LR
+    pixels in which the two are compared more closely.
     """
     if not coarse.composite.matched:
         return coarse
-    return replace(coarse, composite=judged(coarse.composite), judged=True)
+    shrink = np.float32(coarse.composite.lr.shape[0] / coarse.lr.shape[0])
+    return replace(coarse, composite=judged(coarse.composite, shrink * faces), faces=faces)
 
 
 def register_coarse(
