@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from refsr.arrays import Image
 from refsr.registration.flow import correlation, luma
+from refsr.registration.misfit import NEAR, blurred, misfit
 from refsr.registration.reference import Reference
 from refsr.registration.register import Registration, align_reference
 from refsr.registration.warp import FIELD_SCALE, shrink4
@@ -24,9 +25,7 @@ from refsr.resize import SCALE, imresize
 
 BAND_ROWS = 64  # LR rows that are aligned at a time
 HALO = 2  # LR rows that the shrinking kernel reaches beyond a band
-NEAR, AROUND, SHAPE = 1.0, 2.0, 3.0  # LR px: sigmas of a stroke, a glyph, what is fitted to it
-CONTRAST = 0.5, 2.0  # least and most of the reference's that the photo may have
-FLOOR = 2.0  # square levels added to variances: less is rounding
+AROUND = 2.0  # LR px: sigma of a glyph
 TRUSTED, TEXTURED = 0.9, 6.0  # validity, and levels of contrast, of places that tell the noise
 MIN_TEXTURED = 50  # LR pixels
 NOISE, SHARE = (0.7, 8.0), (0.04, 0.1)  # levels, and share of the contrast, that are usual
@@ -144,21 +143,6 @@ def other_faces(differs: NDArray[np.bool_], faces: Boxes) -> NDArray[np.bool_]:
     return others
 
 
-def misfit(lr: Image, ref: Image) -> tuple[Image, Image]:
-    """What is left of ``lr`` beside ``ref`` in the best local light and contrast, and the contrast.
-
-    Both (h, w) levels, and so are the two results, RMS.
-    """
-    photo, shown = lr - blurred(lr, SHAPE), ref - blurred(ref, SHAPE)
-    of_photo, of_shown = blurred(photo**2, SHAPE), blurred(shown**2, SHAPE)
-    common = blurred(np.asarray(photo * shown, np.float32), SHAPE)
-    gain = (common + FLOOR) / (of_shown + FLOOR)
-    fitted: Image = (np.clip(gain, *CONTRAST) * shown).astype(np.float32)
-    left = blurred(np.square(photo - fitted), NEAR)
-    contrast = np.maximum(of_photo, blurred(np.square(fitted), SHAPE))
-    return np.sqrt(np.maximum(left, 0)), np.sqrt(np.maximum(contrast, 0))
-
-
 def usual_misfit(difference: Image, contrast: Image, validity: Image) -> Image:
     """The misfit that noise and registration cause in this pair: (h, w) levels."""
     trusted = validity > TRUSTED
@@ -175,8 +159,3 @@ def usual(values: Image, limits: tuple[float, float]) -> float:
     """What is usual of ``values``, also where most of them are far above it; within ``limits``."""
     found = (factor * np.quantile(values, share) for share, factor in USUAL.items())
     return float(np.clip(min(found), *limits))
-
-
-def blurred(image: Image, sigma: float) -> Image:
-    """An image (h, w) in Gaussian windows."""
-    return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.float32)

@@ -25,6 +25,7 @@ from refsr.registration.fusion import (
     is_useful,
     judged,
 )
+from refsr.registration.plane import straightened
 from refsr.registration.reference import Reference
 from refsr.registration.register import (
     Registration,
@@ -167,7 +168,8 @@ def refine_block(coarse: CoarseRegistration, index: int, tile: Tile) -> Registra
     xy_ref = sample(registration.xy_ref, xy)
     if coarse.shrunk and validity.any():
         xy_ref, flow_error = refine_with_flow(flow.luma(lr), xy_ref, reference, REFINE_ROUNDS)
-        refined, _ = measure_validity(xy_ref, flow_error, reference)
+        refined, trusted = measure_validity(xy_ref, flow_error, reference)
+        xy_ref = straightened(lr, xy_ref, trusted, reference)
         validity = refined * np.minimum(1, 2 * validity)  # zero where the coarse validity is
         consistency, _ = measure_consistency(lr, xy_ref, reference, registration.zoom)
     return replace(

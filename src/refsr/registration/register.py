@@ -25,6 +25,7 @@ from refsr.registration.geometry import (
     initial_geometry,
     refine_geometry,
 )
+from refsr.registration.plane import straightened
 from refsr.registration.reference import (
     Reference,
     inside_valid_area,
@@ -160,7 +161,9 @@ def evaluate_field(
         matched=coverage > MIN_COVERAGE,
         color=color_match(lr, shrunk, both),
     )
-    return found if found.matched else replace(found, validity=np.zeros_like(found.validity))
+    if not found.matched:
+        return replace(found, validity=np.zeros_like(found.validity))
+    return replace(found, xy_ref=straightened(lr, xy_ref, trusted, reference))
 
 
 def inside_reference(xy_ref: Field, reference: Reference) -> NDArray[np.bool_]:

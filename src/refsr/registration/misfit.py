@@ -1,0 +1,32 @@
+"""What a photo shows beside what its reference, shrunk, would have it show."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from refsr.arrays import Image
+
+NEAR, SHAPE = 1.0, 3.0  # LR px: sigmas of a stroke, and of what is fitted to it
+CONTRAST = 0.5, 2.0  # least and most of the reference's that the photo may have
+FLOOR = 2.0  # square levels added to variances: less is rounding
+
+
+def misfit(lr: Image, ref: Image) -> tuple[Image, Image]:
+    """What is left of ``lr`` beside ``ref`` in the best local light and contrast, and the contrast.
+
+    Both (h, w) levels, and so are the two results, RMS.
+    """
+    photo, shown = lr - blurred(lr, SHAPE), ref - blurred(ref, SHAPE)
+    of_photo, of_shown = blurred(photo**2, SHAPE), blurred(shown**2, SHAPE)
+    common = blurred(np.asarray(photo * shown, np.float32), SHAPE)
+    gain = (common + FLOOR) / (of_shown + FLOOR)
+    fitted: Image = (np.clip(gain, *CONTRAST) * shown).astype(np.float32)
+    left = blurred(np.square(photo - fitted), NEAR)
+    contrast = np.maximum(of_photo, blurred(np.square(fitted), SHAPE))
+    return np.sqrt(np.maximum(left, 0)), np.sqrt(np.maximum(contrast, 0))
+
+
+def blurred(image: Image, sigma: float) -> Image:
+    """An image (h, w) in Gaussian windows."""
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.float32)
