@@ -3,7 +3,7 @@
     PYTHONPATH=src:tests python research/render_gallery.py [--only NAME]
 
 Each picture is shown at 100 %: a pixel of the file is a pixel of the result; ``readme``, the
-picture at the top of README.md, at 200 %.
+picture at the top of README.md, at 200 %, ``other_digits`` and ``other_eyes`` at 300 %.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ import numpy as np
 import skimage.data
 from PIL import Image, ImageDraw, ImageFont
 
+from pages import Page
 from refsr import Upscaler
 from refsr.arrays import Pixels
 from refsr.evaluate.metrics import psnr
 from refsr.resize import imresize
-from scenes import facade, seen_through
+from scenes import facade, seen_through, with_shut_eyes
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "gallery"
 STRIP = 26  # pixels of a caption
@@ -169,6 +170,42 @@ def other_windows(gallery: Gallery) -> Pixels:
     return gallery.compare(hr, [other], (slice(32, 224), slice(96, 288)))
 
 
+def other_digits(gallery: Gallery) -> Pixels:
+    """The reference is the same form with other digits: those of the photo are not overwritten."""
+    page = Page(18, 0.4, 1)
+    hr, view = page.draw(), page.photographed(other=True)
+    return false_friend(gallery, hr, view, page.draw(other=True), (slice(0, 120), slice(0, 200)))
+
+
+def other_eyes(gallery: Gallery) -> Pixels:
+    """The reference is another shot, with shut eyes: the photo's stay open."""
+    hr = portrait()
+    shut = with_shut_eyes(hr)
+    view = seen_through(shut, TURN, (560, 470))
+    return false_friend(gallery, hr, view, shut, (slice(60, 180), slice(120, 320)))
+
+
+def false_friend(
+    gallery: Gallery, hr: Pixels, view: Pixels, other: Pixels, window: tuple[slice, slice]
+) -> Pixels:
+    """What a reference differs in, at 300 %: ``view`` is a photo of ``other``, not of ``hr``."""
+    lr = imresize(hr, scale=0.25)
+    panels = {
+        "the small photo": imresize(lr, 4.0),
+        "the reference shows": other,
+        "no reference": np.asarray(gallery.result(lr, []).image),
+        "with reference": np.asarray(gallery.result(lr, [view]).image),
+    }
+
+    def enlarged(image: Pixels) -> Pixels:
+        part = at(image, window)
+        return np.asarray(
+            cv2.resize(part, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC), np.uint8
+        )
+
+    return side_by_side([(words, enlarged(image)) for words, image in panels.items()], columns=2)
+
+
 def map_of_two_parts(gallery: Gallery) -> Pixels:
     """Two references, each of a part: what is borrowed, guessed and the photo's own."""
     hr = portrait()
@@ -193,6 +230,8 @@ PICTURES = {
     "another_view": another_view,
     "black_and_white": black_and_white,
     "other_windows": other_windows,
+    "other_digits": other_digits,
+    "other_eyes": other_eyes,
     "map_of_two_parts": map_of_two_parts,
     "strengths": strengths,
 }

@@ -18,26 +18,15 @@ from refsr.registration.evidence import NO_BOXES
 from refsr.registration.large_image import only_confirmed, register_coarse
 from refsr.registration.reference import prepare_reference
 from refsr.resize import imresize
+from scenes import with_shut_eyes
 
 FACE = (177, 66, 263, 176)  # left, top, right, bottom of the astronaut's, HR px, by hand
-EYES = (slice(100, 118), slice(190, 252))  # rows, columns
 TOLERANCE = 16  # HR px: three times the side of an LR pixel and a bit
 
 
 @pytest.fixture(scope="module")
 def hr() -> Pixels:
     return skimage.data.astronaut()
-
-
-def shut(hr: Pixels) -> Pixels:
-    """The astronaut without eyes: skin from the cheeks, blended in."""
-    other = hr.copy()
-    rows, cols = EYES
-    mask = np.zeros(hr.shape[:2], np.float32)
-    mask[rows, cols] = 1
-    mask = cv2.GaussianBlur(mask, (0, 0), 2.0)[..., None]
-    skin = np.float32(hr[124:132, 190:200].mean((0, 1)))
-    return np.rint(other + mask * (skin - other)).astype(np.uint8)
 
 
 def shot(hr: Pixels) -> Pixels:
@@ -116,7 +105,7 @@ def test_other_eyes_are_not_borrowed(hr: Pixels, block: int) -> None:
     """In one piece, and where a large photo is registered block by block."""
     lr = imresize(hr, scale=0.25)
     kept: dict[str, np.ndarray] = {}
-    for name, photo in (("same", hr), ("other", shut(hr))):
+    for name, photo in (("same", hr), ("other", with_shut_eyes(hr))):
         coarse = register_coarse(lr, (prepare_reference(shot(photo)),), block)
         coarse = only_confirmed(coarse, faces_of(coarse))
         validity = np.zeros(lr.shape[:2], np.float32)
@@ -137,7 +126,7 @@ def test_other_eyes_are_not_borrowed(hr: Pixels, block: int) -> None:
 def test_faces_alone_refute_nothing(hr: Pixels) -> None:
     """Without boxes the same comparison as before."""
     lr = imresize(hr, scale=0.25)
-    coarse = register_coarse(lr, (prepare_reference(shot(shut(hr))),), 10**6)
+    coarse = register_coarse(lr, (prepare_reference(shot(with_shut_eyes(hr))),), 10**6)
     found = only_confirmed(coarse, NO_BOXES).composite.registrations[0]
     assert (
         found.contradicted
