@@ -88,6 +88,8 @@ def test_cases_with_a_truth_are_measured(root: Path, scene: Pixels) -> None:
     two = rows["two"]
     expected = psnr(imresize(small, scale=2.0), imresize(scene, scale=1 / 2))
     assert (two["scale"], two["given_psnr"]) == (2, None)
+    assert two["expected_gain_db"] is None
+    assert four["expected_gain_db"] > 1
     assert two["bicubic_psnr"] == pytest.approx(expected)
 
     moved = rows["moved"]  # registered: as good as in place, but for its resampling

@@ -130,8 +130,8 @@ def measure_real(
     that have a truth. ``progress`` is called with the finished share, 0..1.
 
     Returns {"protocol", "model", "look", "ensemble", "rows", "mean", "left_out"}: a row for each
-    case with its scale, how its truth was placed, and bicubic_psnr, none_psnr, given_psnr (None
-    without a reference); ``left_out`` says why a case has no row. It can be written as JSON.
+    case with its scale, how its truth was placed, bicubic_psnr, none_psnr, given_psnr, and the
+    expected_gain_db that the report foretold (the last two None without a reference); ``left_out`` says why a case has no row. It can be written as JSON.
 
     Raises DataError for a folder that cannot be used, PhotoError for a photo that cannot be read,
     ModelError for a model that cannot be loaded.
@@ -153,11 +153,14 @@ def measure_real(
             left_out[case.name] = "Its truth could not be registered to the photo."
             continue
         results: dict[str, Pixels | None] = {"bicubic": bicubic, "given": None}
+        foretold: float | None = None
         for method, paths in (("none", ()), ("given", case.references)):
             if method == "none" or paths:
                 prepared = upscaler.prepare(list(paths) or None)
                 result = upscaler.upscale(case.small, references=prepared, scale=scale)
                 results[method] = result.photo.as_uint8()
+                if paths:
+                    foretold = result.report["expected_gain_db"]
         rows.append(
             {
                 "case": case.name,
@@ -172,6 +175,7 @@ def measure_real(
                     else psnr_within(image, truth.pixels, truth.mask)
                     for method in METHODS
                 },
+                "expected_gain_db": foretold,
             }
         )
         if progress:
@@ -204,6 +208,7 @@ def describe_real() -> dict[str, Any]:
         "bicubic": "MATLAB-compatible bicubic (a = -0.5) of the photo upwards, rounded to 8 bits",
         "none": "the model without a reference",
         "given": "the model with the case's reference",
+        "foretold": "what the report says that the reference gains over none",
         "channel": "BT.601 luma (16 to 235, not rounded) of the 8-bit result",
         "border": BORDER,
         "psnr": f"peak 255; an exact copy counts {MAX_PSNR:g} dB",
@@ -309,7 +314,7 @@ def render_real(result: dict[str, Any]) -> str:
     """The rows as an aligned plain-text table, followed by what is left out and the protocol."""
 
     def cells(row: dict[str, Any]) -> list[str]:
-        values = [row[f"{method}_psnr"] for method in METHODS]
+        values = [row[f"{method}_psnr"] for method in METHODS] + [row.get("expected_gain_db")]
         return ["-" if value is None else f"{value:.2f}" for value in values]
 
     lines = [
@@ -322,9 +327,9 @@ def render_real(result: dict[str, Any]) -> str:
     return "\n".join(
         [
             f"model {result['model']}, PSNR in dB",
-            *align_columns(["case", "scale", *METHODS, "truth", "off px"], lines),
+            *align_columns(["case", "scale", *METHODS, "foretold", "truth", "off px"], lines),
             *(f"{name} is left out: {why}" for name, why in result["left_out"].items()),
             f"{protocol['channel']}; border {protocol['border']} px",
-            *(f"{name}: {protocol[name]}" for name in ("scale", "truth")),
+            *(f"{name}: {protocol[name]}" for name in ("scale", "truth", "foretold")),
         ]
     )
