@@ -131,7 +131,8 @@ def measure_real(
 
     Returns {"protocol", "model", "look", "ensemble", "rows", "mean", "left_out"}: a row for each
     case with its scale, how its truth was placed, bicubic_psnr, none_psnr, given_psnr, and the
-    expected_gain_db that the report foretold (the last two None without a reference); ``left_out`` says why a case has no row. It can be written as JSON.
+    expected_gain_db that the report foretold (the last two None without a reference).
+    ``left_out`` says why a case has no row. It can be written as JSON.
 
     Raises DataError for a folder that cannot be used, PhotoError for a photo that cannot be read,
     ModelError for a model that cannot be loaded.
