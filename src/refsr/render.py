@@ -50,6 +50,9 @@ class Renderer:
         blocks = coarse.blocks() if coarse else [whole(photo.height, photo.width)]
         for block in blocks:
             composite = coarse.block(block) if coarse else None
+            if composite is not None:
+                place = block.core_rows, block.core_cols
+                canvas.unconfirmed[place] = composite.unconfirmed()[block.core(1)]
             trim_heap()
             while True:
                 tiles = self.plan.tiles(multiple, block, tile_pixels)

@@ -27,6 +27,7 @@ class Canvas:
     pixels: NDArray[Any]  # (scale * h, scale * w, 3), the photo's own type
     alpha: NDArray[Any] | None  # (scale * h, scale * w), likewise
     amounts: Image  # (h, w, 3), see refsr.report.provenance
+    unconfirmed: NDArray[np.bool_]  # (h, w) where the photo cannot confirm the references
     scale: int
     error: float = 0.0  # of the downscaled result, in 8-bit levels: the sum over the photo
     done: int = 0  # LR pixels
@@ -37,7 +38,8 @@ class Canvas:
         size = photo.height * scale, photo.width * scale
         alpha = None if photo.alpha is None else np.empty(size, photo.alpha.dtype)
         pixels = np.empty((*size, 3), photo.pixels.dtype)
-        return Canvas(pixels, alpha, np.empty((photo.height, photo.width, 3), np.float32), scale)
+        amounts = np.empty((photo.height, photo.width, 3), np.float32)
+        return Canvas(pixels, alpha, amounts, np.zeros(amounts.shape[:2], np.bool_), scale)
 
     def put(self, photo: Photo, tile: Tile, sr: Image, amounts: Image) -> None:
         """Copy the core of a finished tile: ``sr`` is scale times its size, 0..1."""
@@ -64,6 +66,7 @@ class Result:
     image: NDArray[Any] | PIL.Image.Image  # the same: an array (HWC RGB), PIL if the input was
     similarity: Image  # (h, w) 0..1: how well the references explain each LR pixel
     amounts: Image  # (h, w, 3) 0..1: own, borrowed and guessed detail; see refsr.report.provenance
+    unconfirmed: NDArray[np.bool_]  # (h, w) where the photo cannot confirm the references
     report: Report
 
     @property
@@ -77,7 +80,7 @@ class Result:
 
     def map(self) -> NDArray[np.uint8]:
         """A picture of where each detail came from, uint8 of the result's size."""
-        return provenance_map(self.photo.as_uint8(), self.amounts)
+        return provenance_map(self.photo.as_uint8(), self.amounts, self.unconfirmed)
 
 
 def save_map(result: Result, path: Path) -> None:
@@ -100,7 +103,7 @@ def finish_result(
         similarity = np.zeros(canvas.amounts.shape[:2], np.float32)
     image = to_pil(done) if isinstance(source, PIL.Image.Image) else done.pixels
     similarity = match_size(similarity, canvas.amounts.shape)
-    return Result(done, image, similarity, canvas.amounts, report)
+    return Result(done, image, similarity, canvas.amounts, canvas.unconfirmed, report)
 
 
 def match_size(image: Image, shape: tuple[int, ...]) -> Image:

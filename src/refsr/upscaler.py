@@ -58,6 +58,7 @@ from refsr.report.report import (
     build_report,
     describe,
     differences,
+    doubts,
     expected_together,
 )
 from refsr.resize import SCALE
@@ -204,6 +205,8 @@ class Upscaler:
             composite = registered.coarse.composite
             notes += [of_shrunk(note) if zoom > 1 else note for note in registered.notes]
             notes += differences(composite)
+            if not registered.coarse.shrunk:  # shrunk, it tells less than its blocks
+                notes += doubts(float(composite.unconfirmed().mean()))
         rows = [
             describe(one.name, composite, i, None if self.own_results else one.photo.mark)
             for i, one in enumerate(loaded)
@@ -220,6 +223,7 @@ class Upscaler:
         references: References | None = None,
         scale: Scale = SCALE,
         strength: float = 1.0,
+        strict: bool = False,
         progress: Progress | None = None,
         announce: Announce | None = None,
     ) -> Result:
@@ -229,9 +233,10 @@ class Upscaler:
         are the result of 4, shrunk with antialiasing; 1 is for a photo that is large enough, but
         blurred, noisy or compressed: it is shrunk by four, and its own fine detail remains where it
         has any. ``strength`` fades the references' detail: 1
-        takes all of it, 0 gives exactly the result without references. ``announce`` is called
-        once, before the work, with what it will take; ``progress`` with the finished share, 0..1.
-        What they raise ends the job.
+        takes all of it, 0 gives exactly the result without references. ``strict``: take nothing
+        where the photo is too coarse to confirm them. ``announce`` is called once, before the work,
+        with what it will take; ``progress`` with the finished share, 0..1. What they raise ends the
+        job.
 
         Raises PhotoError for a photo that cannot be used or that memory cannot hold, DataError for
         another scale or strength.
@@ -257,7 +262,7 @@ class Upscaler:
         registered = None
         if prepared:
             doubt = blind if strength > 0 else None
-            registered = register(photo, prepared, plan.budget.flow_pixels, doubt)
+            registered = register(photo, prepared, plan.budget.flow_pixels, doubt, strict)
         coarse = registered.coarse if registered else None
         progress(plan.registration_share)
         trim_heap()
@@ -292,7 +297,8 @@ class Upscaler:
         composite = coarse.composite if coarse else None
         notes = self._notes(photo, tone, references, loaded)
         notes += [of_shrunk(restoration.note) if own else restoration.note] if restoration else []
-        notes += differences(composite) if used else []
+        unconfirmed = float(canvas.unconfirmed.mean())
+        notes += differences(composite) + doubts(unconfirmed, strict) if used else []
         notes += network.notes if network else []
         notes += [NOTHING_TAKEN_NOTE] if loaded and strength == 0 else []
         degraded = network is not self.networks.clean
@@ -322,6 +328,8 @@ class Upscaler:
                 "held": None if own is None else own.held,
                 "degradation": seen,
                 "strength": strength,
+                "strict": strict,
+                "unconfirmed": round(unconfirmed, 4),
                 "look": self.look,
                 "notes": notes,
             },
@@ -391,14 +399,19 @@ class Registered:
 
 
 def register(
-    photo: Photo, prepared: tuple[Reference, ...], flow_pixels: int, blind: BlindEstimate | None
+    photo: Photo,
+    prepared: tuple[Reference, ...],
+    flow_pixels: int,
+    blind: BlindEstimate | None,
+    strict: bool = False,
 ) -> Registered:
     """Register a photo; undo its kernel where the references show one, and register it again.
 
     A reference that is the photo itself, enlarged, is not used, nor any where the photo contradicts
     it.
 
-    ``blind``: what the photo alone shows; None where nothing is to be undone.
+    ``blind``: what the photo alone shows; None where nothing is to be undone. ``strict``: nor where
+    the photo cannot confirm it.
     """
     coarse = register_coarse(photo.as_uint8(), prepared, flow_pixels)
     copies = find_copies(coarse, draw_alone)
@@ -413,7 +426,7 @@ def register(
             )
         coarse = register_coarse(restoration.photo.as_uint8(), prepared, flow_pixels)
         coarse = leave_out(coarse, copies)
-    return Registered(only_confirmed(coarse, faces_of(coarse)), restoration)
+    return Registered(only_confirmed(coarse, faces_of(coarse), strict), restoration)
 
 
 def at_own_size(canvas: Canvas, photo: Photo, own: OwnSize) -> Canvas:

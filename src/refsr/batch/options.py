@@ -21,6 +21,8 @@ class BatchOptions:
     """How many times wider and higher; 2 and 3 are the result of 4, shrunk; 1 is the same size."""
     strength: float = 1.0
     """How much of the references' detail to use, from 0 (none) to 1 (all)."""
+    strict: bool = False
+    """Take nothing from the references where the photo is too coarse to confirm them."""
     max_pixels: int = 200_000_000
     """Reject larger photos before decoding them."""
     look: Literal["true", "crisp"] = "true"

@@ -108,6 +108,7 @@ def upscale_job(
         references=references,
         scale=options.scale,
         strength=options.strength,
+        strict=options.strict,
         progress=progress,
     )
     result.save(job.output, strip_metadata=options.strip_metadata)

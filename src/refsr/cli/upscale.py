@@ -36,6 +36,7 @@ def upscale(
     max_pixels: int = 200_000_000,
     threads: int = 0,
     strength: float = 1.0,
+    strict: bool = False,
     look: Literal["true", "crisp"] = "true",
     ensemble: bool = False,
     cache: OptionalPath = None,
@@ -65,6 +66,9 @@ def upscale(
         max_pixels: Reject larger photos before decoding them.
         threads: CPU cores to use; 0 for all.
         strength: How much of the references' detail to use, from 0 (none) to 1 (all).
+        strict: Take nothing from the references where the photo is too coarse to confirm them, such
+            as digits of two of its pixels. The map and the report show these places without it,
+            too.
         look: crisp is sharper where a reference supports it, and takes twice as long; elsewhere,
             and at scale 1, it equals true.
         ensemble: Average eight flips and rotations: slightly better, eight times slower.
@@ -73,8 +77,9 @@ def upscale(
         own_results: Use results that refsr wrote as references, too; they are known by a mark in
             their metadata.
         report: Write a report in JSON: coverage and error of each reference, borrowed detail, time.
-        map: Write a map of where the detail comes from: green is borrowed from a reference, orange
-            is guessed by the network, gray is the photo's own.
+        map: Write a map of where the detail comes from: green is borrowed from a reference, blue is
+            borrowed and cannot be confirmed, orange is guessed by the network, gray is the photo's
+            own.
         strip_metadata: Remove EXIF data (location, camera, date) from the result; the color profile
             stays.
         json: Print the report as one JSON object on stdout.
@@ -104,7 +109,12 @@ def upscale(
     with progress_bar(photo.name, quiet or json) as progress:
         announce = estimate_printer(out, quiet)
         result = upscaler.upscale(
-            photo, scale=scale, strength=strength, progress=progress, announce=announce
+            photo,
+            scale=scale,
+            strength=strength,
+            strict=strict,
+            progress=progress,
+            announce=announce,
         )
     del upscaler  # writing a large result takes memory of its own
     record = {"input": str(photo), "output": str(out), **result.report}

@@ -152,15 +152,28 @@ class Composite:
         best = weights.argmax(axis=0).astype(np.int16)
         return np.where(weights.max(axis=0) > 0, best, np.int16(-1))
 
+    def unconfirmed(self) -> NDArray[np.bool_]:
+        """Where the photo cannot confirm what the references show: (h, w).
 
-def judged(composite: Composite, faces: Boxes) -> Composite:
+        Where several are used, those of the ones that ``source_index`` says, or of none.
+        """
+        source = self.source_index()
+        unconfirmed = np.zeros(source.shape, np.bool_)
+        for index, registration in enumerate(self.registrations):
+            if registration.unconfirmed is not None:
+                unconfirmed |= registration.unconfirmed & ((source == index) | (source < 0))
+        return unconfirmed
+
+
+def judged(composite: Composite, faces: Boxes, strict: bool = False) -> Composite:
     """References that are not valid where the photo contradicts them.
 
-    ``faces``: boxes in pixels of the composite's photo.
+    ``faces``: boxes in pixels of the composite's photo. ``strict``: nor where it cannot confirm
+    them.
     """
     parts = zip(composite.references, composite.registrations, composite.useful, strict=True)
     registrations = tuple(
-        judge(composite.lr, reference, registration, faces) if used else registration
+        judge(composite.lr, reference, registration, faces, strict) if used else registration
         for reference, registration, used in parts
     )
     weights = compute_blend_weights(registrations, composite.useful)

@@ -52,6 +52,7 @@ class CoarseRegistration:
     composite: Composite  # of the photo, or of the photo shrunk (its ``lr``)
     block_pixels: int  # LR pixels of a block, at most
     faces: Boxes | None = None  # in LR pixels, if contradicted references are not valid
+    strict: bool = False  # nor where the photo cannot confirm them
 
     @property
     def shrunk(self) -> bool:
@@ -80,21 +81,26 @@ class CoarseRegistration:
         composite = replace(self.composite, lr=lr, registrations=registrations)
         if self.faces is not None:
             corner = np.array([tile.cols.start, tile.rows.start] * 2, np.float32)
-            return judged(composite, self.faces - corner)
+            return judged(composite, self.faces - corner, self.strict)
         weights = compute_blend_weights(registrations, composite.useful)
         return replace(composite, blend_weights=weights)
 
 
-def only_confirmed(coarse: CoarseRegistration, faces: Boxes) -> CoarseRegistration:
+def only_confirmed(
+    coarse: CoarseRegistration, faces: Boxes, strict: bool = False
+) -> CoarseRegistration:
     """A registration whose references are not valid where the photo contradicts them.
 
     For a photo as sharp as the references shrunk: after its restoration. ``faces``: boxes in LR
-    pixels in which the two are compared more closely.
+    pixels in which the two are compared more closely. ``strict``: nor valid where it cannot confirm
+    them.
     """
     if not coarse.composite.matched:
         return coarse
     shrink = np.float32(coarse.composite.lr.shape[0] / coarse.lr.shape[0])
-    return replace(coarse, composite=judged(coarse.composite, shrink * faces), faces=faces)
+    strict_now = strict and not coarse.shrunk  # shrunk, it tells less than its blocks
+    composite = judged(coarse.composite, shrink * faces, strict_now)
+    return replace(coarse, composite=composite, faces=faces, strict=strict)
 
 
 def register_coarse(
@@ -178,6 +184,7 @@ def refine_block(coarse: CoarseRegistration, index: int, tile: Tile) -> Registra
         validity=validity,
         consistency=consistency,
         color=crop_color(registration.color, coarse.lr.shape, tile),
+        unconfirmed=None,
     )
 
 
@@ -185,7 +192,7 @@ def unused_registration(registration: Registration, lr: NDArray[np.uint8]) -> Re
     """The registration to a block (h, w, 3) of a reference that is not used: valid nowhere."""
     zero = np.zeros((FIELD_SCALE * lr.shape[0], FIELD_SCALE * lr.shape[1]), np.float32)
     xy_ref = np.zeros((*zero.shape, 2), np.float32)
-    return replace(registration, xy_ref=xy_ref, validity=zero, consistency=zero)
+    return replace(registration, xy_ref=xy_ref, validity=zero, consistency=zero, unconfirmed=None)
 
 
 def coarse_grid(coarse: CoarseRegistration, tile: Tile) -> Field:

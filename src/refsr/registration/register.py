@@ -73,6 +73,7 @@ class Registration:
     matched: bool
     color: NDArray[np.float32]  # (rows, cols, 6) gain RGB, offset RGB (0..1) of the color match
     contradicted: float = 0.0  # share of the photo that refutes the reference; evidence.py
+    unconfirmed: NDArray[np.bool_] | None = None  # (h, w) where it cannot tell; None: not judged
 
 
 def register(lr: NDArray[np.uint8], reference: Reference) -> Registration:

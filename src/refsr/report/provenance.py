@@ -25,10 +25,14 @@ TINTS = (  # from Okabe and Ito's palette, safe for color-blind readers
     ("guessed", (213, 94, 0)),
 )
 BOTH = (240, 228, 66)  # half borrowed, half guessed; their mean would be olive
+# Borrowed where the photo cannot confirm it. Their blue is too near the green in tritanopia (16 in
+# CIE Lab; this one 31, and 86 or more in the other three kinds of vision).
+UNCONFIRMED = (0, 70, 200)
 WORDS = {  # of the legend
     "own": "the photo's own",
     "borrowed": "from references",
     "guessed": "guessed",
+    "unconfirmed": "borrowed, unconfirmed",
 }
 STRENGTH = 0.75  # of the tint at alpha 1
 BOOST = 1.8  # of the share of new detail in alpha: at one half it is nearly opaque
@@ -94,11 +98,12 @@ def overall_shares(amounts: Image) -> dict[str, float]:
     }
 
 
-def tints(amounts: Image) -> Image:
+def tints(amounts: Image, unconfirmed: NDArray[np.bool_] | None = None) -> Image:
     """The map's color: (h, w, 4), RGB and alpha, 0..1 float32.
 
     Green through yellow to orange-red is the borrowed share of the new detail, alpha the amount of
-    new detail relative to the photo's own. ``amounts`` (h, w, 3) as of ``detail_amounts``.
+    new detail relative to the photo's own. ``amounts`` (h, w, 3) as of ``detail_amounts``. Blue to
+    orange-red are places that are ``unconfirmed`` (h, w) by the photo.
     """
     new = amounts[..., BORROWED] + amounts[..., GUESSED]
     share = new / (amounts.sum(axis=2) + np.float32(MIN_DETAIL))
@@ -106,18 +111,26 @@ def tints(amounts: Image) -> Image:
     guessed = amounts[..., GUESSED] / np.maximum(new, np.float32(1e-6))
     stops = np.array([TINTS[BORROWED][1], BOTH, TINTS[GUESSED][1]]) / 255
     color = [np.interp(guessed, (0.0, 0.5, 1.0), stops[:, plane]) for plane in range(3)]
-    return np.stack([*color, alpha], axis=2).astype(np.float32)
+    tinted = np.stack([*color, alpha], axis=2).astype(np.float32)
+    if unconfirmed is not None and unconfirmed.any():
+        blue, red = np.array([UNCONFIRMED, TINTS[GUESSED][1]], np.float32) / 255
+        share = np.clip(2 * guessed[unconfirmed] - 1, 0, 1)[:, None]  # blue to one half
+        tinted[unconfirmed, :3] = blue + share * (red - blue)
+    return tinted
 
 
-def provenance_map(sr: NDArray[np.uint8], amounts: Image) -> NDArray[np.uint8]:
+def provenance_map(
+    sr: NDArray[np.uint8], amounts: Image, unconfirmed: NDArray[np.bool_] | None = None
+) -> NDArray[np.uint8]:
     """The result in gray, tinted green where its detail is borrowed and orange where guessed.
 
     ``sr`` (H, W, 3) RGB uint8, as large as the photo or up to four times larger; ``amounts``
-    (h, w, 3) from ``detail_amounts``. Returns the size of ``sr``. A legend with the overall shares
-    is drawn in the bottom left corner, unless the picture is too small for it.
+    (h, w, 3) from ``detail_amounts``; blue where borrowed and ``unconfirmed`` (h, w). Returns the
+    size of ``sr``. A legend with the overall shares is drawn in the bottom left corner, unless the
+    picture is too small for it.
     """
     height, width = sr.shape[:2]
-    tinted = tints(amounts)
+    tinted = tints(amounts, unconfirmed)
     out = np.empty_like(sr)
     for top in range(0, height, BAND_ROWS):  # bounds the memory of the float copies
         rows = slice(top, min(height, top + BAND_ROWS))
@@ -127,17 +140,34 @@ def provenance_map(sr: NDArray[np.uint8], amounts: Image) -> NDArray[np.uint8]:
         picture = gray + STRENGTH * rgba[..., 3:] * (tint - gray)
         out[rows] = np.clip(picture + 0.5, 0, 255).astype(np.uint8)
     if width >= LEGEND_WIDTH and height >= LEGEND_HEIGHT:
-        draw_legend(out, overall_shares(amounts))
+        draw_legend(out, overall_shares(amounts), unconfirmed_share(amounts, unconfirmed))
     return out
 
 
-def draw_legend(picture: NDArray[np.uint8], shares: dict[str, float]) -> None:
-    """Draw the legend with the overall shares into ``picture`` (H, W, 3), bottom left."""
+def unconfirmed_share(amounts: Image, unconfirmed: NDArray[np.bool_] | None) -> float:
+    """The share of all detail that is borrowed where it is ``unconfirmed`` (h, w)."""
+    if unconfirmed is None:
+        return 0.0
+    borrowed = amounts[..., BORROWED][unconfirmed].sum(dtype=np.float64)
+    return float(borrowed / max(amounts.sum(dtype=np.float64), 1e-9))
+
+
+def draw_legend(
+    picture: NDArray[np.uint8], shares: dict[str, float], unconfirmed: float = 0.0
+) -> None:
+    """Draw the legend with the overall shares into ``picture`` (H, W, 3), bottom left.
+
+    ``unconfirmed``: the part of the borrowed share that has a row of its own.
+    """
     height, width = picture.shape[:2]
     size = float(np.clip(min(height, width) / 900, 0.45, 2.0))
     line = round(30 * size)
-    rows = [(f"{WORDS[name]} {100 * shares[name]:.0f} %", tint) for name, tint in TINTS]
-    rows.insert(2, ("some of both", BOTH))
+    shares = shares | {"borrowed": shares["borrowed"] - unconfirmed, "unconfirmed": unconfirmed}
+    kinds = [*TINTS]
+    if unconfirmed > 0:
+        kinds.insert(GUESSED, ("unconfirmed", UNCONFIRMED))
+    rows = [(f"{WORDS[name]} {100 * shares[name]:.0f} %", tint) for name, tint in kinds]
+    rows.insert(-1, ("some of both", BOTH))
     font = cv2.FONT_HERSHEY_SIMPLEX
     thick = max(1, round(1.6 * size))
     longest = max(cv2.getTextSize(text, font, size, thick)[0][0] for text, _ in rows)

@@ -20,6 +20,13 @@ CONTRADICTED = (
     "in about {percent} % of the photo the reference shows something else, such as other text or "
     "another face: nothing was taken there"
 )
+UNCONFIRMED = (
+    "borrowed, cannot be confirmed: {percent} % of the photo, which is too coarse there to tell"
+)
+LEFT = (
+    "left to the photo: {percent} % of it, where it is too coarse to confirm what the references "
+    "show"
+)
 PROMISE = {  # by the class of the gain in the part that is covered
     "none": "it does no harm, but do not expect to see a gain.",
     "small": "there expect a small gain (about {gain:.1f} dB over the whole photo); use it if you "
@@ -58,6 +65,8 @@ class JobFacts(TypedDict):
     degradation: str  # how the photo was taken, in words: "sharpened; JPEG 70"; "" if unseen
     held: int | None  # at scale 1: it holds no more than 1/held of its pixels a side, 1 to 4
     strength: float
+    strict: bool  # where the photo cannot confirm the references, nothing is taken
+    unconfirmed: float  # share of the photo in which it cannot
     look: str
     notes: list[str]
 
@@ -145,6 +154,15 @@ def differences(composite: Composite | None) -> list[str]:
     parts = zip(composite.registrations, composite.useful, strict=True)
     share = max((one.contradicted for one, used in parts if used), default=0.0)
     return [CONTRADICTED.format(percent=max(1, round(100 * share)))] if share > NOTED else []
+
+
+def doubts(share: float, strict: bool = False) -> list[str]:
+    """What to say of the share of the photo that cannot confirm the references.
+
+    ``strict``: nothing was taken there.
+    """
+    words = LEFT if strict else UNCONFIRMED
+    return [words.format(percent=max(1, round(100 * share)))] if share > NOTED else []
 
 
 def expected_together(composite: Composite | None) -> float:

@@ -178,8 +178,9 @@ def start_endpoint(manager: JobManager) -> Endpoint:
 
     async def start(request: Request) -> Response:
         client = admitted_client(manager, request)
-        job, options = await job_of_form(manager, request, client, ("check", "scale"))
-        manager.upscale(job, int(options.get("scale", "4")))
+        job, options = await job_of_form(manager, request, client, ("check", "scale", "strict"))
+        strict = options.get("strict") == "yes"
+        manager.upscale(job, int(options.get("scale", "4")), strict)
         return JSONResponse(manager.status(job), 201, NO_STORE)
 
     return start
@@ -277,6 +278,8 @@ async def job_of_form(
         texts = {name: value for name, value in form.items() if isinstance(value, str)}
         if texts.get("scale", "4") not in ("1", "2", "3", "4"):
             raise UploadError(400, "scale must be 1, 2, 3 or 4.")
+        if texts.get("strict", "no") not in ("yes", "no"):
+            raise UploadError(400, "strict must be yes or no.")
         if "check" in texts:
             return find_checked_job(manager, texts["check"]), texts
         if "photo" not in form:

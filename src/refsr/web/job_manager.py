@@ -108,12 +108,13 @@ class JobManager:
         job.state = "checking"
         return self.start(job, self.check_worker, {"task": "check"})
 
-    def upscale(self, job: Job, scale: int) -> asyncio.Task[None]:
+    def upscale(self, job: Job, scale: int, strict: bool = False) -> asyncio.Task[None]:
         """Start to upscale the photo; the job ends as done, failed or cancelled."""
         job.state, job.shown_progress, job.started, job.report = "waiting", 0.0, None, None
         for old in job.folder.glob("download-*"):
             old.unlink()
-        return self.start(job, self.upscale_worker, {"task": "upscale", "scale": scale})
+        message: Message = {"task": "upscale", "scale": scale, "strict": strict}
+        return self.start(job, self.upscale_worker, message)
 
     def start(self, job: Job, worker: WorkerProcess, message: Message) -> asyncio.Task[None]:
         """Give a job's task to a worker and follow it."""

@@ -31,8 +31,11 @@ def write_thumbnail(photo: Photo, path: Path) -> None:
 
 
 def write_overlay(result: Result, path: Path) -> None:
-    """Write the map as a transparent PNG to lay over the result: green borrowed, orange guessed."""
-    planes = tints(result.amounts) * 255
+    """Write the map as a transparent PNG to lay over the result: green borrowed, orange guessed.
+
+    Blue is borrowed and not confirmed by the photo.
+    """
+    planes = tints(result.amounts, result.unconfirmed) * 255
     photo = Photo(planes[..., :3].round().astype(np.uint8), planes[..., 3].round().astype(np.uint8))
     save_photo(downscaled(photo, OVERLAY_PIXELS).marked("map"), path)
 

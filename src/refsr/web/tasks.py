@@ -222,6 +222,7 @@ def upscale(state: WorkerState, task: Answer, send: Send) -> Answer:
             folder / "photo",
             references=state.upscaler.prepare(references),
             scale=task["scale"],
+            strict=task.get("strict", False),
             progress=eta.progress,
             announce=eta.announce,
         )

@@ -197,6 +197,7 @@ async function run() {
     const data = state.check ? new FormData() : form();
     if (state.check) data.append("check", state.check.id);
     data.append("scale", $("scale").value);
+    data.append("strict", $("strict").checked ? "yes" : "no");
     let job = await send("POST", "api/jobs", data);
     if (state.run !== run) return deleteJob(job.id); // cancelled before the job had an id
     state.job = job.id;
@@ -415,6 +416,7 @@ function wire() {
     updateLabels();
     viewer.redraw();
   });
+  $("strict").addEventListener("change", (event) => ($("strict-hint").hidden = !event.target.checked));
   $("download").addEventListener("click", download);
   window.addEventListener("pagehide", () => state.run && state.job && $("result").hidden && deleteJob(state.job));
   setInterval(() => state.job && !$("result").hidden && call(`api/jobs/${state.job}`).catch(() => {}), KEEP_ALIVE_MS);
