@@ -52,8 +52,11 @@ from refsr.registration.references import (
     prepare_references,
 )
 from refsr.render import Renderer
-from refsr.report.provenance import with_own_detail
+from refsr.report.provenance import taken_unconfirmed, with_own_detail
 from refsr.report.report import (
+    DOUBTFUL,
+    LEFT,
+    UNCONFIRMED,
     ReferenceReport,
     build_report,
     describe,
@@ -206,7 +209,7 @@ class Upscaler:
             notes += [of_shrunk(note) if zoom > 1 else note for note in registered.notes]
             notes += differences(composite)
             if not registered.coarse.shrunk:  # shrunk, it tells less than its blocks
-                notes += doubts(float(composite.unconfirmed().mean()))
+                notes += doubts(DOUBTFUL, float(composite.unconfirmed().mean()))
         rows = [
             describe(one.name, composite, i, None if self.own_results else one.photo.mark)
             for i, one in enumerate(loaded)
@@ -297,8 +300,11 @@ class Upscaler:
         composite = coarse.composite if coarse else None
         notes = self._notes(photo, tone, references, loaded)
         notes += [of_shrunk(restoration.note) if own else restoration.note] if restoration else []
-        unconfirmed = float(canvas.unconfirmed.mean())
-        notes += differences(composite) + doubts(unconfirmed, strict) if used else []
+        doubtful = canvas.unconfirmed
+        doubtful = doubtful if strict else taken_unconfirmed(canvas.amounts, doubtful)
+        unconfirmed = float(doubtful.mean())
+        notes += differences(composite) if used else []
+        notes += doubts(LEFT if strict else UNCONFIRMED, unconfirmed)
         notes += network.notes if network else []
         notes += [NOTHING_TAKEN_NOTE] if loaded and strength == 0 else []
         degraded = network is not self.networks.clean

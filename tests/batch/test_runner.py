@@ -114,6 +114,10 @@ def test_resume_redoes_what_changed_and_trusts_nothing_broken(tmp_path: Path) ->
     assert outputs(out) == set(before)
     assert run(*again, "--strength", "0.5") == 0
     assert (out / "5.png").stat().st_mtime_ns != before["5.png"], "other options, other results"
+    half = (out / "5.png").stat().st_mtime_ns
+    assert run(*again, "--strength", "0.5", "--strict", "--reports") == 0
+    assert (out / "5.png").stat().st_mtime_ns != half
+    assert json.loads((out / "5.report.json").read_text())["strict"]
 
 
 def test_a_map_and_a_report_beside_each_result(tmp_path: Path) -> None:

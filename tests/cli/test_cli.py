@@ -298,6 +298,11 @@ def test_the_json_of_a_job_is_one_object(photos: Path, tmp_path: Path, capfd: Re
     assert record["references"][0]["share_of_borrowed"] > 0.99
     assert sum(record["detail"].values()) == pytest.approx(1, abs=1e-3)
     assert record["expected_gain_db"] == record["references"][0]["expected_gain_db"] > 1
+    assert not record["strict"]
+    assert main([*job, *files, "--strict", "--quiet"]) == 0
+    strict = json.loads(report.read_text())
+    assert strict["strict"]
+    assert strict["unconfirmed"] >= record["unconfirmed"]
     assert PIL.Image.open(out).size == PIL.Image.open(map).size == (256, 256)
 
 
@@ -478,9 +483,10 @@ def test_a_name_with_a_dash_in_front(
 
 FLAGS = {
     "upscale": "-o --out --ref --model --device --runtime --max-memory --report --map --json "
-    "--quiet --max-pixels --threads --strip-metadata --scale --strength --look --ensemble --cache",
+    "--quiet --max-pixels --threads --strip-metadata --scale --strength --strict --look --ensemble "
+    "--cache",
     "batch": "-o --out --refs --resume --format --engine --address --workers --max-memory --json "
-    "--quiet --model --device --runtime --scale --strength --max-pixels --look --ensemble "
+    "--quiet --model --device --runtime --scale --strength --strict --max-pixels --look --ensemble "
     "--strip-metadata --cache",
     "check": "--ref --json --max-pixels --cache",
     "evaluate": "--root --model --reference --json --max-side --photo --jpeg --limit --quiet "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import skimage.data
@@ -20,13 +21,17 @@ from refsr.registration.gain import (
 )
 from refsr.report.provenance import (
     BORROWED,
+    BOTH,
     GUESSED,
     OWN,
+    TINTS,
+    UNCONFIRMED,
     borrowed_share,
     detail_amounts,
     detail_shares,
     overall_shares,
     provenance_map,
+    unconfirmed_share,
 )
 from refsr.resize import imresize
 
@@ -93,6 +98,59 @@ def test_the_map_is_green_where_borrowed_orange_where_guessed_gray_else() -> Non
     assert np.ptp(faint[40].astype(int), axis=1).max() < 40  # what nobody sees is hardly tinted
     small = provenance_map(np.full((40, 40, 3), 150, np.uint8), kinds[:10, :10])
     assert np.ptp(small) <= 2  # no room for a legend
+
+
+def test_the_map_is_blue_where_what_is_borrowed_cannot_be_confirmed() -> None:
+    kinds = np.zeros((60, 90, 3), np.float32)
+    kinds[..., BORROWED] = 0.2
+    kinds[:, :30] = (0.0, 0.0, 0.2)  # guessed
+    unconfirmed = np.zeros((60, 90), np.bool_)
+    unconfirmed[:, 60:] = unconfirmed[:20, :30] = True
+    gray = np.full((240, 360, 3), 150, np.uint8)
+    picture = provenance_map(gray, kinds, unconfirmed).astype(int)
+    guessed, borrowed, doubtful = (picture[40, x] for x in (60, 180, 300))
+    assert guessed[0] > guessed[2] + 60  # where nothing is borrowed, nothing is to be confirmed
+    assert borrowed[1] > borrowed[2] + 20  # green
+    assert doubtful[2] > max(doubtful[0], doubtful[1]) + 60  # blue
+    assert unconfirmed_share(kinds, unconfirmed) == pytest.approx(1 / 3, abs=1e-6)
+    legend = picture[-60:, :60].reshape(-1, 3)
+    assert (np.abs(legend - UNCONFIRMED).max(axis=1) == 0).sum() > 20
+    none = provenance_map(gray, kinds, np.zeros_like(unconfirmed))
+    np.testing.assert_array_equal(none, provenance_map(gray, kinds))
+    assert not (none == UNCONFIRMED).all(axis=2).any()
+
+
+# Linear RGB as people with no red, no green and no blue cones see it: Machado, Oliveira and
+# Fernandes 2009, "A physiologically-based model for simulation of color vision deficiency"
+VISIONS = {
+    "all": np.eye(3),
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "tritanopia": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
+}
+
+
+@pytest.mark.parametrize("vision", VISIONS)
+def test_the_unconfirmed_class_is_told_from_the_others_by_everyone(vision: str) -> None:
+    def seen(tint: tuple[int, int, int]) -> Image:
+        linear = (np.array(tint) / 255) ** 2.2
+        shown = np.clip(np.array(VISIONS[vision]) @ linear, 0, 1) ** (1 / 2.2)
+        return cv2.cvtColor(np.float32(shown)[None, None], cv2.COLOR_RGB2Lab)[0, 0]
+
+    for tint in (*(tint for _, tint in TINTS), BOTH):
+        assert np.linalg.norm(seen(UNCONFIRMED) - seen(tint)) > 25  # CIE Lab
 
 
 def test_the_expected_gain_grows_with_what_is_explained_and_fades_with_its_error() -> None:

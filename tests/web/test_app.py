@@ -121,6 +121,23 @@ def test_a_download_is_the_file_that_the_library_writes(
 
 
 @pytest.mark.slow
+def test_strict_is_what_the_library_makes_of_it(
+    client: TestClient, done: dict[str, Any], photo: bytes, reference: bytes, tmp_path: Path
+) -> None:
+    assert not done["report"]["strict"]
+    form = {"scale": "2", "strict": "yes"}
+    job = client.post("/api/jobs", data=form, files=files(photo, reference)).json()
+    strict = wait(client, job["id"], "done", "failed")["report"]
+    assert strict["strict"]
+    assert strict["unconfirmed"] >= done["report"]["unconfirmed"]
+    upscaler = Upscaler.load(threads=1)
+    upscaler.set_reference([reference])
+    upscaler.upscale(photo, scale=2, strict=True).save(tmp_path / "own.png")
+    got = client.get(f"/api/jobs/{job['id']}/result.png")
+    assert got.content == (tmp_path / "own.png").read_bytes()
+
+
+@pytest.mark.slow
 def test_the_strength_blends_and_its_ends_are_exact(
     client: TestClient, done: dict[str, Any]
 ) -> None:
@@ -268,6 +285,8 @@ def test_forms_that_cannot_be_used(
 def test_other_requests_that_cannot_be_used(client: TestClient, photo: bytes) -> None:
     bad = client.post("/api/jobs", data={"scale": "5"}, files=files(photo))
     assert "1, 2, 3 or 4" in refused(bad, 400)
+    bad = client.post("/api/jobs", data={"strict": "maybe"}, files=files(photo))
+    assert "yes or no" in refused(bad, 400)
     refused(client.post("/api/jobs", json={"photo": "/etc/passwd"}), 415)
     refused(client.post("/api/jobs", files={"check": (None, "no-such-job")}), 404)
     assert refused(client.get("/api/nothing"), 404) == "There is nothing at this address."

@@ -196,6 +196,18 @@ def test_from_two_photos_to_a_download(page: Page, photos: Path, tmp_path: Path)
     assert (tmp_path / "got.png").read_bytes() == (tmp_path / "own.png").read_bytes()
 
 
+def test_strict_is_explained_and_sent(page: Page, photos: Path) -> None:
+    choose(page, photos / "small.png")
+    assert not page.is_visible("#strict-hint")
+    page.check("text=only what my photo confirms")
+    assert "too coarse to tell" in page.inner_text("#strict-hint")
+    with page.expect_response("**/api/jobs") as begun:
+        page.click("#run")
+    job = f"api/jobs/{begun.value.json()['id']}"
+    page.wait_for_selector("#result:not([hidden])")
+    assert page.evaluate(f"async () => (await (await fetch('{job}')).json()).report.strict")
+
+
 def test_zoom_and_pan_by_keyboard(page: Page, photos: Path) -> None:
     choose(page, photos / "small.png")
     page.click("#run")

@@ -32,7 +32,7 @@ class BatchOptions:
     strip_metadata: bool = False
     """Remove EXIF data (location, camera, date) from the results; the color profile stays."""
     maps: bool = False
-    """Write a map beside each result, NAME.map.png: green is borrowed, orange is guessed."""
+    """Write a map beside each result, NAME.map.png: green is borrowed, blue cannot be confirmed."""
     cache: Path | None = None
     """Cache the features of references in this folder, so that later runs are faster."""
     own_results: bool = False

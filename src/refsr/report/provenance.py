@@ -144,6 +144,11 @@ def provenance_map(
     return out
 
 
+def taken_unconfirmed(amounts: Image, unconfirmed: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Where most of the new detail is borrowed and it is ``unconfirmed``: (h, w), as is that."""
+    return unconfirmed & (borrowed_share(amounts) > 0.5)
+
+
 def unconfirmed_share(amounts: Image, unconfirmed: NDArray[np.bool_] | None) -> float:
     """The share of all detail that is borrowed where it is ``unconfirmed`` (h, w)."""
     if unconfirmed is None:

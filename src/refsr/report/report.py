@@ -27,6 +27,7 @@ LEFT = (
     "left to the photo: {percent} % of it, where it is too coarse to confirm what the references "
     "show"
 )
+DOUBTFUL = "in up to {percent} % of the photo it is too coarse to confirm what the references show"
 PROMISE = {  # by the class of the gain in the part that is covered
     "none": "it does no harm, but do not expect to see a gain.",
     "small": "there expect a small gain (about {gain:.1f} dB over the whole photo); use it if you "
@@ -66,7 +67,7 @@ class JobFacts(TypedDict):
     held: int | None  # at scale 1: it holds no more than 1/held of its pixels a side, 1 to 4
     strength: float
     strict: bool  # where the photo cannot confirm the references, nothing is taken
-    unconfirmed: float  # share of the photo in which it cannot
+    unconfirmed: float  # share of the photo in which it cannot, and they give most of the detail
     look: str
     notes: list[str]
 
@@ -156,12 +157,11 @@ def differences(composite: Composite | None) -> list[str]:
     return [CONTRADICTED.format(percent=max(1, round(100 * share)))] if share > NOTED else []
 
 
-def doubts(share: float, strict: bool = False) -> list[str]:
-    """What to say of the share of the photo that cannot confirm the references.
+def doubts(words: str, share: float) -> list[str]:
+    """What to say, if anything, of the share of the photo that cannot confirm the references.
 
-    ``strict``: nothing was taken there.
+    ``words``: UNCONFIRMED or LEFT of a finished job, DOUBTFUL before it.
     """
-    words = LEFT if strict else UNCONFIRMED
     return [words.format(percent=max(1, round(100 * share)))] if share > NOTED else []
 
 
