@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
@@ -14,7 +12,7 @@ from PIL import ImageDraw, ImageFont
 from pages import DIGITS, WORDS, Page
 from refsr import Upscaler
 from refsr.arrays import Pixels
-from refsr.registration.evidence import judge
+from refsr.registration.evidence import NO_BOXES, judge
 from refsr.registration.large_image import only_confirmed, register_coarse
 from refsr.registration.register import prepare_reference, register
 from refsr.resize import SCALE, imresize
@@ -126,13 +124,15 @@ def test_strict_is_not_valid_there_and_everywhere_else_the_same() -> None:
     assert usual.validity[left].mean() > 0.8
 
 
-def test_a_photo_in_blocks_has_the_same_places(tmp_path: Path) -> None:
+def test_a_photo_in_blocks_has_the_same_places() -> None:
     page = SmallPrint(8)
     lr = imresize(page.draw(), scale=1 / SCALE)
     lr = cv2.copyMakeBorder(lr, 0, 40, 0, 0, cv2.BORDER_REFLECT)
     references = (prepare_reference(page.photographed(other=False)),)
-    whole = only_confirmed(register_coarse(lr, references, lr.size)).composite.unconfirmed()
-    coarse = only_confirmed(register_coarse(lr, references, 8_000), strict=True)
+    whole = only_confirmed(
+        register_coarse(lr, references, lr.size), NO_BOXES
+    ).composite.unconfirmed()
+    coarse = only_confirmed(register_coarse(lr, references, 8_000), NO_BOXES, strict=True)
     blocks = coarse.blocks()
     assert coarse.shrunk
     assert len(blocks) > 1
