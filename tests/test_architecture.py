@@ -35,7 +35,10 @@ PUBLIC = {
         *("RefsrError", "Report", "Result", "Source", "Upscaler", "__version__"),
     },
     "Upscaler": {"load", "prepare", "set_reference", "check", "upscale"},
-    "Result": {"photo", "image", "similarity", "amounts", "report", "provenance", "save", "map"},
+    "Result": {
+        *("photo", "image", "similarity", "amounts", "unconfirmed", "report", "provenance"),
+        *("save", "map"),
+    },
     "Check": {
         "composite",
         "references",
