@@ -29,6 +29,7 @@ class Canvas:
     amounts: Image  # (h, w, 3), see refsr.report.provenance
     unconfirmed: NDArray[np.bool_]  # (h, w) where the photo cannot confirm the references
     scale: int
+    contradicted: NDArray[np.float64] | float = 0.0  # LR pixels that contradict each reference
     error: float = 0.0  # of the downscaled result, in 8-bit levels: the sum over the photo
     done: int = 0  # LR pixels
 

@@ -37,7 +37,7 @@ from refsr.inference.plan import Estimate, JobSize, compute_budget, make_plan, r
 from refsr.progress import Progress, partly, rising
 from refsr.registration.enlarged_copy import find_copies, leave_out
 from refsr.registration.feature_cache import FeatureCache
-from refsr.registration.fusion import Composite
+from refsr.registration.fusion import Composite, with_contradicted
 from refsr.registration.large_image import CoarseRegistration, only_confirmed, register_coarse
 from refsr.registration.own_results import withheld, without_own
 from refsr.registration.pool import source_name
@@ -298,6 +298,9 @@ class Upscaler:
         watch.lap("network")
 
         composite = coarse.composite if coarse else None
+        if composite and used:
+            shares = canvas.contradicted / (photo.width * photo.height)
+            composite = with_contradicted(composite, np.asarray(shares, np.float64))
         notes = self._notes(photo, tone, references, loaded)
         notes += [of_shrunk(restoration.note) if own else restoration.note] if restoration else []
         doubtful = canvas.unconfirmed

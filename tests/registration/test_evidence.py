@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from pages import Page
 from refsr import Upscaler
 from refsr.arrays import Pixels
-from refsr.registration.evidence import judge
+from refsr.registration.evidence import NO_BOXES, judge
+from refsr.registration.large_image import only_confirmed, register_coarse
 from refsr.registration.register import Registration, prepare_reference, register
 from refsr.resize import SCALE, imresize
 from scenes import facade, seen_through
@@ -109,3 +110,20 @@ def test_no_digit_of_the_reference_is_drawn_where_the_photo_tells_another(size: 
     assert false("given") <= false("none") + 1
     assert right("given") >= right("none")
     assert any("shows something else" in note for note in result.report["notes"])
+
+
+def test_a_photo_that_is_registered_shrunk_is_judged_at_full_size() -> None:
+    """What is refuted is the blocks' to say: shrunk, the photo is another one than was taken."""
+    page = Page(20, 0.5, 3)
+    lr, reference = imresize(page.draw(), scale=0.25), prepare_reference(page.photographed(False))
+    left: list[float] = []
+    for most_pixels in (10**6, round(0.88 * lr.shape[0] * lr.shape[1])):
+        coarse = register_coarse(lr, (reference,), most_pixels)
+        before, after = coarse, only_confirmed(coarse, NO_BOXES)
+        valid = [
+            sum(one.block(block).registrations[0].validity.sum() for block in one.blocks())
+            for one in (before, after)
+        ]
+        left.append(float(valid[1] / valid[0]))
+    assert coarse.shrunk
+    assert min(left) > 0.98

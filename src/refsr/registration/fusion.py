@@ -180,6 +180,15 @@ def judged(composite: Composite, faces: Boxes, strict: bool = False) -> Composit
     return replace(composite, registrations=registrations, blend_weights=weights)
 
 
+def with_contradicted(composite: Composite, shares: NDArray[np.float64]) -> Composite:
+    """References of a photo whose blocks told what share of it contradicts each of them."""
+    registrations = tuple(
+        replace(one, contradicted=float(share))
+        for one, share in zip(composite.registrations, shares, strict=True)
+    )
+    return replace(composite, registrations=registrations)
+
+
 def fuse_references(lr: NDArray[np.uint8], references: tuple[Reference, ...]) -> Composite:
     """Register every reference to ``lr`` (h, w, 3) RGB uint8 and compute the blending weights."""
     registrations = tuple(register(lr, reference) for reference in references)

@@ -97,10 +97,10 @@ def only_confirmed(
     """
     if not coarse.composite.matched:
         return coarse
-    shrink = np.float32(coarse.composite.lr.shape[0] / coarse.lr.shape[0])
-    strict_now = strict and not coarse.shrunk  # shrunk, it tells less than its blocks
-    composite = judged(coarse.composite, shrink * faces, strict_now)
-    return replace(coarse, composite=composite, faces=faces, strict=strict)
+    found = replace(coarse, faces=faces, strict=strict)
+    if coarse.shrunk:  # another photo than was taken: its blocks are judged, one by one
+        return found
+    return replace(found, composite=judged(coarse.composite, faces, strict))
 
 
 def register_coarse(

@@ -80,9 +80,8 @@ def with_signs(rng: np.random.Generator, sample: Sample) -> Sample:
     cover = board(rng, height, width)
 
     def written(pixels: Pixels, alpha: Image) -> Pixels:
-        image: Image = pixels + cover[..., None] * (ground - pixels)
-        drawn: Image = image + alpha[..., None] * (ink - image)
-        return to_levels(drawn)
+        image = pixels + cover[..., None] * (ground - pixels)
+        return to_levels(np.asarray(image + alpha[..., None] * (ink - image), np.float32))
 
     hr = written(sample.hr, alphas[0])
     target = None if sample.target is None else written(sample.target, alphas[0])
