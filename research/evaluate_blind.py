@@ -98,7 +98,9 @@ def undone(photo: Photo, estimate: BlindEstimate) -> Photo:
 
 def is_taken_for_clean(photo: Photo, estimate: BlindEstimate) -> bool:
     """Whether "auto" gives it the network for clean photos."""
-    return not (estimate.is_unlike_matlab or is_degraded(estimate_degradation(photo)))
+    if estimate.is_unlike_matlab:
+        return False
+    return estimate.is_clean or not is_degraded(estimate_degradation(photo))
 
 
 def estimates(scenes: dict[str, Pixels], kinds: tuple[str, ...], out: Path | None) -> None:

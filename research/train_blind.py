@@ -48,8 +48,7 @@ from rendered_pages import font_names, render_page
 
 SAME_SCENE = ("spw_00", "st_school")  # show the validation scene spw_42
 HR_SIDE = 480  # HR pixels a side of a bank entry, at most
-CROPS = 48, 64, 80  # LR pixels a side of training crops
-SOFTLY = 0.3  # of the sharpened ones: by so little that it may be the scene's own
+CROPS = 64, 80  # LR pixels a side of training crops
 COMPONENTS = 8  # principal components of the log transfer
 BATCH = 32
 CALIBRATION = 16  # every 16th photo trains nothing
@@ -181,8 +180,7 @@ def sample(
         if rng.random() < 0.4:
             image, clean = noisy(rng, before), False
         if rng.random() < 0.5:
-            most = 0.5 if rng.random() < SOFTLY else 1.2
-            amount, clean = float(rng.uniform(0.15, most)), False
+            amount, clean = float(rng.uniform(0.15, 1.2)), False
             transfer = with_sharpening(transfer, amount)
             ideal = sharpen(ideal, amount)
             image = to_levels(sharpen(image, amount))
@@ -483,7 +481,7 @@ def main() -> None:
     training.add_argument("bank", type=Path)
     training.add_argument("out", type=Path)
     training.add_argument("--samples", type=int, default=60_000)
-    training.add_argument("--epochs", type=int, default=40)
+    training.add_argument("--epochs", type=int, default=25)
     training.add_argument("--rate", type=float, default=2e-3)
     exporting = steps.add_parser("export")
     exporting.add_argument("source", type=Path)
