@@ -1,13 +1,16 @@
 """Measures the blind estimator on simulated photos of the validation scenes, and on real photos.
 
     python research/evaluate_blind.py estimates PAIRS [--out rows.json]
+    python research/evaluate_blind.py pages PAIRS [--kinds matlab area ...]
     python research/evaluate_blind.py results PAIRS [--scenes 6]
     python research/evaluate_blind.py real REAL
     python research/evaluate_blind.py real-results REAL
 
-"estimates": true and estimated center tap, noise, JPEG and aliasing, kind by kind. "results": luma
-PSNR without reference of the models ``ssen`` and ``ssen-robust``, on the photo as it is and with
-its kernel undone as the estimate gives it. Photos are the scenes' first views, long side 900.
+"estimates": true and estimated center tap, noise, JPEG and aliasing, kind by kind; "ssen": how many
+get the network for clean photos. "pages": the same of rendered pages, half of them in fonts that
+train nothing. "results": luma PSNR without reference of the models ``ssen`` and ``ssen-robust``, on
+the photo as it is and with its kernel undone as the estimate gives it. Photos are the scenes' first
+views, long side 900.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ import cv2
 import numpy as np
 
 from refsr.arrays import Pixels
+from refsr.degradation.blind import estimate_degradation, is_degraded
 from refsr.degradation.blind_estimate import BlindEstimate
 from refsr.degradation.kernel import Kernel, high_pass, solve, wiener_inverse
 from refsr.degradation.restore import NOISE_TO_SIGNAL, NOISE_TO_SIGNAL_DISTURBED, filtered
@@ -33,8 +37,10 @@ from refsr.inference.blind_network import estimate_blindly
 from refsr.registration.flow import luma
 from refsr.resize import SCALE, imresize
 from refsr.upscaler import Upscaler
+from rendered_pages import font_names, render_page
 
 LONG_SIDE = 900  # HR pixels
+PAGES = 40
 PATCH = 64  # LR pixels a side of the part that the networks enlarge
 KINDS = (
     *("matlab", "area", "lanczos", "sharpened", "blur:1", "blur:2", "blur:3", "blur:4", "disk:5"),
@@ -53,6 +59,17 @@ def load_scenes(pairs: Path) -> dict[str, Pixels]:
         height, width = (side // SCALE * SCALE for side in hr.shape[:2])
         scenes[name] = np.ascontiguousarray(hr[:height, :width])
     return scenes
+
+
+def load_pages() -> dict[str, Pixels]:
+    """Rendered pages of other seeds than those that train; sides of 240 to 800 HR pixels."""
+    pages: dict[str, Pixels] = {}
+    for number in range(PAGES):
+        rng = np.random.default_rng((20261127, number))
+        width, height = (SCALE * round(60 * (10 / 3) ** rng.random()) for _ in range(2))
+        fonts = font_names(kept_out=number % 2 == 0)
+        pages[f"page_{number}"] = render_page(rng, width, height, fonts)
+    return pages
 
 
 def true_kernel(lr: Photo, hr: Pixels) -> Kernel:
@@ -79,15 +96,22 @@ def undone(photo: Photo, estimate: BlindEstimate) -> Photo:
     return filtered(photo, wiener_inverse(estimate.kernel, ratio))
 
 
-def estimates(scenes: dict[str, Pixels], out: Path | None) -> None:
+def is_taken_for_clean(photo: Photo, estimate: BlindEstimate) -> bool:
+    """Whether "auto" gives it the network for clean photos."""
+    if estimate.is_unlike_matlab:
+        return False
+    return estimate.is_clean or not is_degraded(estimate_degradation(photo))
+
+
+def estimates(scenes: dict[str, Pixels], kinds: tuple[str, ...], out: Path | None) -> None:
     """Print a table of means, kind by kind; the pixels alone are looked at, not the file."""
     rows: list[dict[str, Any]] = []
-    print("kind          center true/est  none  noise  JPEG (seen)  aliasing clean  spread")
-    for kind in KINDS:
+    print("kind          center true/est  none  noise  JPEG (seen)  aliasing clean  spread  ssen")
+    for kind in kinds:
         mine: list[dict[str, Any]] = []
         for name, hr in scenes.items():
-            photo = load_photo(simulate(hr, parse_kind(kind)))
-            found = estimate_blindly(without_file(photo))
+            photo = without_file(load_photo(simulate(hr, parse_kind(kind))))
+            found = estimate_blindly(photo)
             center = None if found.kernel is None else float(found.kernel[4, 4])
             mine.append(
                 {
@@ -95,6 +119,7 @@ def estimates(scenes: dict[str, Pixels], out: Path | None) -> None:
                     **{"true": float(true_kernel(photo, hr)[4, 4]), "noise": found.noise},
                     **{"jpeg": found.jpeg, "aliasing": found.aliasing, "clean": found.clean},
                     **{"spread": found.spread.kernel, "aliased": found.is_aliased},
+                    "ssen": is_taken_for_clean(photo, found),
                 }
             )
         rows += mine
@@ -107,7 +132,8 @@ def estimates(scenes: dict[str, Pixels], out: Path | None) -> None:
             f" {len(mine) - len(centers):3d}/{len(mine)} {means['noise']:5.1f}"
             f" {np.mean(qualities) if qualities else 0:5.0f} ({len(qualities):2d})"
             f" {means['aliasing']:8.2f} ({sum(row['aliased'] for row in mine):2d})"
-            f" {means['clean']:6.2f} {means['spread']:6.2f}",
+            f" {means['clean']:6.2f} {means['spread']:6.2f}"
+            f" {sum(row['ssen'] for row in mine):3d}/{len(mine)}",
             flush=True,
         )
     if out:
@@ -202,9 +228,9 @@ def real_results(folder: Path) -> None:
 
 
 def main() -> None:
-    """Run one of the four."""
+    """Run one of the five."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("estimates", "results", "real", "real-results"))
+    parser.add_argument("what", choices=("estimates", "pages", "results", "real", "real-results"))
     parser.add_argument("folder", type=Path)
     parser.add_argument("--scenes", type=int, default=99)
     parser.add_argument("--kinds", nargs="*", default=KINDS)
@@ -217,11 +243,14 @@ def main() -> None:
     if options.what == "real-results":
         real_results(options.folder)
         return
+    if options.what == "pages":
+        estimates(load_pages(), tuple(options.kinds), options.out)
+        return
     scenes = load_scenes(options.folder)
     step = max(1, len(scenes) // options.scenes)
     scenes = dict(list(scenes.items())[::step][: options.scenes])
     if options.what == "estimates":
-        estimates(scenes, options.out)
+        estimates(scenes, tuple(options.kinds), options.out)
     else:
         results(scenes, tuple(options.kinds))
 

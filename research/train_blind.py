@@ -1,12 +1,12 @@
 """Trains the estimator of a small photo's degradation (refsr/inference/blind_network.py).
 
-    python research/train_blind.py bank PHOTOS SCENES out/bank.npz --entries 4000
-    python research/train_blind.py train out/bank.npz out/blind.pt --samples 24000
+    python research/train_blind.py bank PHOTOS SCENES out/bank.npz --entries 4000 --pages 1000
+    python research/train_blind.py train out/bank.npz out/blind.pt --samples 60000
     python research/train_blind.py export out/blind.pt src/refsr/weights/estimators/blind.onnx
 
-A bank holds small photos behind lenses and programs' downscaling, without noise, each with the
-kernel that stands between MATLAB's bicubic and it. Noise, sharpening and compression are drawn anew
-in every step. SCENES/validation.txt names the scenes that are left out.
+A bank holds small photos and rendered pages behind lenses and programs' downscaling, without noise,
+each with the kernel that stands between MATLAB's bicubic and it. Noise, sharpening and compression
+are drawn anew for every sample. SCENES/validation.txt names the scenes that are left out.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ from refsr.model.export import OPSET, store_half, strip_metadata
 from refsr.registration.flow import luma
 from refsr.resize import imresize
 from refsr.train.degrade import compress_jpeg, downscale, lens, noisy
+from rendered_pages import font_names, render_page
 
 SAME_SCENE = ("spw_00", "st_school")  # show the validation scene spw_42
 HR_SIDE = 480  # HR pixels a side of a bank entry, at most
@@ -119,8 +120,8 @@ def log_transfer(kernel: NDArray[np.float64]) -> Transfer:
     return (0.5 * np.log(np.abs(spectrum) ** 2 + FLOOR)).astype(np.float32)
 
 
-def make_bank(photos: list[Pixels], path: Path, entries: int, seed: int) -> None:
-    """Write a bank of random parts of the photos."""
+def make_bank(photos: list[Pixels], path: Path, entries: int, pages: int, seed: int) -> None:
+    """Write a bank of random parts of the photos, ``entries`` of them, and of ``pages`` pages."""
     rng = np.random.default_rng(seed)
     rows: list[tuple[Pixels, Transfer, float, bool, int]] = []
     started, order = time.time(), rng.permutation(len(photos))
@@ -131,6 +132,11 @@ def make_bank(photos: list[Pixels], path: Path, entries: int, seed: int) -> None
             rows.append((*found, number))
         if len(rows) % 200 == 0:
             print(len(rows), f"{time.time() - started:.0f} s", flush=True)
+    rng = np.random.default_rng((seed, 1))
+    while len(rows) < entries + pages:
+        found = bank_entry(rng, render_page(rng, HR_SIDE, HR_SIDE, font_names()))
+        if found is not None:
+            rows.append((*found, len(photos) + len(rows)))
     np.savez(
         path,
         lr=np.concatenate([row[0].ravel() for row in rows]),
@@ -173,7 +179,7 @@ def sample(
         ideal = before.astype(np.float32)
         if rng.random() < 0.4:
             image, clean = noisy(rng, before), False
-        if rng.random() < 0.35:
+        if rng.random() < 0.5:
             amount, clean = float(rng.uniform(0.15, 1.2)), False
             transfer = with_sharpening(transfer, amount)
             ideal = sharpen(ideal, amount)
@@ -470,11 +476,12 @@ def main() -> None:
     bank.add_argument("scenes", type=Path)
     bank.add_argument("out", type=Path)
     bank.add_argument("--entries", type=int, default=4000)
+    bank.add_argument("--pages", type=int, default=1000)
     training = steps.add_parser("train")
     training.add_argument("bank", type=Path)
     training.add_argument("out", type=Path)
-    training.add_argument("--samples", type=int, default=24_000)
-    training.add_argument("--epochs", type=int, default=40)
+    training.add_argument("--samples", type=int, default=60_000)
+    training.add_argument("--epochs", type=int, default=25)
     training.add_argument("--rate", type=float, default=2e-3)
     exporting = steps.add_parser("export")
     exporting.add_argument("source", type=Path)
@@ -486,7 +493,7 @@ def main() -> None:
     np.set_printoptions(linewidth=120, suppress=True)
     if options.step == "bank":
         photos = load_photos(options.photos, options.scenes)
-        make_bank(photos, options.out, options.entries, options.seed)
+        make_bank(photos, options.out, options.entries, options.pages, options.seed)
     elif options.step == "train":
         bank = Bank(options.bank)
         train(bank, options.out, options.samples, options.epochs, options.rate, options.seed)

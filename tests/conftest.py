@@ -49,6 +49,8 @@ def scripts() -> Callable[[str], ModuleType]:
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module  # dataclasses look their module up
+        if str(path.parent) not in sys.path:
+            sys.path.append(str(path.parent))  # a program finds those beside it
         spec.loader.exec_module(module)
         return module
 

@@ -282,7 +282,7 @@ class Upscaler:
         photo = restoration.photo if restoration else photo
         marred = not restoration.is_slight if restoration else blind.is_unlike_matlab
         degraded = own is not None or marred
-        network = self.networks.select(photo, referenced=used is not None, degraded=degraded)
+        network = self.networks.select(photo, used is not None, degraded, blind.is_clean)
         canvas = Canvas.empty(photo, factor)
         if stays:
             blind = taken

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 import skimage.data
 
+from pages import Page
 from refsr.arrays import Pixels
 from refsr.degradation.blind_estimate import BlindEstimate
-from refsr.degradation.simulate import parse_kind, simulate
+from refsr.degradation.simulate import parse_kind, shrink, simulate, to_levels
 from refsr.errors import ModelError
 from refsr.image.photo import Photo, load_photo
 from refsr.inference.blind_network import (
@@ -59,6 +60,16 @@ def test_a_clean_photo_is_left_alone(kind: str) -> None:
     found = estimates(kind)
     assert [estimate.kernel for estimate in found] == [None] * len(SCENES)
     assert max(estimate.noise for estimate in found) < 2.5
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("size", [12, 20, 30])
+def test_a_clean_page_is_left_alone(size: int, dark: bool) -> None:
+    """Its letters are as crisp as a sharpened photo's."""
+    page = Page(size, 0.0, seed=size, dark=dark).draw()
+    found = estimate_blindly(Photo.of(to_levels(shrink(page))))
+    assert found.in_words() == ""
+    assert not found.is_unlike_matlab
 
 
 @pytest.mark.parametrize(

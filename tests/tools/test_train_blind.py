@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from types import ModuleType
 
@@ -48,3 +49,29 @@ def test_a_bank_entry_knows_its_blur(training: ModuleType, rng: np.random.Genera
     assert clean
     assert max(clean) < 0.6 < max(other)
     assert all(abs(transfer[0, 0]) < 0.02 for _, transfer, _, _ in entries)
+
+
+@pytest.fixture(scope="module")
+def pages(training: ModuleType) -> ModuleType:
+    return sys.modules["rendered_pages"]
+
+
+def test_a_page_has_ink_and_its_seed_alone_decides(pages: ModuleType) -> None:
+    fonts = pages.font_names()
+    for seed in range(12):
+        first, again = (
+            pages.render_page(np.random.default_rng(seed), 200, 160, fonts) for _ in range(2)
+        )
+        assert first.shape == (160, 200, 3)
+        assert first.dtype == np.uint8
+        assert np.array_equal(first, again)
+        assert (high_pass(luma(shrink(first))) ** 2).mean() > 4
+
+
+def test_fonts_kept_out_train_nothing(pages: ModuleType) -> None:
+    if not pages.FONTS.is_dir():
+        pytest.skip("DejaVu is not installed here")
+    training, kept_out = pages.font_names(), pages.font_names(kept_out=True)
+    assert len(training) > 1
+    assert len(kept_out) > 1
+    assert not {*training} & {*kept_out}

@@ -15,9 +15,9 @@ from refsr.degradation.kernel import RADIUS, Kernel, describe_kernel
 
 GRID = 16  # frequencies a side at which the transfer is estimated, zero first
 FLOOR = 0.02  # added to a transfer's square before its log: what is lost is lost
-DOUBT = 1.0  # deviations at which half of a log transfer is believed
-MIN_CHANGE = 0.3  # rms of the log transfer: of clean photos kept out of training 1.8 % had more
-MAX_SPREAD = 0.26  # rms deviation; motion has 0.35 to 0.55, blurs and sharpening up to 0.24
+DOUBT = 0.9  # deviations at which half of a log transfer is believed
+MIN_CHANGE = 0.28  # rms of the log transfer: of 80 clean photos kept out of training none had more
+MAX_SPREAD = 0.285  # rms deviation; motion of 16 px has 0.29 to 0.48, most blurs up to 0.28
 SMALL = 0.8  # rms of a log transfer that is undone in spite of a greater one
 BLURRIER = 1.2  # log transfers of Gaussian blurs are underestimated by so much
 FAINT = 0.05  # share that passes; the phase of less is noise
@@ -25,7 +25,7 @@ USUAL_DEVIATION = 0.2  # a greater one is doubt
 CLEAN = 0.5  # probability from which nothing is undone
 NOISE_SEEN = 1.5  # levels
 ALIASING_SEEN = 0.35  # good downscaling has up to 0.3, OpenCV's linear 0.25 to 0.6
-SLIGHT_ALIASING = 0.12  # MATLAB's bicubic has up to 0.09 (two of 145 photos 0.18 and 0.23)
+SLIGHT_ALIASING = 0.13  # MATLAB's bicubic has up to 0.13: photos 0.07, pages more
 COMPRESSION_SEEN = 0.5  # log1p of a quantisation over 20: JPEG 93
 
 Transfer = NDArray[np.floating]  # (GRID, GRID), of the log
@@ -63,6 +63,11 @@ class BlindEstimate:
     def is_unlike_matlab(self) -> bool:
         """Whether it was blurred, sharpened, or shrunk less carefully than by MATLAB's bicubic."""
         return self.kernel is not None or self.aliasing > SLIGHT_ALIASING
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether the photo shows enough to say that nothing was done to it."""
+        return self.clean > CLEAN and self.spread is not UNKNOWN
 
     @property
     def is_disturbed(self) -> bool:

@@ -9,6 +9,7 @@ from typing import get_args
 from refsr.degradation.blind import (
     JPEG_ALONE,
     JPEG_WITH_REFERENCE,
+    Degradation,
     estimate_degradation,
     is_degraded,
 )
@@ -29,17 +30,19 @@ class NetworkChoice:
         self.clean, self.degraded = clean, degraded
 
     def select(
-        self, photo: Photo, referenced: bool = False, degraded: bool = False
+        self, photo: Photo, referenced: bool = False, degraded: bool = False, clean: bool = False
     ) -> TileNetwork | None:
         """The network for a photo.
 
         ``referenced``: whether a reference is used, with which more photos count as degraded.
-        ``degraded``: it is known to be, or was, and a correction left traces of it.
+        ``degraded``: it is known to be, or was, and a correction left traces of it. ``clean``: its
+        pixels are known to be; letters on a page look like noise to ``estimate_degradation``.
         """
         if self.degraded is None:
             return self.clean
         quality = JPEG_WITH_REFERENCE if referenced else JPEG_ALONE
-        if degraded or is_degraded(estimate_degradation(photo), quality):
+        seen = Degradation(photo.jpeg_quality, 0, 0, 0) if clean else estimate_degradation(photo)
+        if degraded or is_degraded(seen, quality):
             return self.degraded()
         return self.clean
 
