@@ -16,6 +16,7 @@ from refsr.registration.references import PoolReport
 from refsr.report.provenance import borrowed_share, overall_shares
 
 NOTED = 0.003  # share of the photo: less is often an edge that lies a little off
+DOUBTED = 0.05  # share that is noted without --strict: 0.01 to 0.03 of every photo is so fine
 CONTRADICTED = (
     "in about {percent} % of the photo the reference shows something else, such as other text or "
     "another face: nothing was taken there"
@@ -162,7 +163,8 @@ def doubts(words: str, share: float) -> list[str]:
 
     ``words``: UNCONFIRMED or LEFT of a finished job, DOUBTFUL before it.
     """
-    return [words.format(percent=max(1, round(100 * share)))] if share > NOTED else []
+    noted = NOTED if words == LEFT else DOUBTED
+    return [words.format(percent=max(1, round(100 * share)))] if share > noted else []
 
 
 def expected_together(composite: Composite | None) -> float:
