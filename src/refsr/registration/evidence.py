@@ -78,11 +78,11 @@ def judge(
     """
     if not registration.validity.any():
         return registration
-    seen = look(lr, reference, registration)
+    seen, gray = look(lr, reference, registration), luma(lr)
     height, width = lr.shape[:2]
     validity = cv2.resize(registration.validity, (width, height), interpolation=cv2.INTER_AREA)
-    refuted = contradicted(luma(lr), seen, np.asarray(validity, np.float32), faces)
-    doubtful = unconfirmed(luma(lr), seen) & (validity > 0) & ~refuted
+    refuted = contradicted(gray, seen, np.asarray(validity, np.float32), faces)
+    doubtful = unconfirmed(gray, seen) & (validity > 0) & ~refuted
     share = float((refuted & (validity > 0.5)).mean())
     registration = replace(registration, contradicted=share, unconfirmed=doubtful)
     left = refuted | doubtful if strict else refuted

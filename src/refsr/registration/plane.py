@@ -15,7 +15,7 @@ from refsr.registration.flow import luma
 from refsr.registration.matching import fit_homography, project
 from refsr.registration.misfit import blurred, misfit
 from refsr.registration.reference import Reference, median_zoom, to_level
-from refsr.registration.warp import Field, warp_to_lr
+from refsr.registration.warp import Field, grid, warp_to_lr
 from refsr.resize import SCALE
 
 POINTS = 4000  # of the field, to which the plane is fitted
@@ -75,9 +75,8 @@ def main_plane(
 
 def plane_field(homography: NDArray[np.float64], shape: tuple[int, ...]) -> Field:
     """The field (2h, 2w, 2) of a homography."""
-    height, width = shape
-    points = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1)
-    return project(homography, points.reshape(-1, 2)).reshape(height, width, 2).astype(np.float32)
+    pixels = grid(slice(0, shape[0]), slice(0, shape[1]))
+    return project(homography, pixels).astype(np.float32)
 
 
 def local_misfit(gray: Image, xy_ref: Field, reference: Reference, zoom: float) -> Image:
