@@ -129,20 +129,33 @@ def solve(detail: Image, source: Image, weights: Image) -> Kernel | None:
     normal, right = np.zeros((side * side, side * side)), np.zeros(side * side)
     for top in range(0, len(detail), BAND_ROWS):
         rows = slice(top, min(len(detail), top + BAND_ROWS))
-        part = padded[rows.start : rows.stop + 2 * RADIUS]
-        windows = np.lib.stride_tricks.sliding_window_view(part, (side, side))
-        # a convolution: the kernel's first tap meets the window's last pixel
-        matrix = windows[..., ::-1, ::-1].reshape(-1, side * side)
+        matrix = neighborhoods(padded, rows)
         weighted = matrix * weights[rows].reshape(-1, 1)
         normal += weighted.T @ matrix
         right += weighted.T @ detail[rows].ravel()
-    y, x = np.mgrid[-RADIUS : RADIUS + 1, -RADIUS : RADIUS + 1]
     scale = float(np.trace(normal)) / side**2
     if scale <= 0:
         return None
-    ridge = RIDGE * scale * (1 + 2 * (x**2 + y**2).ravel())
-    solved = np.linalg.solve(normal + np.diag(ridge), right)
+    solved = np.linalg.solve(normal + np.diag(scale * ridge()), right)
     return np.asarray(solved, np.float64).reshape(side, side)
+
+
+def neighborhoods(padded: Image, rows: slice) -> Image:
+    """What a kernel sees at each pixel of some rows: (pixels, 81).
+
+    ``padded``: the image with RADIUS pixels around it.
+    """
+    side = 2 * RADIUS + 1
+    part = padded[rows.start : rows.stop + 2 * RADIUS]
+    windows = np.lib.stride_tricks.sliding_window_view(part, (side, side))
+    # a convolution: the kernel's first tap meets the window's last pixel
+    return windows[..., ::-1, ::-1].reshape(-1, side * side)
+
+
+def ridge() -> Kernel:
+    """The ridge (81,) of a kernel's taps, in units of the mean diagonal."""
+    y, x = np.mgrid[-RADIUS : RADIUS + 1, -RADIUS : RADIUS + 1]
+    return np.asarray(RIDGE * (1 + 2 * (x**2 + y**2)).ravel(), np.float64)
 
 
 def convolve(image: Image, kernel: Kernel) -> Image:

@@ -29,6 +29,7 @@ class SSENConfig:
     skip: Literal["add", "concat"] = "add"  # of the estimator's skip connections
     attention_window: int = 32  # LR pixels a side of a non-local block's window; 0: global (paper)
     hr_transfer: bool = True  # gated HR detail; off: the reference acts at LR resolution only
+    conditions: int = 0  # numbers that it is told of the photo; see degradation/condition.py
 
     def __post_init__(self) -> None:
         """Raises DataError for sizes that do not fit together."""
@@ -39,6 +40,8 @@ class SSENConfig:
             raise DataError(
                 f"deform_groups = {self.deform_groups} must divide channels = {self.channels}."
             )
+        if self.conditions and self.trunk != "edsr":
+            raise DataError("Only the edsr trunk can be told conditions.")
         if self.trunk == "rcan" and not 1 <= self.rcan_reduction <= self.channels:
             raise DataError(
                 f"rcan_reduction = {self.rcan_reduction} must be 1 to channels = {self.channels}."

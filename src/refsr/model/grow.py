@@ -13,15 +13,18 @@ from refsr.model.trunk import ResBlock
 
 
 def grow(model: SSEN, config: SSENConfig) -> SSEN:
-    """``model`` with the reconstruction blocks of ``config``; new ones are zero-initialized.
+    """``model`` with the reconstruction blocks and conditions of ``config``.
 
-    Raises ModelError where ``config`` has fewer blocks or differs in anything else.
+    New blocks are zero-initialized, and so is what new conditions change. Raises ModelError where
+    ``config`` has fewer of them or differs in anything else.
     """
     have, want = model.config.reconstruction_blocks, config.reconstruction_blocks
-    if replace(model.config, reconstruction_blocks=want) != config or want < have:
+    told = model.config.conditions or config.conditions
+    fitted = replace(model.config, reconstruction_blocks=want, conditions=told)
+    if fitted != config or want < have or (model.config.conditions and want > have):
         raise ModelError(
             "The weights are of another network than the configuration, which may differ from them "
-            "only in having more reconstruction_blocks."
+            "only in having more reconstruction_blocks or, at first, conditions."
         )
     larger = SSEN(config)
     larger.load_state_dict(model.state_dict(), strict=False)

@@ -18,12 +18,17 @@ Notable choices, each measured in docs/DECISIONS.md:
   two disagree;
 - a per-pixel gate adds registered HR detail directly to the output; it is also the map of where the
   result's detail comes from;
+- a network that is told how the photo was taken modulates its residual blocks by it (FiLM: Perez et
+  al. 2018), those of the photo and of the reconstruction; an aliased photo, for one, looks like a
+  sharper one;
 - the non-local blocks attend in windows on a fixed grid of LR pixels, as large as a training patch
   (the paper's has 40 LR pixels): the cost is linear in pixels, and tiles cut on the grid give the
   untiled result.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -32,10 +37,11 @@ from torch import Tensor, nn
 
 from refsr.model.config import SSENConfig
 from refsr.model.deform import TAPS, DeformConv
-from refsr.model.trunk import RCAN, ResBlock, conv3, edsr
+from refsr.model.trunk import RCAN, ResBlock, conv3, edsr, run_blocks
 from refsr.resize import SCALE, contributions
 
 MODULATION_BIAS_INIT = 2.0  # sigmoid(2) = 0.88: at first nearly all of the reference passes
+FILM_HIDDEN = 32  # channels between the conditions and the modulation
 GATE_BIAS_INIT = -2.0  # sigmoid(-2) = 0.12: at first little HR detail is transferred
 
 
@@ -52,6 +58,16 @@ def build_trunk(config: SSENConfig) -> nn.Module:
     if config.trunk == "rcan":
         return RCAN(config.channels, config.rcan_groups, config.rcan_blocks, config.rcan_reduction)
     return edsr(config.channels, config.reconstruction_blocks)
+
+
+def build_film(config: SSENConfig) -> nn.Module:
+    """From conditions (B, N, 1, 1) to scale and shift of every block; at first none change."""
+    blocks = config.feature_blocks + config.reconstruction_blocks
+    return nn.Sequential(
+        nn.Conv2d(config.conditions, FILM_HIDDEN, 1),
+        nn.ReLU(),
+        zero_init(nn.Conv2d(FILM_HIDDEN, blocks * 2 * config.channels, 1)),
+    )
 
 
 class NonLocal(nn.Module):
@@ -162,6 +178,7 @@ class SSEN(nn.Module):
         self.reconstruct = build_trunk(config) if trunk is None else trunk
         self.shuffle = conv3(c, SCALE * SCALE * (c // 4))
         self.out = conv3(c // 4, 4)
+        self.film = build_film(config) if config.conditions else None
         with torch.no_grad():
             self.out.weight.mul_(0.1)
 
@@ -170,6 +187,7 @@ class SSEN(nn.Module):
         lr: Tensor,  # (B, 3, H, W) RGB 0..1; H, W multiples of config.multiple
         ref: Tensor | None,  # (B, 3, 4H, 4W) RGB 0..1, aligned to the photo and in its colors
         validity: Tensor | None,  # (B, 1, 4H, 4W) 0..1, where the reference is valid
+        condition: Tensor | None = None,  # (B, config.conditions, 1, 1); None: nothing is known
     ) -> tuple[Tensor, Tensor]:
         """Returns the SR photo (B, 3, 4H, 4W) and the gate (B, 1, 4H, 4W) of transferred HR detail.
 
@@ -177,26 +195,44 @@ class SSEN(nn.Module):
         aligned ones, H and W are arbitrary, and the gate is zero.
         """
         if ref is None or validity is None:
-            return self.without_reference(lr)
-        sr, gate, _ = self.explain(lr, ref, validity)
+            return self.without_reference(lr, condition)
+        sr, gate, _ = self.explain(lr, ref, validity, condition)
         return sr, gate
 
-    def without_reference(self, lr: Tensor) -> tuple[Tensor, Tensor]:
+    def without_reference(
+        self, lr: Tensor, condition: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """``forward`` without a reference, at half the cost."""
         with torch.autocast(lr.device.type, enabled=False):
             base = self.bicubic(lr)
-        lr_feat = self.extract(self.lr_in(lr - 0.5))
-        out = self.reconstruction(lr_feat, lr_feat)
+        films = self.films(lr, condition)
+        lr_feat = self.lr_features(lr, films)
+        out = self.reconstruction(lr_feat, lr_feat, films)
         return base + out[:, :3], torch.zeros_like(out[:, 3:])
 
-    def reconstruction(self, lr_feat: Tensor, aligned_feat: Tensor) -> Tensor:
+    def films(self, lr: Tensor, condition: Tensor | None) -> Sequence[Tensor]:
+        """The modulation (B, 2C, 1, 1) of each block by a condition; none of an untold network."""
+        if self.film is None:
+            return ()
+        if condition is None:
+            condition = lr.new_zeros(len(lr), self.config.conditions, 1, 1)
+        return self.film(condition).split(2 * self.config.channels, 1)
+
+    def lr_features(self, lr: Tensor, films: Sequence[Tensor]) -> Tensor:
+        """The photo's features (B, C, H, W)."""
+        return run_blocks(self.extract, self.lr_in(lr - 0.5), films[: self.config.feature_blocks])
+
+    def reconstruction(
+        self, lr_feat: Tensor, aligned_feat: Tensor, films: Sequence[Tensor]
+    ) -> Tensor:
         """From features (B, C, H, W) to residual and gate logit (B, 4, 4H, 4W), float32."""
         feat = self.fuse(torch.cat([lr_feat, aligned_feat], 1))
-        feat = self.reconstruct(feat) + lr_feat
+        own = films[self.config.feature_blocks :]
+        feat = run_blocks(self.reconstruct, feat, own) + lr_feat
         return self.out(F.leaky_relu(F.pixel_shuffle(self.shuffle(feat), SCALE), 0.1)).float()
 
     def explain(
-        self, lr: Tensor, ref: Tensor, validity: Tensor
+        self, lr: Tensor, ref: Tensor, validity: Tensor, condition: Tensor | None = None
     ) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]]]:
         """``forward`` and each layer's offsets and modulation (paper: Fig. 7).
 
@@ -207,7 +243,8 @@ class SSEN(nn.Module):
         with torch.autocast(lr.device.type, enabled=False):
             base = self.bicubic(lr)
             detail = (ref - base) * validity  # zero where the photo replaces the reference
-        lr_feat = self.extract(self.lr_in(lr - 0.5))
+        films = self.films(lr, condition)
+        lr_feat = self.lr_features(lr, films)
         ref_feat = torch.cat([base + detail - 0.5, detail, validity], 1)
         ref_feat = self.ref_in2(F.leaky_relu(self.ref_in1(ref_feat), 0.1))
         aligned_feat = self.extract(ref_feat)
@@ -215,7 +252,7 @@ class SSEN(nn.Module):
             offset, modulation = estimate(lr_feat, aligned_feat)
             samples.append((offset, modulation))
             aligned_feat = aligned_feat + deform(aligned_feat, offset, modulation)
-        residual, logit = self.reconstruction(lr_feat, aligned_feat).split([3, 1], 1)
+        residual, logit = self.reconstruction(lr_feat, aligned_feat, films).split([3, 1], 1)
         if not self.config.hr_transfer:
             return base + residual, torch.zeros_like(logit), samples
         gate = torch.sigmoid(logit + GATE_BIAS_INIT) * validity

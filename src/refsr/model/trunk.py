@@ -7,6 +7,8 @@ in less than 30 lines.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -32,14 +34,27 @@ class ResBlock(nn.Module):
         self.conv1 = conv3(channels, channels)
         self.conv2 = scale_down(conv3(channels, channels))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to the same."""
-        return x + self.conv2(F.relu(self.conv1(x)))
+    def forward(self, x: Tensor, film: Tensor | None = None) -> Tensor:
+        """(B, C, H, W) to the same; ``film`` (B, 2C, 1, 1): scale less one, and shift, within."""
+        y = self.conv1(x)
+        if film is not None:
+            scale, shift = film.chunk(2, 1)
+            y = y * (1 + scale) + shift
+        return x + self.conv2(F.relu(y))
 
 
 def edsr(channels: int, blocks: int) -> nn.Module:
     """The trunk of the paper's RefSR network: a sequence of residual blocks."""
     return nn.Sequential(*(ResBlock(channels) for _ in range(blocks)))
+
+
+def run_blocks(blocks: nn.Module, x: Tensor, films: Sequence[Tensor]) -> Tensor:
+    """``x`` (B, C, H, W) through a sequence of blocks, each modulated by its own of ``films``."""
+    if not films:
+        return blocks(x)
+    for block, film in zip(blocks.children(), films, strict=True):
+        x = block(x, film)
+    return x
 
 
 class ChannelAttentionBlock(nn.Module):

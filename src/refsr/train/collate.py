@@ -10,7 +10,8 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from refsr.arrays import Pixels
+from refsr.arrays import Image, Pixels
+from refsr.degradation.condition import condition
 from refsr.train.datasets import Sample
 from refsr.train.sampler import PatchSampler
 
@@ -19,7 +20,7 @@ Batch = dict[str, NDArray[np.float32]]  # see ``stack``
 
 def stack(samples: list[Sample]) -> Batch:
     """Batch arrays (B, C, H, W) float32 in 0..1: lr, hr, ref, validity and, where any sample has a
-    target, ``target``, in which the truth replaces missing ones."""
+    target, ``target``, in which the truth replaces missing ones; ``condition`` (B, 5, 1, 1)."""
 
     def nchw(images: list[Pixels]) -> NDArray[np.float32]:
         batch = np.stack([image if image.ndim == 3 else image[..., None] for image in images])
@@ -30,10 +31,16 @@ def stack(samples: list[Sample]) -> Batch:
         "hr": nchw([s.hr for s in samples]),
         "ref": nchw([s.ref for s in samples]),
         "validity": nchw([s.validity for s in samples]),
+        "condition": np.stack([told(sample) for sample in samples])[..., None, None],
     }
     if any(s.target is not None for s in samples):
         batch["target"] = nchw([s.hr if s.target is None else s.target for s in samples])
     return batch
+
+
+def told(sample: Sample) -> Image:
+    """What a network is told of a sample's photo: (5,)."""
+    return condition(0.0, 0.0, None, None) if sample.condition is None else sample.condition
 
 
 def batches(

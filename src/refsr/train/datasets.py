@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from refsr.arrays import Pixels
+from refsr.arrays import Image, Pixels
 from refsr.data import layouts
 from refsr.errors import DataError, RefsrError
 from refsr.image.atomic import atomic_file
@@ -37,10 +37,12 @@ class Sample:
     ref: Pixels  # (4h, 4w, 3) RGB, aligned
     validity: Pixels  # (4h, 4w) 0..255
     target: Pixels | None = None  # (4h, 4w, 3) RGB of a teacher or label, for distillation
+    condition: Image | None = None  # (5,) what a network is told of ``lr``; None: it is clean
 
     def images(self) -> dict[str, Pixels]:
         """The images by name, without a missing target."""
-        return {name: image for name, image in vars(self).items() if image is not None}
+        images = {name: value for name, value in vars(self).items() if name != "condition"}
+        return {name: image for name, image in images.items() if image is not None}
 
 
 def split_scenes(config: DataConfig) -> tuple[list[Path], list[Path]]:

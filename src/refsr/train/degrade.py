@@ -5,13 +5,17 @@ noise, compression and screenshots, over the range that ``degradation/simulate.p
 from __future__ import annotations
 
 import io
+import math
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from PIL import Image as PillowImage
 
 from refsr.arrays import Image, Pixels
-from refsr.degradation.kernel import RADIUS, high_pass, solve, wiener_inverse
+from refsr.degradation.aliasing import estimate_aliasing
+from refsr.degradation.condition import condition, nothing_told
+from refsr.degradation.kernel import RADIUS, Kernel, high_pass, solve, wiener_inverse
 from refsr.degradation.kernel import convolve as filtered
 from refsr.degradation.simulate import (
     add_noise,
@@ -30,11 +34,22 @@ from refsr.resize import SCALE, imresize
 
 GRID = 8  # pixels a side of a JPEG block
 CLEAR = 0.1  # a kernel whose center differs from one by less is not undone
+UNKNOWN = 0.08  # share of photos of which nothing is told
 RANGE = 0.25, 2.5  # of a kernel's sum before it is normalized; beyond, nothing was learned
 
 
-def degraded_lr(rng: np.random.Generator, hr: Pixels) -> Pixels:
-    """A randomly degraded LR photo (h, w, 3) of ``hr`` (4h, 4w, 3), uint8 RGB.
+@dataclass(frozen=True)
+class Degraded:
+    """A degraded LR photo, and how it was taken."""
+
+    pixels: Pixels  # (h, w, 3)
+    aliasing: float  # share of the finest detail that no kernel explains
+    noise: float  # levels, standard deviation in luma
+    quality: int | None  # of its strongest JPEG compression
+
+
+def degraded_lr(rng: np.random.Generator, hr: Pixels) -> Degraded:
+    """A randomly degraded LR photo of ``hr`` (4h, 4w, 3), uint8 RGB.
 
     Half of them are often degraded by their downscaling alone, seldom by several things at once.
     """
@@ -43,15 +58,35 @@ def degraded_lr(rng: np.random.Generator, hr: Pixels) -> Pixels:
     if rng.random() < 0.1 * share:  # sharpened before it was made small
         image = to_levels(sharpen(image, float(rng.uniform(0.3, 1.5))))
     lr = downscale(rng, image)
+    aliasing = measure_aliasing(lr, shrink(image))
+    ideal = lr.astype(np.float32)
     if rng.random() < 0.4 * share:
         lr = noisy(rng, lr)
     if rng.random() < 0.35 * share:
-        lr = to_levels(sharpen(lr, float(rng.uniform(0.2, 1.2))))
+        amount = float(rng.uniform(0.2, 1.2))
+        lr, ideal = to_levels(sharpen(lr, amount)), sharpen(ideal, amount)
+    noise = float(luma(lr - np.clip(ideal, 0, 255)).std())
+    quality = None
     if rng.random() < 0.55 * share:
-        lr = compressed(rng, lr)
+        lr, quality = compressed(rng, lr)
         if rng.random() < 0.2:  # twice
-            lr = compressed(rng, lr)
-    return lr
+            lr, again = compressed(rng, lr)
+            quality = min(quality, again)
+    return Degraded(lr, aliasing, noise, quality)
+
+
+def measure_aliasing(lr: Pixels, clean: Image) -> float:
+    """The share of the finest detail of ``lr`` that no kernel makes of ``clean``, 0 to 1.5."""
+    detail, source = high_pass(luma(lr)), high_pass(luma(clean))
+    inner = slice(RADIUS, -RADIUS), slice(RADIUS, -RADIUS)
+    inside = np.zeros(detail.shape, np.float32)
+    inside[inner] = 1
+    change = solve(detail - source, source, inside)  # the ridge draws to no change
+    if change is None:
+        return 0.0
+    rest = (detail - source - filtered(source, change))[inner]
+    fine = (detail - cv2.GaussianBlur(detail, (0, 0), 1.0))[inner]
+    return min(math.sqrt(float((rest**2).mean()) / max(float((fine**2).mean()), 1.0)), 1.5)
 
 
 def lens(rng: np.random.Generator, hr: Pixels) -> Pixels:
@@ -85,7 +120,7 @@ def downscale(rng: np.random.Generator, hr: Pixels) -> Pixels:
     between = float(rng.uniform(1.2, 3.0))
     first = imresize(hr, size=(round(height * between), round(width * between)))
     if rng.random() < 0.5:  # a screenshot: compressed at another size
-        first = compressed(rng, first)
+        first = compressed(rng, first)[0]
     if rng.random() < 0.5:
         return imresize(first, size=(height, width))
     return np.asarray(cv2.resize(first, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
@@ -107,14 +142,14 @@ def noisy(rng: np.random.Generator, image: Pixels) -> Pixels:
     return out
 
 
-def compressed(rng: np.random.Generator, image: Pixels) -> Pixels:
-    """JPEG with a random block offset and mostly halved chroma, sometimes WebP instead."""
+def compressed(rng: np.random.Generator, image: Pixels) -> tuple[Pixels, int]:
+    """JPEG with a random block offset and mostly halved chroma, or WebP; and its quality."""
     quality = int(rng.integers(35, 97))
     if rng.random() < 0.1:
         file = io.BytesIO()
         PillowImage.fromarray(image).save(file, "WEBP", quality=quality, method=0)
-        return np.asarray(PillowImage.open(file).convert("RGB"))
-    return compress_jpeg(rng, image, quality)
+        return np.asarray(PillowImage.open(file).convert("RGB")), quality
+    return compress_jpeg(rng, image, quality), quality
 
 
 def compress_jpeg(rng: np.random.Generator, image: Pixels, quality: int) -> Pixels:
@@ -131,8 +166,10 @@ def compress_jpeg(rng: np.random.Generator, image: Pixels, quality: int) -> Pixe
     return np.ascontiguousarray(decoded[top:, left:, ::-1])
 
 
-def corrected_lr(rng: np.random.Generator, lr: Pixels, clean: Pixels) -> Pixels:
-    """A degraded LR photo with its kernel undone, as the pipeline does it with a reference.
+def corrected_lr(
+    rng: np.random.Generator, lr: Pixels, clean: Pixels
+) -> tuple[Pixels, Kernel | None]:
+    """A degraded LR photo with its kernel undone, as the pipeline does it; and the kernel.
 
     ``clean`` (h, w, 3): the same photo by MATLAB's bicubic, of which the kernel is measured, with
     an error of a few percent.
@@ -143,13 +180,40 @@ def corrected_lr(rng: np.random.Generator, lr: Pixels, clean: Pixels) -> Pixels:
     inside[inner] = 1
     kernel = solve(detail, source, inside)
     if kernel is None or not RANGE[0] < kernel.sum() < RANGE[1]:
-        return lr
+        return lr, None
     kernel = kernel / kernel.sum()
     kernel = kernel + rng.normal(0.0, 0.02, kernel.shape) * np.sqrt(np.abs(kernel))
     kernel /= kernel.sum()
     if abs(float(kernel[RADIUS, RADIUS]) - 1) < CLEAR:
-        return lr
+        return lr, None
     rest: Image = detail - filtered(source, kernel)
     share = float((rest[inner] ** 2).mean() / max(float((detail[inner] ** 2).mean()), 1.0))
     ratio = float(np.clip(share * np.exp(rng.normal(0.0, 0.5)), 0.005, 0.3))
-    return to_levels(filtered(lr.astype(np.float32), wiener_inverse(kernel, ratio)))
+    return to_levels(filtered(lr.astype(np.float32), wiener_inverse(kernel, ratio))), kernel
+
+
+def unaliased_lr(lr: Pixels, hr: Pixels, ref: Pixels, validity: Pixels) -> Pixels:
+    """An LR photo less the aliasing that its reference shows, as the pipeline does it.
+
+    What aliasing is is measured of the truth ``hr``; ``ref``, ``validity``: as of ``Sample``.
+    """
+    everywhere = np.ones(lr.shape[:2], np.float32)
+    shown = estimate_aliasing(luma(lr), luma(hr), everywhere, least=0)
+    if shown is None or not shown.is_evident:
+        return lr
+    levels = (image.astype(np.float32) for image in (lr, ref, validity / np.float32(255)))
+    return to_levels(shown.remove(*levels))
+
+
+def told_condition(rng: np.random.Generator, photo: Degraded, undone: Kernel | None) -> Image:
+    """What the pipeline would tell a network of a photo: estimates with errors, or nothing."""
+    if rng.random() < UNKNOWN:
+        return nothing_told()
+    aliasing, noise = (
+        value * float(np.exp(rng.normal(0.0, 0.25))) for value in (photo.aliasing, photo.noise)
+    )
+    aliasing = max(aliasing + float(rng.normal(0.0, 0.03)), 0.0)
+    quality = photo.quality
+    if quality is not None and rng.random() < 0.5:  # else of the file
+        quality = int(np.clip(quality + rng.normal(0.0, 7.0), 5, 99))
+    return condition(aliasing, noise, quality, undone)

@@ -62,8 +62,9 @@ class Optimizers:
     """The optimizers of one network, stepped together.
 
     Muon takes matrices only, so it gets each convolution's weight as one. The last convolution and
-    the biases stay with Adam. Both use one learning rate: Muon's updates are scaled to the size of
-    Adam's. The network must be channels-last and on its device.
+    the biases stay with Adam, and so does what conditions change. Both use one learning rate:
+    Muon's updates are scaled to the size of Adam's. The network must be channels-last and on its
+    device.
     """
 
     def __init__(self, model: nn.Module, kind: Kind, offset_factor: float) -> None:
@@ -73,7 +74,7 @@ class Optimizers:
         adam: dict[float, list[nn.Parameter]] = {1.0: [], offset_factor: []}
         for name, value in model.named_parameters():
             factor = offset_factor if "estimators." in name else 1.0
-            if kind == "muon" and value.ndim == 4 and not name.startswith("out."):
+            if kind == "muon" and value.ndim == 4 and not name.startswith(("out.", "film.")):
                 matrix = nn.Parameter(as_matrix(value.detach()))
                 assert matrix.data_ptr() == value.data_ptr(), f"{name} is not channels-last"
                 self.matrices.append((value, matrix))

@@ -30,7 +30,7 @@ def register_pair(hr: Pixels, reference: Pixels) -> Sample | None:
     quantized = [
         np.clip(np.rint(part * 255.0), 0, 255).astype(np.uint8) for part in (aligned, validity)
     ]
-    return Sample(lr, hr, *quantized)
+    return Sample(lr, hr, quantized[0], quantized[1])
 
 
 def cache_file(config: DataConfig, scene: str, first: Path, second: Path) -> Path:

@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from refsr.arrays import Pixels
+from refsr.degradation.blind_estimate import SLIGHT_ALIASING
 from refsr.errors import DataError
 from refsr.resize import SCALE
 from refsr.train.config import DataConfig
@@ -28,7 +29,7 @@ from refsr.train.datasets import (
     split_scenes,
     without_reference,
 )
-from refsr.train.degrade import corrected_lr, degraded_lr
+from refsr.train.degrade import corrected_lr, degraded_lr, told_condition, unaliased_lr
 from refsr.train.labels import load_label
 from refsr.train.pair_cache import cached_pairs
 from refsr.train.simulate import MARGIN, simulate_reference
@@ -117,7 +118,9 @@ class PatchSampler:
             side = self.patch * scale // SCALE
             return image[y * scale :, x * scale :][:side, :side]
 
-        return Sample(**{name: cut(name, image) for name, image in sample.images().items()})
+        return replace(
+            sample, **{name: cut(name, image) for name, image in sample.images().items()}
+        )
 
     def blank(self, rng: np.random.Generator) -> Sample:
         """A patch of a photo without reference."""
@@ -181,10 +184,18 @@ class PatchSampler:
             image = np.rot90(image, turns)
             return np.ascontiguousarray(image[:, ::-1] if flip else image)
 
-        sample = Sample(**{name: turn(image) for name, image in sample.images().items()})
+        turned = {name: turn(image) for name, image in sample.images().items()}
+        sample = replace(sample, **turned)
         if config.degraded and rng.random() < config.degraded:
-            lr, referenced = degraded_lr(rng, sample.hr), bool(sample.validity.any())
-            if rng.random() < (config.corrected if referenced else config.corrected_blank):
-                lr = corrected_lr(rng, lr, sample.lr)
-            sample = replace(sample, lr=lr)
+            return self.degraded(rng, sample)
         return sample
+
+    def degraded(self, rng: np.random.Generator, sample: Sample) -> Sample:
+        """The sample with a degraded LR photo, corrected or not as by the pipeline."""
+        photo, referenced = degraded_lr(rng, sample.hr), bool(sample.validity.any())
+        lr, undone = photo.pixels, None
+        if rng.random() < (self.config.corrected if referenced else self.config.corrected_blank):
+            lr, undone = corrected_lr(rng, lr, sample.lr)
+            if referenced and photo.aliasing > SLIGHT_ALIASING:
+                lr = unaliased_lr(lr, sample.hr, sample.ref, sample.validity)
+        return replace(sample, lr=lr, condition=told_condition(rng, photo, undone))

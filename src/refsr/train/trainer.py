@@ -83,7 +83,8 @@ class Trainer:
         }
         bf16 = t.bf16 and supports_bf16(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-            sr, _ = self.forward(batch["lr"], batch.get("ref"), batch.get("validity"))
+            inputs = (batch.get(name) for name in ("ref", "validity", "condition"))
+            sr, _ = self.forward(batch["lr"], *inputs)
         loss = reconstruction_loss(sr, batch["hr"], t.loss, t.charbonnier_epsilon)
         terms: dict[str, float] = {}
         if self.config.data.teacher or self.config.data.labels:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from refsr.arrays import pad_to_multiple
+from refsr.degradation.condition import condition
 from refsr.evaluate.metrics import psnr
 from refsr.evaluate.perceptual import MIN_SIDE, detail_share, haarpsi
 from refsr.model.ssen import SSEN
@@ -98,10 +99,13 @@ class Validation:
 
 def degrade(samples: list[Sample]) -> list[Sample]:
     """The samples with degraded LR photos, the same in every run."""
-    return [
-        replace(sample, lr=degraded_lr(np.random.default_rng((98, index)), sample.hr))
-        for index, sample in enumerate(samples)
-    ]
+    found: list[Sample] = []
+    for index, sample in enumerate(samples):
+        rng = np.random.default_rng((98, index))
+        photo = degraded_lr(rng, sample.hr)
+        told = condition(photo.aliasing, photo.noise, photo.quality, None)
+        found.append(replace(sample, lr=photo.pixels, condition=told))
+    return found
 
 
 def simulated_sample(hr: np.ndarray, index: int) -> Sample:
@@ -127,10 +131,10 @@ def with_reference(sample: Sample, other: Sample, kind: str) -> Sample:
     if kind == "given":
         return sample
     if kind == "blank":
-        return without_reference(sample.lr, sample.hr)
+        return replace(without_reference(sample.lr, sample.hr), condition=sample.condition)
     height, width = sample.hr.shape[:2]
     ref = np.pad(other.ref, ((0, height), (0, width), (0, 0)), "symmetric")[:height, :width]
-    return Sample(sample.lr, sample.hr, ref, np.full((height, width), 255, np.uint8))
+    return replace(sample, ref=ref, validity=np.full((height, width), 255, np.uint8))
 
 
 def infer(model: SSEN, sample: Sample, reference_path: bool = True) -> np.ndarray:
@@ -142,10 +146,11 @@ def infer(model: SSEN, sample: Sample, reference_path: bool = True) -> np.ndarra
     }
     batch = {
         key: torch.from_numpy(value).to(device_of(model))
-        for key, value in stack([Sample(**padded)]).items()
+        for key, value in stack([replace(sample, **padded)]).items()
         if reference_path or key not in ("ref", "validity")
     }
-    sr, _ = model(batch["lr"], batch.get("ref"), batch.get("validity"))
+    inputs = (batch.get(name) for name in ("ref", "validity", "condition"))
+    sr, _ = model(batch["lr"], *inputs)
     pixels = sr[0, :, : height * SCALE, : width * SCALE].permute(1, 2, 0).float().cpu().numpy()
     return np.clip(np.rint(pixels * 255.0), 0, 255).astype(np.uint8)
 

@@ -1,0 +1,177 @@
+"""What was shrunk without antialiasing: measured with the reference's detail, and taken away.
+
+MATLAB's bicubic removes detail that is finer than the small photo's pixels; many programs fold it
+into coarser structure instead. A reference has that detail, so what it became can be told:
+LR = k * S + a . D, with S the aligned reference downscaled like that, D its detail beyond S at HR,
+and a the taps of HR pixels around each LR pixel. What no kernel explains of that sum is aliasing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from refsr.arrays import Image
+from refsr.degradation.kernel import (
+    BAND_ROWS,
+    MIN_PLACES,
+    RADIUS,
+    ROUNDS,
+    TOLERATED,
+    Kernel,
+    convolve,
+    high_pass,
+    neighborhoods,
+    ridge,
+)
+from refsr.registration.warp import shrink4
+from refsr.resize import SCALE, imresize
+
+SIDE = 2 * RADIUS + 1
+REACH = 4  # HR pixels from the middle of an LR pixel: 8 x 8 taps
+KERNEL, TAPS = SIDE**2, (2 * REACH) ** 2  # unknowns
+RIDGE = 1e-2  # of the mean diagonal, for each of the taps
+ALIASED = 1.1  # residual without the taps over that with them; MATLAB's 1.00 to 1.01, Lanczos 1.02
+# to 1.08, area average 1.13 to 1.36, OpenCV's linear 1.55 to 1.87, every fourth pixel 1.43 to 1.74
+LOCAL, FLOOR = 6.0, 2.0  # LR px: sigma of the local contrast; square levels added to its variance
+CONTRAST = 0.5, 2.0  # least and most of the reference's that the photo may have
+
+
+@dataclass(frozen=True)
+class Aliasing:
+    """How a photo's pixels were taken of the scene's, beside a kernel."""
+
+    kernel: Kernel  # (9, 9), of the reference shrunk
+    taps: Kernel  # (8, 8), of its detail
+    alone: Kernel  # (9, 9), what explains as much as a kernel can
+    evidence: float  # energy left by a kernel alone over that left by both
+
+    @property
+    def is_evident(self) -> bool:
+        """Whether the pair shows aliasing."""
+        return self.evidence > ALIASED
+
+    def predict(self, ref: Image) -> tuple[Image, Image]:
+        """What the photo shows of an aligned reference, and what of that is aliasing.
+
+        ``ref`` (4h, 4w) and both results (h, w): levels, high-passed.
+        """
+        scene = Scene(*parts(ref))
+        shown = scene.predict(np.concatenate([self.kernel.ravel(), self.taps.ravel()]))
+        return shown, shown - convolve(scene.source, self.alone)
+
+    def remove(self, lr: Image, ref: Image, validity: Image) -> Image:
+        """A photo (h, w, 3) without its aliasing where a reference shows what that is.
+
+        ``ref`` (4h, 4w, 3), aligned, and the photo in levels; ``validity`` (4h, 4w) 0..1.
+        """
+        weight = cv2.resize(validity, lr.shape[1::-1], interpolation=cv2.INTER_AREA)
+        found = [self.predict(np.ascontiguousarray(ref[..., channel])) for channel in range(3)]
+        shown, aliased = (np.stack(planes, axis=2) for planes in zip(*found, strict=True))
+        photo, shown = (local(image.mean(axis=2)) for image in (lr, shown))
+        common, own = blurred(photo * shown), blurred(shown * shown)
+        gain = np.clip((common + FLOOR) / (own + FLOOR), *CONTRAST) * weight
+        return np.asarray(lr - gain[..., None] * aliased, np.float32)
+
+
+def estimate_aliasing(
+    lr: Image,  # (h, w) luma of the photo, levels
+    ref: Image,  # (4h, 4w) luma of the aligned reference, levels
+    weight: Image,  # (h, w) 0..1, where the reference may be trusted
+    least: int = MIN_PLACES,  # LR pixels that must count
+) -> Aliasing | None:
+    """How a photo samples the scene; None where nothing determines it."""
+    shown = high_pass(lr)
+    inside = np.zeros_like(weight)
+    inside[RADIUS:-RADIUS, RADIUS:-RADIUS] = 1
+    trusted = weight * inside
+    if trusted.sum() < least:
+        return None
+    scene = Scene(*parts(ref))
+    contrast = np.sqrt(cv2.GaussianBlur(shown * shown, (0, 0), 2.0))
+    tolerated = np.float32(TOLERATED[0]) * contrast + np.float32(TOLERATED[1])
+    weights, solved, left = trusted, np.zeros(0), shown
+    for _ in range(ROUNDS + 1):
+        solved = scene.solve(shown, weights, KERNEL + TAPS)
+        if solved is None:
+            return None
+        left = shown - scene.predict(solved)
+        rms = np.sqrt(cv2.blur(left * left, (5, 5)))
+        weights = np.asarray(trusted / (1 + (rms / tolerated) ** 2), np.float32)
+    alone = scene.solve(shown - left, weights, KERNEL)
+    if alone is None:
+        return None
+    by_kernel = float((weights * (shown - scene.predict(alone)) ** 2).sum())
+    by_both = float((weights * left**2).sum())
+    kernel, taps = solved[:KERNEL].reshape(SIDE, SIDE), solved[KERNEL:].reshape(2 * REACH, -1)
+    return Aliasing(kernel, taps, alone.reshape(SIDE, SIDE), by_kernel / max(by_both, 1e-9))
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A reference as what kernel and taps are applied to."""
+
+    source: Image  # (h, w), shrunk and high-passed
+    detail: Image  # (4h, 4w), beyond it
+
+    def solve(self, shown: Image, weights: Image, unknowns: int) -> NDArray[np.float64] | None:
+        """The kernel, and the taps where they are asked for, that explain ``shown`` best."""
+        padded = np.pad(self.source, RADIUS, mode="reflect")
+        normal, right = np.zeros((unknowns, unknowns)), np.zeros(unknowns)
+        for top in range(0, len(shown), BAND_ROWS):
+            rows = slice(top, min(len(shown), top + BAND_ROWS))
+            matrix = neighborhoods(padded, rows)
+            if unknowns > KERNEL:
+                around = pixels_around(self.detail, rows).reshape(-1, TAPS)
+                matrix = np.concatenate([matrix, around], axis=1)
+            weighted = matrix * weights[rows].reshape(-1, 1)
+            normal += weighted.T @ matrix
+            right += weighted.T @ shown[rows].ravel()
+        diagonal = np.diag(normal)
+        damping = np.concatenate(
+            [
+                diagonal[:KERNEL].mean() * ridge(),
+                np.full(unknowns - KERNEL, RIDGE * diagonal[KERNEL:].sum() / TAPS),
+            ]
+        )
+        if damping.min() <= 0:
+            return None
+        return np.asarray(np.linalg.solve(normal + np.diag(damping), right), np.float64)
+
+    def predict(self, solved: NDArray[np.float64]) -> Image:
+        """What ``solved`` makes of the scene: (h, w)."""
+        shown = convolve(self.source, solved[:KERNEL].reshape(SIDE, SIDE))
+        if len(solved) > KERNEL:
+            taps = solved[KERNEL:].astype(np.float32)
+            shown = shown + pixels_around(self.detail, slice(0, len(shown))) @ taps
+        return np.asarray(shown, np.float32)
+
+
+def parts(ref: Image) -> tuple[Image, Image]:
+    """A reference (4h, 4w) shrunk by four and high-passed, and its detail beyond that."""
+    shrunk = shrink4(ref)
+    return high_pass(shrunk), np.asarray(ref - imresize(shrunk, scale=float(SCALE)), np.float32)
+
+
+def pixels_around(detail: Image, rows: slice) -> Image:
+    """The HR pixels around the middle of each LR pixel of some rows: (rows, w, 64)."""
+    width = detail.shape[1]
+    padded = np.pad(detail, REACH, mode="reflect")
+    first = SCALE * rows.start + SCALE // 2  # an LR pixel's middle lies between HR pixels 1 and 2
+    part = padded[first : first + SCALE * (rows.stop - rows.start - 1) + 2 * REACH]
+    windows = np.lib.stride_tricks.sliding_window_view(part, (2 * REACH, 2 * REACH))
+    taken = windows[::SCALE, SCALE // 2 : SCALE // 2 + width : SCALE]
+    return np.ascontiguousarray(taken).reshape(*taken.shape[:2], TAPS)
+
+
+def local(image: Image) -> Image:
+    """An image (h, w) less what is not local."""
+    return np.asarray(image - blurred(np.asarray(image, np.float32)), np.float32)
+
+
+def blurred(image: Image) -> Image:
+    """An image (h, w) in Gaussian windows."""
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), LOCAL), np.float32)
