@@ -30,12 +30,12 @@ def tiny_toml() -> str:
 
 
 def network(config: SSENConfig = THREE_LAYERS, trunk: nn.Module | None = None) -> SSEN:
-    """A tiny network whose offsets and attention are not zero, as after training."""
+    """A tiny network whose offsets, attention and FiLM are not zero, as after training."""
     torch.manual_seed(5)
     model = SSEN(config, trunk).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if name.startswith("estimators."):
+            if name.startswith(("estimators.", "film.")):
                 parameter.normal_(0.0, 0.1)
     return model
 

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from refsr.arrays import Image
+from refsr.degradation.aliasing import Aliasing
 from refsr.degradation.restore import Restoration
 from refsr.errors import ModelError
 from refsr.image.photo import Photo
@@ -38,6 +39,8 @@ class Renderer:
     network: TileNetwork | None  # None: the detail transfer
     strength: float  # of the references' detail, 0..1
     restoration: Restoration | None = None  # that made ``photo`` of the one that came
+    aliasing: Aliasing | None = None  # that the references show in ``photo``
+    condition: Image | None = None  # what the network is told of ``photo``
 
     def render(self, coarse: CoarseRegistration | None, canvas: Canvas, progress: Progress) -> None:
         """Fill the canvas. ``coarse`` None: without references.
@@ -97,10 +100,11 @@ class Renderer:
         if composite is not None:
             ref, validity = composite.aligned(rows, cols)
             validity *= np.float32(self.strength)
+            lr = self.without_aliasing(lr, ref, validity)
         else:
             ref = np.zeros((lr.shape[0] * SCALE, lr.shape[1] * SCALE, 3), np.float32)
             validity = np.zeros(ref.shape[:2], np.float32)
-        sr, gate = self.network.run(lr, ref, validity, release=last)
+        sr, gate = self.network.run(lr, ref, validity, last, self.condition)
         if not (np.isfinite(sr).all() and np.isfinite(gate).all()):  # half precision may do it
             raise ModelError(
                 f"The model {self.network.model.name} produced NaN or infinity in a part of the "
@@ -108,7 +112,7 @@ class Renderer:
             )
         amounts = detail_amounts(sr, gate, ref, lr)
         sr = downscale_to(sr, lr, scale)
-        if self.restoration is not None:
+        if self.restoration is not None and self.aliasing is None:
             if not self.restoration.disturbed:  # else noise would be projected, too
                 before = self.restoration.before.pixels[tile.rows, tile.cols]
                 seen = before.astype(np.float32) / levels
@@ -116,6 +120,13 @@ class Renderer:
         elif self.network.model.faithful:
             sr = back_project(sr, lr)
         return sr, amounts
+
+    def without_aliasing(self, lr: Image, ref: Image, validity: Image) -> Image:
+        """A tile of the photo less the aliasing that its reference shows in it; 0..1."""
+        if self.aliasing is None:
+            return lr
+        levels = np.float32(255)
+        return np.clip(self.aliasing.remove(lr * levels, ref * levels, validity) / levels, 0, 1)
 
     def transfer(
         self, lr: Image, composite: Composite | None, rows: slice, cols: slice

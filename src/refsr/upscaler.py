@@ -13,7 +13,8 @@ from typing import Literal
 
 import numpy as np
 
-from refsr.degradation.blind_estimate import BlindEstimate
+from refsr.degradation.aliasing import Aliasing
+from refsr.degradation.blind_estimate import POSSIBLE_ALIASING, BlindEstimate
 from refsr.degradation.own_size import (
     OwnSize,
     is_complete,
@@ -22,7 +23,7 @@ from refsr.degradation.own_size import (
     shrink,
     without_texture,
 )
-from refsr.degradation.restore import Restoration, restore, restore_blindly
+from refsr.degradation.restore import Restoration, measure_aliasing, restore, restore_blindly
 from refsr.errors import DataError, PhotoError
 from refsr.image.photo import Photo, Source, load_photo
 from refsr.image.tone import Tone, without_tone
@@ -291,7 +292,9 @@ class Upscaler:
             canvas = unchanged(whole, canvas)
             progress(1.0)
         else:
-            renderer = Renderer(photo, plan, network, strength, restoration)
+            aliasing = registered.aliasing if registered is not None and used is not None else None
+            told = blind.told(restoration.kernel if restoration else None)
+            renderer = Renderer(photo, plan, network, strength, restoration, aliasing, told)
             renderer.render(used, canvas, partly(progress, plan.registration_share))
             if own is not None:
                 canvas = at_own_size(canvas, whole, without_texture(own, taken))
@@ -400,6 +403,7 @@ class Registered:
 
     coarse: CoarseRegistration  # of the restored photo
     restoration: Restoration | None
+    aliasing: Aliasing | None  # that is left in the restored photo
 
     @property
     def notes(self) -> list[str]:
@@ -435,7 +439,11 @@ def register(
             )
         coarse = register_coarse(restoration.photo.as_uint8(), prepared, flow_pixels)
         coarse = leave_out(coarse, copies)
-    return Registered(only_confirmed(coarse, faces_of(coarse), strict), restoration)
+    aliasing = None
+    if blind is not None and blind.aliasing > POSSIBLE_ALIASING:
+        aliasing = measure_aliasing(coarse)
+    coarse = only_confirmed(coarse, faces_of(coarse), strict)
+    return Registered(coarse, restoration, aliasing)
 
 
 def at_own_size(canvas: Canvas, photo: Photo, own: OwnSize) -> Canvas:

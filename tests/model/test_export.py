@@ -13,7 +13,7 @@ from onnx import TensorProto
 
 from networks import RCAN_TRUNK, THREE_LAYERS, documented_trunk, network
 from refsr.model.checkpoint import load_weights
-from refsr.model.export import example_inputs, export, output_names
+from refsr.model.export import example_inputs, export, input_names, output_names
 
 
 @pytest.mark.parametrize("half", [False, True])
@@ -44,7 +44,7 @@ def test_onnx_equals_torch_on_other_sizes_and_gives_its_weights_back(
 EXPORTED = [
     {**RCAN_TRUNK, "deform_layers": 4, "deform_groups": 2, "skip": "concat", "attention_window": 0},
     {"deform_layers": 0, "hr_transfer": False},
-    {"deform_layers": 1, "modulation": False, "nonlocal_blocks": False},
+    {"deform_layers": 1, "modulation": False, "nonlocal_blocks": False, "conditions": 5},
     {"deform_layers": 2, "trunk": "documented"},
 ]
 
@@ -61,7 +61,7 @@ def test_every_switch_exports_and_equals_torch(change: dict[str, object], tmp_pa
     names = output_names(model.config.deform_layers)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     assert [output.name for output in session.get_outputs()] == names
-    feed = zip(("lr", "ref", "validity"), inputs, strict=True)
+    feed = zip(input_names(model), inputs, strict=True)
     ours = session.run(names, {name: value.numpy() for name, value in feed})
     with torch.no_grad():
         sr, gate, samples = model.explain(*inputs)

@@ -29,6 +29,21 @@ def test_a_grown_network_computes_the_same_and_learns() -> None:
     assert last.conv2.weight.grad.abs().max() > 0
 
 
+def test_a_network_that_will_be_told_computes_the_same_and_learns() -> None:
+    torch.manual_seed(3)
+    untold, lr = SSEN(TINY).eval(), torch.rand(1, 3, 16, 16)
+    told = grow(untold, dataclasses.replace(TINY, conditions=5, reconstruction_blocks=2))
+    condition = torch.ones(1, 5, 1, 1)
+    with torch.no_grad():
+        assert torch.equal(untold(lr, None, None)[0], told(lr, None, None, condition)[0])
+    told(lr, None, None, condition)[0].square().mean().backward()
+    assert told.film[-1].weight.grad.abs().max() > 0
+    again = grow(told, told.config)
+    assert all(map(torch.equal, again.parameters(), told.parameters()))
+    with pytest.raises(ModelError, match="another network"):
+        grow(told, TINY)
+
+
 @pytest.mark.parametrize(
     "change",
     [{"reconstruction_blocks": 0}, {"channels": 16}, {"trunk": "rcan", "rcan_reduction": 4}],

@@ -31,6 +31,7 @@ def test_bicubic_is_matlabs() -> None:
         {"skip": "concat"},
         {"attention_window": 0},
         {"hr_transfer": False},
+        {"conditions": 5},
         {"deform_layers": 2},
         {"deform_layers": 4, "deform_groups": 4, "skip": "concat"},
         RCAN_TRUNK,
@@ -39,8 +40,9 @@ def test_bicubic_is_matlabs() -> None:
 )
 def test_every_switch_gives_a_photo_and_gradients_everywhere(change: dict[str, object]) -> None:
     model = network(dataclasses.replace(THREE_LAYERS, **change))  # type: ignore[arg-type]
-    lr, ref, validity = example_inputs(model, 2, 1)
-    sr, gate = model(lr, ref, validity)
+    inputs = example_inputs(model, 2, 1)
+    lr = inputs[0]
+    sr, gate = model(*inputs)
     assert sr.shape == (1, 3, lr.shape[2] * 4, lr.shape[3] * 4)
     assert gate.shape == (1, 1, *sr.shape[2:])
     loss = sr.square().mean()
@@ -48,7 +50,27 @@ def test_every_switch_gives_a_photo_and_gradients_everywhere(change: dict[str, o
     dead = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
     assert dead == []
     torch.optim.Adam(model.parameters(), 1e-4).step()
-    assert float(model(lr, ref, validity)[0].square().mean().detach()) < float(loss.detach())
+    assert float(model(*inputs)[0].square().mean().detach()) < float(loss.detach())
+
+
+def test_a_network_that_is_told_of_the_photo() -> None:
+    """Each number changes the result, for every photo of a batch its own; none are zeros."""
+    model = network(dataclasses.replace(THREE_LAYERS, conditions=5))
+    lr, ref, validity, _ = example_inputs(model, 1, 1)
+    lr, ref, validity = (torch.cat([image] * 6) for image in (lr, ref, validity))
+    told = torch.zeros(6, 5, 1, 1)
+    told[torch.arange(1, 6), torch.arange(5)] = 1
+    for given in (lambda x: (lr, ref, validity, x), lambda x: (lr, None, None, x)):
+        with torch.no_grad():
+            results, untold = model(*given(told))[0], model(*given(None))[0]
+        assert torch.allclose(results[0], untold[0], atol=1e-6)
+        for number in range(1, 6):
+            assert float((results[number] - results[0]).abs().max()) > 1e-5
+            assert torch.allclose(untold[number], untold[0], atol=1e-6)
+    at_first = SSEN(dataclasses.replace(THREE_LAYERS, conditions=5))
+    with torch.no_grad():
+        results = at_first(lr, ref, validity, told)[0]
+    assert torch.allclose(results, results[:1].expand_as(results), atol=1e-6)
 
 
 def test_an_invalid_reference_is_no_reference() -> None:

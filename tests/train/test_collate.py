@@ -23,7 +23,7 @@ def test_batches_depend_on_neither_the_workers_nor_the_first_step(
     assert len(one) == len(three) == 7
     assert len(late) == 2
     for a, b in zip(one + one[5:], three + late, strict=True):
-        assert a.keys() == {"lr", "hr", "ref", "validity"}
+        assert a.keys() == {"lr", "hr", "ref", "validity", "condition"}
         for key in a:
             assert np.array_equal(a[key], b[key]), key
 

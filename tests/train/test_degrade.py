@@ -10,10 +10,22 @@ import pytest
 from PIL import Image
 
 from refsr.arrays import Pixels
-from refsr.degradation.simulate import parse_kind, simulate
+from refsr.degradation.condition import condition
+from refsr.degradation.simulate import parse_kind, shrink, simulate
 from refsr.resize import imresize
 from refsr.train.config import DataConfig, RunConfig
-from refsr.train.degrade import GRID, compress_jpeg, corrected_lr, degraded_lr, downscale, noisy
+from refsr.train.degrade import (
+    GRID,
+    Degraded,
+    compress_jpeg,
+    corrected_lr,
+    degraded_lr,
+    downscale,
+    measure_aliasing,
+    noisy,
+    told_condition,
+    unaliased_lr,
+)
 from refsr.train.sampler import PatchSampler
 from refsr.train.validation import Validation
 
@@ -29,8 +41,8 @@ def test_a_degraded_photo_is_the_same_photo(natural: Pixels) -> None:
     clean = imresize(natural, scale=1 / 4).astype(float)
     seen: list[float] = []
     for seed in range(40):
-        lr = degraded_lr(np.random.default_rng(seed), natural)
-        again = degraded_lr(np.random.default_rng(seed), natural)
+        lr = degraded_lr(np.random.default_rng(seed), natural).pixels
+        again = degraded_lr(np.random.default_rng(seed), natural).pixels
         assert lr.dtype == np.uint8
         assert lr.shape == clean.shape
         assert np.array_equal(lr, again)
@@ -105,16 +117,53 @@ def test_a_corrected_photo_is_nearer_to_the_clean_one(natural: Pixels, kind: str
     lr = np.asarray(simulate(natural, parse_kind(kind)))
     before = np.abs(lr.astype(float) - clean).mean()
     for seed in range(5):
-        found = corrected_lr(np.random.default_rng(seed), lr, clean)
+        found, undone = corrected_lr(np.random.default_rng(seed), lr, clean)
+        assert undone is not None
         assert np.abs(found.astype(float) - clean).mean() < 0.8 * before
 
 
 def test_a_clean_photo_is_not_corrected(natural: Pixels) -> None:
     clean = imresize(natural, scale=1 / 4)
     rng = np.random.default_rng(0)
-    np.testing.assert_array_equal(corrected_lr(rng, clean, clean), clean)
-    flat = np.full_like(clean, 90)
-    np.testing.assert_array_equal(corrected_lr(rng, flat, clean), flat)
+    for lr in (clean, np.full_like(clean, 90)):
+        found, undone = corrected_lr(rng, lr, clean)
+        np.testing.assert_array_equal(found, lr)
+        assert undone is None
+
+
+@pytest.mark.parametrize("kind", ["linear", "nearest"])
+def test_aliasing_is_removed_where_the_reference_is_valid(natural: Pixels, kind: str) -> None:
+    clean = imresize(natural, scale=1 / 4)
+    lr = np.asarray(simulate(natural, parse_kind(kind)))
+    valid = np.full(natural.shape[:2], 255, np.uint8)
+    valid[:, :128] = 0
+    found = unaliased_lr(lr, natural, natural, valid)
+    errors = [np.abs(image.astype(float) - clean) for image in (lr, found)]
+    assert errors[1][:, 34:].mean() < 0.9 * errors[0][:, 34:].mean()
+    np.testing.assert_array_equal(found[:, :32], lr[:, :32])
+    np.testing.assert_array_equal(unaliased_lr(clean, natural, natural, valid), clean)
+
+
+def test_what_is_told_is_what_was_done(natural: Pixels) -> None:
+    """Of 60 photos: aliasing by the way of shrinking, noise and quality as they were."""
+    seen = [degraded_lr(np.random.default_rng(seed), natural) for seed in range(60)]
+    linear, matlab = (
+        measure_aliasing(np.asarray(simulate(natural, parse_kind(kind))), shrink(natural))
+        for kind in ("linear", "matlab")
+    )
+    assert matlab < 0.05 < 0.2 < linear
+    assert sum(photo.quality is None for photo in seen) > 15
+    assert all(35 <= photo.quality < 97 for photo in seen if photo.quality is not None)
+    assert sum(photo.noise < 0.3 for photo in seen) > 15
+    assert max(photo.noise for photo in seen) > 2
+    photo, rng = Degraded(seen[0].pixels, 0.4, 3.0, 60), np.random.default_rng(0)
+    told = np.stack([told_condition(rng, photo, None) for _ in range(300)])
+    known = told[told[:, 0] > 0]
+    assert 0.02 < 1 - len(known) / 300 < 0.15
+    assert not told[told[:, 0] == 0].any()
+    expected = condition(0.4, 3.0, 60, None)
+    assert np.abs(np.median(known, axis=0) - expected).max() < 0.03
+    assert known[:, 1].std() > 0.05
 
 
 def test_photos_are_corrected_by_their_shares(tmp_path: Path, natural: Pixels) -> None:

@@ -56,6 +56,39 @@ def test_a_network_of_ones_own_runs(tmp_path: Path) -> None:
     np.testing.assert_array_equal(result.image, np.repeat(np.repeat(small, 4, 0), 4, 1))
 
 
+def told(channels: int) -> onnx.ModelProto:
+    """The same network, with the small photo's brightness as it is told."""
+    model = network()
+    value = helper.make_tensor_value_info("condition", TensorProto.FLOAT, [1, channels, 1, 1])
+    model.graph.input.append(value)
+    model.graph.node[0].output[0] = "enlarged"
+    axes = numpy_helper.from_array(np.array([1], np.int64), "axes")
+    model.graph.initializer.append(axes)
+    model.graph.node.extend(
+        [
+            helper.make_node("ReduceSum", ["condition", "axes"], ["sum"], keepdims=1),
+            helper.make_node("Mul", ["enlarged", "sum"], ["sr"]),
+        ]
+    )
+    return model
+
+
+def test_a_network_is_told_how_the_photo_was_taken(tmp_path: Path) -> None:
+    loaded = Network(find_model(kept(told(5), tmp_path, conditions=5)), "cpu", 1, "onnx")
+    lr, ref = np.ones((8, 8, 3), np.float32), np.ones((32, 32, 3), np.float32)
+    condition = np.array([0.1, 0, 0, 0.3, 0], np.float32)
+    sr, _ = loaded.run(lr, ref, ref[..., 0], condition=condition)
+    np.testing.assert_allclose(sr, 0.4, rtol=1e-6)
+    assert not loaded.run(lr, ref, ref[..., 0])[0].any()  # nothing is known: zeros
+
+
+def test_another_condition_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="condition"):
+        find_model(kept(told(4), tmp_path, conditions=5))
+    with pytest.raises(ModelError, match="card"):
+        find_model(kept(told(5), tmp_path, conditions=4))
+
+
 def external(model: onnx.ModelProto) -> None:
     tensor = model.graph.initializer[1]
     tensor.ClearField("raw_data")

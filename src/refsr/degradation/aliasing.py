@@ -34,8 +34,9 @@ SIDE = 2 * RADIUS + 1
 REACH = 4  # HR pixels from the middle of an LR pixel: 8 x 8 taps
 KERNEL, TAPS = SIDE**2, (2 * REACH) ** 2  # unknowns
 RIDGE = 1e-2  # of the mean diagonal, for each of the taps
-ALIASED = 1.1  # residual without the taps over that with them; MATLAB's 1.00 to 1.01, Lanczos 1.02
-# to 1.08, area average 1.13 to 1.36, OpenCV's linear 1.55 to 1.87, every fourth pixel 1.43 to 1.74
+ALIASED = 1.05  # residual without the taps over that with them: of photos by MATLAB, blurred or
+# noisy 1.00 to 1.04, area average 1.06 to 1.36, OpenCV's linear and every fourth pixel 1.4 to 1.9
+ROUNDING = 1.0  # square levels that mean nothing
 LOCAL, FLOOR = 6.0, 2.0  # LR px: sigma of the local contrast; square levels added to its variance
 CONTRAST = 0.5, 2.0  # least and most of the reference's that the photo may have
 
@@ -104,10 +105,11 @@ def estimate_aliasing(
     alone = scene.solve(shown - left, weights, KERNEL)
     if alone is None:
         return None
-    by_kernel = float((weights * (shown - scene.predict(alone)) ** 2).sum())
-    by_both = float((weights * left**2).sum())
+    rounding = ROUNDING * float(weights.sum())
+    by_kernel = float((weights * (shown - scene.predict(alone)) ** 2).sum()) + rounding
+    by_both = float((weights * left**2).sum()) + rounding
     kernel, taps = solved[:KERNEL].reshape(SIDE, SIDE), solved[KERNEL:].reshape(2 * REACH, -1)
-    return Aliasing(kernel, taps, alone.reshape(SIDE, SIDE), by_kernel / max(by_both, 1e-9))
+    return Aliasing(kernel, taps, alone.reshape(SIDE, SIDE), by_kernel / by_both)
 
 
 @dataclass(frozen=True)

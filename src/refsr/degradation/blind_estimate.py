@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from refsr.arrays import Image
+from refsr.degradation.condition import condition, nothing_told
 from refsr.degradation.kernel import RADIUS, Kernel, describe_kernel
 
 GRID = 16  # frequencies a side at which the transfer is estimated, zero first
@@ -25,6 +27,7 @@ USUAL_DEVIATION = 0.2  # a greater one is doubt
 CLEAN = 0.5  # probability from which nothing is undone
 NOISE_SEEN = 1.5  # levels
 ALIASING_SEEN = 0.35  # good downscaling has up to 0.3, OpenCV's linear 0.25 to 0.6
+POSSIBLE_ALIASING = 0.08  # most photos by MATLAB have less: more is worth a look
 SLIGHT_ALIASING = 0.13  # MATLAB's bicubic has up to 0.13: photos 0.07, pages more
 COMPRESSION_SEEN = 0.5  # log1p of a quantisation over 20: JPEG 93
 
@@ -72,7 +75,18 @@ class BlindEstimate:
     @property
     def is_disturbed(self) -> bool:
         """Whether noise, compression or aliasing would be sharpened with the photo."""
-        return self.noise > NOISE_SEEN or self.jpeg is not None or self.is_aliased
+        return self.is_noisy or self.is_aliased
+
+    @property
+    def is_noisy(self) -> bool:
+        """Whether noise or compression lies over the photo."""
+        return self.noise > NOISE_SEEN or self.jpeg is not None
+
+    def told(self, undone: Kernel | None = None) -> Image:
+        """What a network is told of the photo, whose kernel ``undone`` was undone: (5,)."""
+        if self.spread is UNKNOWN:
+            return nothing_told()
+        return condition(self.aliasing, self.noise, self.jpeg, undone)
 
     def in_words(self, kernel: Kernel | None = None) -> str:
         """What was seen: "sharpened; JPEG 70; noise of about 5 levels"; "" where nothing was.

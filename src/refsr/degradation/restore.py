@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from refsr.degradation.aliasing import Aliasing, estimate_aliasing
 from refsr.degradation.blind_estimate import (
     MAX_SPREAD,
     BlindEstimate,
@@ -71,16 +72,15 @@ def restore(photo: Photo, coarse: CoarseRegistration, blind: BlindEstimate) -> R
     """Undo what lens, motion or sharpening did to a photo; None where there is no evidence of it.
 
     ``coarse``: the photo's references, registered to it as it is. The kernel is one for the whole
-    photo, measured where the references fit best. ``blind``: what the photo alone shows. Aliasing
-    cannot be undone; an inverse only makes it worse.
+    photo, measured where the references fit best. ``blind``: what the photo alone shows.
     """
-    if not coarse.composite.matched or blind.is_aliased:
+    if not coarse.composite.matched:
         return None
     estimate = measure(coarse, best_block(coarse.composite.similarity(), coarse.lr.shape, WINDOW))
     if estimate is None:
         return None
     if blind.kernel is not None and (added := added_by_reference(estimate.kernel, blind)):
-        restoration = undo(photo, blind.kernel, blind.is_disturbed, by_reference=True)
+        restoration = undo(photo, blind.kernel, blind, by_reference=True)
         return replace(restoration, reference_sharpened=added)
     believed = believed_kernel(estimate.kernel, blind)
     if disagreement(estimate.kernel, believed) > MAX_DISAGREEMENT:
@@ -88,7 +88,7 @@ def restore(photo: Photo, coarse: CoarseRegistration, blind: BlindEstimate) -> R
     estimate = replace(estimate, kernel=believed)
     if not estimate.is_evident:
         return None
-    return undo(photo, estimate.kernel, blind.is_disturbed, by_reference=True)
+    return undo(photo, estimate.kernel, blind, by_reference=True)
 
 
 def added_by_reference(kernel: Kernel, blind: BlindEstimate) -> float:
@@ -124,13 +124,29 @@ def restore_blindly(photo: Photo, blind: BlindEstimate) -> Restoration | None:
     """Undo what a photo alone shows of its kernel; None where it shows none."""
     if blind.kernel is None or blind.is_aliased:
         return None
-    return undo(photo, blind.kernel, blind.is_disturbed, by_reference=False)
+    return undo(photo, blind.kernel, blind, by_reference=False)
 
 
-def undo(photo: Photo, kernel: Kernel, disturbed: bool, by_reference: bool) -> Restoration:
+def undo(photo: Photo, kernel: Kernel, blind: BlindEstimate, by_reference: bool) -> Restoration:
     """Apply the Wiener inverse of a kernel."""
-    inverse = wiener_inverse(kernel, NOISE_TO_SIGNAL_DISTURBED if disturbed else NOISE_TO_SIGNAL)
-    return Restoration(filtered(photo, inverse), photo, kernel, disturbed, by_reference)
+    noisy = blind.is_noisy or (blind.is_aliased and log_response(kernel, FINE) < 0)
+    inverse = wiener_inverse(kernel, NOISE_TO_SIGNAL_DISTURBED if noisy else NOISE_TO_SIGNAL)
+    return Restoration(filtered(photo, inverse), photo, kernel, blind.is_disturbed, by_reference)
+
+
+def measure_aliasing(coarse: CoarseRegistration) -> Aliasing | None:
+    """What aliasing a photo's references show in it; None where they show none."""
+    if not coarse.composite.matched:
+        return None
+    tile = best_block(coarse.composite.similarity(), coarse.lr.shape, WINDOW)
+    composite = coarse.block(tile)
+    height, width = composite.lr.shape[:2]
+    aligned, validity = composite.aligned(slice(0, height), slice(0, width))
+    weight = cv2.resize(validity, (width, height), interpolation=cv2.INTER_AREA)
+    found = estimate_aliasing(
+        luma(composite.lr), luma(aligned * np.float32(255)), np.asarray(weight, np.float32)
+    )
+    return found if found is not None and found.is_evident else None
 
 
 def measure(coarse: CoarseRegistration, tile: Tile) -> KernelEstimate | None:

@@ -5,7 +5,7 @@ Each has the interface of one ``Network``, and they nest.
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import cv2
 import numpy as np
@@ -46,7 +46,12 @@ class TileNetwork(Protocol):
         ...
 
     def run(
-        self, lr: Image, ref: Image, validity: Image, release: bool = False
+        self,
+        lr: Image,
+        ref: Image,
+        validity: Image,
+        release: bool = False,
+        condition: Image | None = None,
     ) -> tuple[Image, Image]:
         """SR and gate of a tile; see ``refsr.inference.network.Network.run``."""
         ...
@@ -73,13 +78,18 @@ class Crisp:
         return max(memory, more), seconds + longer
 
     def run(
-        self, lr: Image, ref: Image, validity: Image, release: bool = False
+        self,
+        lr: Image,
+        ref: Image,
+        validity: Image,
+        release: bool = False,
+        condition: Image | None = None,
     ) -> tuple[Image, Image]:
         """SR (4h, 4w, 3) and gate (4h, 4w); arguments as for ``Network.run``."""
         if not validity.any():
-            return self.true.run(lr, ref, validity, release)
-        true, gate = self.true.run(lr, ref, validity, release=True)
-        crisp, other = self.crisp.run(lr, ref, validity, release)
+            return self.true.run(lr, ref, validity, release, condition)
+        true, gate = self.true.run(lr, ref, validity, True, condition)
+        crisp, other = self.crisp.run(lr, ref, validity, release, condition)
         around = np.asarray(cv2.GaussianBlur(gate, (0, 0), SUPPORT_SIGMA), np.float32)
         support = np.minimum(around / np.float32(FULL_SUPPORT), np.float32(1))
         sr = np.asarray(true + support[..., None] * (crisp - true), np.float32)
@@ -100,13 +110,19 @@ class Ensemble:
         return memory, seconds * len(VIEWS)
 
     def run(
-        self, lr: Image, ref: Image, validity: Image, release: bool = False
+        self,
+        lr: Image,
+        ref: Image,
+        validity: Image,
+        release: bool = False,
+        condition: Image | None = None,
     ) -> tuple[Image, Image]:
         """SR (4h, 4w, 3) and gate (4h, 4w); arguments as for ``Network.run``."""
         sr, gate = np.zeros_like(ref), np.zeros_like(validity)
         for view in VIEWS:
-            seen: list[Any] = [rotate_flip(image, *view) for image in (lr, ref, validity)]
-            found = self.network.run(*seen, release=release and view == VIEWS[-1])
+            seen = [rotate_flip(image, *view) for image in (lr, ref, validity)]
+            last = release and view == VIEWS[-1]
+            found = self.network.run(seen[0], seen[1], seen[2], last, condition)
             sr += undo_rotate_flip(found[0], *view)
             gate += undo_rotate_flip(found[1], *view)
         sr /= len(VIEWS)

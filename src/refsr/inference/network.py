@@ -9,12 +9,14 @@ from __future__ import annotations
 import importlib.util
 import platform
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
 from refsr.arrays import Image, network_input
+from refsr.degradation.condition import nothing_told
 from refsr.errors import ModelError
 from refsr.inference.cores import usable_cores
 from refsr.inference.memory import resident, trim_heap
@@ -22,6 +24,7 @@ from refsr.resize import SCALE
 from refsr.weights.models import Model
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
+Inputs = Mapping[str, Image]
 Runtime = Literal["auto", "onnx", "openvino", "torch"]
 PROBE = 64  # LR pixels a side of the tile that memory and speed are measured on
 BF16_FLAGS = {"avx512_bf16", "amx_bf16"}  # Linux's names of a processor's bfloat16 instructions
@@ -35,11 +38,13 @@ class Session(Protocol):
     least_bytes: int  # of memory per LR pixel to reserve, however little a small tile took
     program_bytes: int  # of memory beside the tiles, beyond what ONNX Runtime takes
 
-    def run(self, lr: Image, ref: Image, validity: Image, release: bool) -> tuple[Image, Image]:
+    def run(self, inputs: Inputs, release: bool) -> tuple[Image, Image]:
         """sr (1, 3, 4H, 4W) and gate (1, 1, 4H, 4W) of one tile, float32.
 
-        ``lr`` (1, 3, H, W), ``ref`` (1, 3, 4H, 4W), ``validity`` (1, 1, 4H, 4W), float32 0..1, H
-        and W multiples of the model's grid. ``release``: free the runtime's memory afterwards.
+        ``inputs``: "lr" (1, 3, H, W), "ref" (1, 3, 4H, 4W), "validity" (1, 1, 4H, 4W), float32
+        0..1, H and W multiples of the model's grid; "condition" (1, 5, 1, 1) of a model that has
+        conditions. ``release``: free the runtime's memory afterwards.
+
         Raises whatever the runtime raises.
         """
         ...
@@ -115,20 +120,26 @@ class Network:
         ref: Image,  # (4h, 4w, 3) RGB 0..1, aligned
         validity: Image,  # (4h, 4w) 0..1
         release: bool = False,
+        condition: Image | None = None,  # (5,), what the network is told of the photo
     ) -> tuple[Image, Image]:
         """SR (4h, 4w, 3), about 0..1, and the gate of the reference's HR detail (4h, 4w), 0..1.
 
         Sizes are padded to the network's grid by repeating the border. Memory is kept for the next
-        run unless ``release``. Raises MemoryError, or ModelError where the runtime fails.
+        run unless ``release``. A network without conditions ignores ``condition``.
+
+        Raises MemoryError, or ModelError where the runtime fails.
         """
         (height, width), multiple = lr.shape[:2], self.model.multiple
-        tile = (
-            network_input(lr, multiple),
-            network_input(ref, SCALE * multiple),
-            network_input(validity, SCALE * multiple),
-        )
+        inputs = {
+            "lr": network_input(lr, multiple),
+            "ref": network_input(ref, SCALE * multiple),
+            "validity": network_input(validity, SCALE * multiple),
+        }
+        if self.model.conditions:
+            told = nothing_told() if condition is None else condition
+            inputs["condition"] = told.reshape(1, -1, 1, 1)
         try:
-            sr, gate = self.session.run(*tile, release)
+            sr, gate = self.session.run(inputs, release)
         except Exception as error:
             if any(word in str(error).lower() for word in ("alloc", "out of memory")):
                 raise MemoryError(str(error)) from error

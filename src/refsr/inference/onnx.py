@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from refsr.arrays import Image
 from refsr.errors import ModelError
+from refsr.inference.network import Inputs
 from refsr.weights.models import Model
 
 LOG_FATAL = 4  # of ONNX Runtime's log levels: errors are raised, not printed
@@ -81,7 +82,8 @@ class OnnxSession:
         arena = "cpu:0;gpu:0" if provider == CUDA else "cpu:0"
         self.release_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", arena)
 
-    def run(self, lr: Image, ref: Image, validity: Image, release: bool) -> tuple[Image, Image]:
+    def run(self, inputs: Inputs, release: bool) -> tuple[Image, Image]:
         """See ``refsr.inference.network.Session.run``."""
-        feed = {"lr": lr, "ref": ref, "validity": validity}
-        return self.session.run(["sr", "gate"], feed, self.release_options if release else None)
+        return self.session.run(
+            ["sr", "gate"], dict(inputs), self.release_options if release else None
+        )

@@ -16,6 +16,7 @@ import numpy as np
 
 from refsr.arrays import Image
 from refsr.errors import ModelError
+from refsr.inference.network import Inputs
 from refsr.resize import SCALE, imresize
 from refsr.weights.models import Model
 
@@ -75,13 +76,13 @@ class OpenVinoSession:
         self.provider = f"openvino, CPU {precision}"
         self.lock, self.running = threading.Lock(), 0  # calls in progress
 
-    def run(self, lr: Image, ref: Image, validity: Image, release: bool) -> tuple[Image, Image]:
+    def run(self, inputs: Inputs, release: bool) -> tuple[Image, Image]:
         """See ``network.Session.run``. Thread-safe: each call has a request of its own."""
         with self.lock:
             self.running += 1
         try:
             request: Any = self.compiled.create_infer_request()
-            request.infer({"lr": lr, "ref": ref, "validity": validity}, share_inputs=True)
+            request.infer(dict(inputs), share_inputs=True)
             first, gate = (request.get_output_tensor(index).data.copy() for index in (0, 1))
             del request
         finally:
@@ -89,7 +90,9 @@ class OpenVinoSession:
                 self.running -= 1
                 if release and not self.running:
                     self.compiled.release_memory()
-        return (add_to_base(first, gate, lr, ref, validity) if self.split else first), gate
+        if self.split:
+            first = add_to_base(first, gate, *(inputs[name] for name in ("lr", "ref", "validity")))
+        return first, gate
 
 
 def import_openvino() -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 
 from refsr.arrays import Image
 from refsr.errors import ModelError
+from refsr.inference.network import Inputs
 from refsr.weights.models import Model
 
 
@@ -42,11 +43,11 @@ class TorchSession:
         name = "float32" if self.type is None else str(self.type).removeprefix("torch.")
         self.provider = f"torch, {self.device} {name}"
 
-    def run(self, lr: Image, ref: Image, validity: Image, release: bool) -> tuple[Image, Image]:
+    def run(self, inputs: Inputs, release: bool) -> tuple[Image, Image]:
         """See ``refsr.inference.network.Session.run``."""
         import torch
 
-        tile = [torch.from_numpy(part).to(self.device) for part in (lr, ref, validity)]
+        tile = {name: torch.from_numpy(part).to(self.device) for name, part in inputs.items()}
         with torch.inference_mode():
             sr, gate = self.forward(tile, self.type)
             if self.type is not None and not bool(torch.isfinite(sr).all()):
@@ -56,12 +57,12 @@ class TorchSession:
             torch.cuda.empty_cache()
         return outputs
 
-    def forward(self, tile: list[Any], type: Any) -> tuple[Any, Any]:
+    def forward(self, tile: dict[str, Any], type: Any) -> tuple[Any, Any]:
         """sr and gate, computed in a 16-bit ``type`` (autocast), or in float32 (None)."""
         import torch
 
         with torch.autocast(self.device, type or torch.bfloat16, enabled=type is not None):
-            return self.network(*tile)
+            return self.network(**tile)
 
 
 def torch_device(device: str) -> str:

@@ -38,9 +38,11 @@ class ExportedSSEN(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, lr: Tensor, ref: Tensor, validity: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        self, lr: Tensor, ref: Tensor, validity: Tensor, condition: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
         """sr and gate as ``SSEN.forward``, then offset and modulation of each layer."""
-        sr, gate, samples = self.model.explain(lr, ref, validity)
+        sr, gate, samples = self.model.explain(lr, ref, validity, condition)
         return sr, gate, *(tensor for pair in samples for tensor in pair)
 
 
@@ -50,15 +52,23 @@ def output_names(layers: int) -> list[str]:
     return ["sr", "gate", *(name for pair in pairs for name in pair)]
 
 
+def input_names(model: SSEN) -> list[str]:
+    """The graph's inputs."""
+    return ["lr", "ref", "validity", *(["condition"] if model.config.conditions else [])]
+
+
 def example_inputs(model: SSEN, rows: int, columns: int) -> tuple[Tensor, ...]:
-    """Random inputs (lr, ref, validity) of rows x columns cells of the network's grid."""
+    """Random inputs, as of ``input_names``, of rows x columns cells of the network's grid."""
     height, width = rows * model.config.multiple, columns * model.config.multiple
     generator = torch.Generator().manual_seed(rows * 31 + columns)
     shapes = [(3, 1), (3, SCALE), (1, SCALE)]
-    return tuple(
+    images = tuple(
         torch.rand(1, channels, height * scale, width * scale, generator=generator)
         for channels, scale in shapes
     )
+    if not model.config.conditions:
+        return images
+    return *images, torch.rand(1, model.config.conditions, 1, 1, generator=generator)
 
 
 def export(model: SSEN, path: Path, card: dict[str, Any], half: bool = False) -> float:
@@ -68,7 +78,8 @@ def export(model: SSEN, path: Path, card: dict[str, Any], half: bool = False) ->
     too. All computations stay float32.
 
     The graph takes lr (1, 3, H, W), ref (1, 3, 4H, 4W), validity (1, 1, 4H, 4W), float32 in 0..1,
-    H and W multiples of the card's ``multiple``. Its outputs are sr, gate and those of
+    H and W multiples of the card's ``multiple``, and condition (1, 5, 1, 1) where the card says
+    ``conditions``. Its outputs are sr, gate and those of
     ``SSEN.explain`` (``output_names``). Returns the largest difference of sr and gate to torch over
     two sizes that were not traced; raises ModelError above 1e-4.
     """
@@ -84,14 +95,17 @@ def export(model: SSEN, path: Path, card: dict[str, Any], half: bool = False) ->
         torch.export.Dim("columns", min=1, max=4096),
     )
     hr = {2: step * SCALE * rows, 3: step * SCALE * columns}
+    shapes: dict[str, Any] = {"lr": {2: step * rows, 3: step * columns}, "ref": hr, "validity": hr}
+    if model.config.conditions:
+        shapes["condition"] = {}
     program = torch.onnx.export(
         ExportedSSEN(model).eval(),
         example_inputs(model, 2, 3),
         dynamo=True,
         opset_version=OPSET,
-        input_names=["lr", "ref", "validity"],
+        input_names=input_names(model),
         output_names=output_names(model.config.deform_layers),
-        dynamic_shapes={"lr": {2: step * rows, 3: step * columns}, "ref": hr, "validity": hr},
+        dynamic_shapes=shapes,
         custom_translation_table={torch.ops.refsr.deform_conv2d.default: translate_deform_conv},
         verbose=False,
     )
@@ -106,6 +120,7 @@ def export(model: SSEN, path: Path, card: dict[str, Any], half: bool = False) ->
     parameters = sum(value.numel() for value in model.parameters())
     facts = {"name": path.stem, "scale": SCALE, "multiple": step, "parameters": parameters}
     facts["deform_layers"] = model.config.deform_layers
+    facts["conditions"] = model.config.conditions
     path.with_suffix(".json").write_text(
         json.dumps(facts | card | {"sha256": digest}, indent=1) + "\n"
     )
@@ -159,7 +174,7 @@ def max_difference(model: SSEN, path: Path) -> float:
         inputs = example_inputs(model, rows, columns)
         with torch.no_grad():
             expected = model(*inputs)
-        names = ("lr", "ref", "validity")
+        names = input_names(model)
         feed = {name: value.numpy() for name, value in zip(names, inputs, strict=True)}
         for ours, theirs in zip(session.run(["sr", "gate"], feed), expected, strict=True):
             worst = max(worst, float(np.abs(np.asarray(ours) - theirs.numpy()).max()))

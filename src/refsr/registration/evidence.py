@@ -40,6 +40,7 @@ FLAT = 4.0  # levels per HR pixel: less slope is flat
 STRONG, CLEAR = (25.0, 0.3), (15.0, 0.4)
 IN_FACES = 3.0  # times what is usual contradicts in a face, however little detail it has
 FEATURE = 0.12  # of a face's side: around what contradicts, as far as an eye or a mouth reaches
+LARGE_FACE = 56.0  # LR px; in larger faces eyes and mouths are large enough for networks to see
 WHOLE_FACE = 0.25  # share of a face that contradicts, from which all of it is left to the photo
 VISIBLE, UNLIKE = 6.0, 0.8  # levels of detail; less local correlation, and it is farther from the
 # truth than none (mean square error of the detail over that of none: 1.3 below 0.8, 0.7 at 0.92)
@@ -152,7 +153,7 @@ def other_faces(differs: NDArray[np.bool_], faces: Boxes) -> NDArray[np.bool_]:
             for first, last, length in ((top, bottom, height), (left, right, width))
         )
         face = differs[y, x]
-        if not face.any():
+        if right - left > LARGE_FACE or not face.any():
             continue
         reach = max(1, round(FEATURE * float(right - left)))
         around = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))

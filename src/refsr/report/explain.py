@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refsr.arrays import Image, network_input
+from refsr.degradation.condition import nothing_told
 from refsr.errors import DataError, ModelError
 from refsr.image.photo import Photo, to_colors_of
 from refsr.image.tiling import cut
@@ -103,6 +104,8 @@ class InspectableModel:
             "ref": network_input(ref, SCALE * multiple),
             "validity": network_input(validity, SCALE * multiple),
         }
+        if self.model.conditions:
+            feed["condition"] = nothing_told().reshape(1, -1, 1, 1)
         numbers = range(1, self.count + 1)
         names = [f"{kind}_{number}" for number in numbers for kind in ("offset", "modulation")]
         sr, *parts = (out[0] for out in self.session.run(["sr", *names], feed))

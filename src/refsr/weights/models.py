@@ -13,7 +13,7 @@ from typing import Any, cast
 from refsr.errors import ModelError
 from refsr.image.atomic import is_file, reason
 from refsr.resize import SCALE
-from refsr.weights.onnx_check import LARGEST_FILE, check_onnx
+from refsr.weights.onnx_check import CONDITION, LARGEST_FILE, check_onnx
 
 FOLDER = Path(__file__).parent / "shipped"
 AUTO = "auto"  # CLEAN or DAMAGED, chosen for each photo
@@ -39,6 +39,11 @@ class Model:
     def faithful(self) -> bool:
         """Whether the downscaled result should equal the small photo: not for damaged photos."""
         return bool(self.card.get("faithful", True))
+
+    @property
+    def conditions(self) -> int:
+        """How many numbers it is told of a photo; see ``refsr.degradation.condition``."""
+        return int(self.card.get("conditions", 0))
 
 
 def shipped() -> list[str]:
@@ -82,6 +87,7 @@ def read_card(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             card = json.loads(file.read(LARGEST_CARD + 1))
         fits = 1 <= int(card["multiple"]) <= LARGEST_GRID and card.get("scale", SCALE) == SCALE
+        fits = fits and card.get("conditions", 0) in (0, CONDITION["condition"])
         if not fits or not isinstance(card["sha256"], str):
             raise ValueError("the card of another kind of model")
     except (OSError, ValueError, LookupError, TypeError, ArithmeticError, RecursionError) as error:

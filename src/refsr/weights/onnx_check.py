@@ -16,6 +16,7 @@ from refsr.errors import ModelError
 LARGEST_FILE = 128 << 20  # bytes; the shipped networks have 4 MB
 LARGEST_TENSOR = 1 << 28  # elements of a constant shape: 1 GB of float32
 INPUTS = {"lr": 3, "ref": 3, "validity": 1}  # channels
+CONDITION = {"condition": 5}  # of a network that is told how the photo was taken
 OUTPUTS = ("sr", "gate")
 DOMAINS = ("", "ai.onnx")  # ONNX's own operators
 SHAPED = ("ConstantOfShape", "Expand", "Tile")  # an input gives the shape of their output
@@ -114,11 +115,12 @@ def check_signature(graphs: list[Fields]) -> None:
     inputs = {text(v, 1): v for graph in graphs for v in messages(graph, INPUT)}
     inputs = {name: value for name, value in inputs.items() if name not in weights}
     outputs = {text(v, 1) for graph in graphs for v in messages(graph, OUTPUT)}
-    if set(inputs) != set(INPUTS) or not set(OUTPUTS) <= outputs:
+    expected = INPUTS | (CONDITION if "condition" in inputs else {})
+    if set(inputs) != set(expected) or not set(OUTPUTS) <= outputs:
         raise Refused(
             f"is another kind of network: it takes {', '.join(sorted(inputs)) or 'nothing'}"[:300]
         )
-    for name, channels in INPUTS.items():
+    for name, channels in expected.items():
         tensors = [t for kind in messages(inputs[name], 2) for t in messages(kind, 1)]
         for tensor in tensors:
             shape = [dim for one in messages(tensor, 2) for dim in messages(one, 1)]
