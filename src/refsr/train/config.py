@@ -34,6 +34,7 @@ class DataConfig:
     labels: str = ""  # folder of precomputed targets, named as photos and pairs are; labels.py
     teacher: str = ""  # model (a shipped name, or .onnx file) whose results are targets; teacher.py
     degraded: float = 0.0  # share of LR photos from lenses, programs, compression; degrade.py
+    aliased: float = 0.0  # share of those that are surely shrunk without antialiasing
     corrected: float = 0.0  # share of those with a reference whose kernel is undone, as refsr does
     corrected_blank: float = 0.0  # ... and of those without one
 

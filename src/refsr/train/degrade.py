@@ -48,16 +48,17 @@ class Degraded:
     quality: int | None  # of its strongest JPEG compression
 
 
-def degraded_lr(rng: np.random.Generator, hr: Pixels) -> Degraded:
+def degraded_lr(rng: np.random.Generator, hr: Pixels, aliased: float = 0.0) -> Degraded:
     """A randomly degraded LR photo of ``hr`` (4h, 4w, 3), uint8 RGB.
 
-    Half of them are often degraded by their downscaling alone, seldom by several things at once.
+    ``aliased``: share that is surely shrunk without antialiasing, beside those by chance. Half of them are often degraded by their downscaling alone, seldom by several things at once.
     """
     share = 0.25 if rng.random() < 0.5 else 1.0
     image = lens(rng, hr) if rng.random() < 0.5 * share else hr
     if rng.random() < 0.1 * share:  # sharpened before it was made small
         image = to_levels(sharpen(image, float(rng.uniform(0.3, 1.5))))
-    lr = downscale(rng, image)
+    surely = aliased > 0 and rng.random() < aliased
+    lr = alias(rng, image) if surely else downscale(rng, image)
     aliasing = measure_aliasing(lr, shrink(image))
     ideal = lr.astype(np.float32)
     if rng.random() < 0.4 * share:
@@ -124,6 +125,18 @@ def downscale(rng: np.random.Generator, hr: Pixels) -> Pixels:
     if rng.random() < 0.5:
         return imresize(first, size=(height, width))
     return np.asarray(cv2.resize(first, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def alias(rng: np.random.Generator, hr: Pixels) -> Pixels:
+    """``hr`` (4h, 4w, 3) to (h, w, 3) without antialiasing."""
+    kind = rng.random()
+    if kind < 0.45:
+        return shrink_opencv(hr, cv2.INTER_LINEAR)
+    if kind < 0.6:
+        return shrink_opencv(hr, cv2.INTER_CUBIC)
+    # one pixel of 4 x 4: Pillow's, or another of the inner ones
+    top, left = (2, 2) if rng.random() < 0.7 else (int(v) for v in rng.integers(1, 3, 2))
+    return np.ascontiguousarray(hr[top::SCALE, left::SCALE])
 
 
 def noisy(rng: np.random.Generator, image: Pixels) -> Pixels:

@@ -56,7 +56,7 @@ class Validation:
         if patches:
             self.sets["patch_pairs"] = [load_patch_pair(pair, min_side=0) for pair in patches]
         if data.degraded > 0:
-            self.sets = {name: degrade(samples) for name, samples in self.sets.items()}
+            self.sets = {name: degrade(samples, data.aliased) for name, samples in self.sets.items()}
 
     @torch.no_grad()
     def run(self, model: SSEN) -> tuple[dict[str, float], np.ndarray | None]:
@@ -97,12 +97,12 @@ class Validation:
         return scores, np.vstack(rows) if rows else None
 
 
-def degrade(samples: list[Sample]) -> list[Sample]:
+def degrade(samples: list[Sample], aliased: float) -> list[Sample]:
     """The samples with degraded LR photos, the same in every run."""
     found: list[Sample] = []
     for index, sample in enumerate(samples):
         rng = np.random.default_rng((98, index))
-        photo = degraded_lr(rng, sample.hr)
+        photo = degraded_lr(rng, sample.hr, aliased)
         told = condition(photo.aliasing, photo.noise, photo.quality, None)
         found.append(replace(sample, lr=photo.pixels, condition=told))
     return found
