@@ -39,6 +39,7 @@ class ReferenceUpscale:
                 "scale": (["4", "3", "2", "1"],),
                 "strength": ("FLOAT", strength),
                 "look": (["true", "crisp"],),
+                "strict": ("BOOLEAN", {"default": False}),
             },
             "optional": {"reference": ("IMAGE",)},
         }
@@ -49,6 +50,7 @@ class ReferenceUpscale:
         scale: str,
         strength: float,
         look: str,
+        strict: bool,
         reference: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, str]:
         """Images and maps (B, scale * H, scale * W, 3), 0..1, and one verdict per reference."""
@@ -57,7 +59,7 @@ class ReferenceUpscale:
         given = [] if reference is None else [to_array(one) for one in reference]
         self.upscaler.set_reference(given)
         results = [
-            self.upscaler.upscale(to_array(one), scale=int(scale), strength=strength)
+            self.upscaler.upscale(to_array(one), scale=int(scale), strength=strength, strict=strict)
             for one in image
         ]
         images = [torch.from_numpy(one.image / np.float32(65535)) for one in results]

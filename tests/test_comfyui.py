@@ -63,6 +63,11 @@ def test_a_batch_with_a_reference(node: Any) -> None:
     own = upscaler.upscale(small).image / np.float32(255)
     assert np.abs(images[0].numpy() - own).max() < 1.01 / 255, "the library's, with more bits"
 
+    strict, _, _ = call(node, image=tensor(small), reference=tensor(sharp), strict=True)
+    expected = upscaler.upscale(small, strict=True).image / np.float32(255)
+    assert np.abs(strict[0].numpy() - expected).max() < 1.01 / 255
+    assert not torch.equal(strict[0], images[0])
+
     faded, _, _ = call(node, image=tensor(small), reference=tensor(sharp), strength=0.0, scale="2")
     plain, _, none = call(node, image=tensor(small), scale="2")
     assert plain.shape == (1, 96, 128, 3)

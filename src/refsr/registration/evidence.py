@@ -59,9 +59,10 @@ class Seen:
     """What a reference would have been to the photo's camera, and what it has beyond that."""
 
     luma: Image  # (h, w) 0..255, the aligned reference shrunk by four
-    detail: Image  # (h, w) mean square of what shrinking removes, in levels
-    flat: Image  # (h, w) share of its HR pixels that are flat
-    fine: Image  # (h, w) mean square of what is fine of ``detail``
+    alike: Image  # (h, w) -1..1, local correlation of the photo with that
+    detail: Image  # (h, w) local mean square of what shrinking removes, in levels
+    flat: Image  # (h, w) share of the HR pixels around that are flat
+    fine: Image  # (h, w) local mean square of what is fine of ``detail``
     finest: Image  # (h, w) and of what is finest of it
 
 
@@ -83,7 +84,7 @@ def judge(
     height, width = lr.shape[:2]
     validity = cv2.resize(registration.validity, (width, height), interpolation=cv2.INTER_AREA)
     refuted = contradicted(gray, seen, np.asarray(validity, np.float32), faces)
-    doubtful = unconfirmed(gray, seen) & (validity > 0) & ~refuted
+    doubtful = unconfirmed(seen) & (validity > 0) & ~refuted
     share = float((refuted & (validity > 0.5)).mean())
     registration = replace(registration, contradicted=share, unconfirmed=doubtful)
     left = refuted | doubtful if strict else refuted
@@ -113,7 +114,11 @@ def look(lr: NDArray[np.uint8], reference: Reference, registration: Registration
         planes = [shrunk, pooled(detail**2), pooled((slope < FLAT).astype(np.float32))]
         planes += [pooled((detail - blurred(detail, sigma)) ** 2) for sigma in (FINE, FINEST)]
         bands.append(np.stack(planes)[:, start - top : stop - top])
-    return Seen(*np.concatenate(bands, axis=1))
+    shrunk, detail, flat, fine, finest = np.concatenate(bands, axis=1)
+    squares = (np.maximum(blurred(plane, NEAR), 0) for plane in (detail, fine, finest))
+    detail, fine, finest = squares
+    alike = correlation(luma(lr), shrunk, AROUND)
+    return Seen(shrunk, alike, detail, blurred(flat, AROUND), fine, finest)
 
 
 def pooled(plane: Image) -> Image:
@@ -129,12 +134,9 @@ def contradicted(
     difference, contrast = misfit(lr, seen.luma)
     usually = usual_misfit(difference, contrast, validity)
     allowed = CONTRADICTS * usually
-    detail = np.sqrt(np.maximum(blurred(seen.detail, NEAR), 0))
-    flat = blurred(seen.flat, AROUND)
-    deceives = (detail > STRONG[0]) & (flat > STRONG[1])
-    deceives |= (detail > CLEAR[0]) & (flat > CLEAR[1])
-    refuted = (difference > allowed) & deceives
-    refuted &= correlation(lr, seen.luma, AROUND) > ALIKE
+    deceives = (seen.detail > STRONG[0] ** 2) & (seen.flat > STRONG[1])
+    deceives |= (seen.detail > CLEAR[0] ** 2) & (seen.flat > CLEAR[1])
+    refuted = (difference > allowed) & deceives & (seen.alike > ALIKE)
     around = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
     refuted = cv2.dilate(refuted.astype(np.uint8), around) > 0
     return refuted | other_faces(difference > IN_FACES * usually, faces)
@@ -162,16 +164,14 @@ def other_faces(differs: NDArray[np.bool_], faces: Boxes) -> NDArray[np.bool_]:
     return others
 
 
-def unconfirmed(lr: Image, seen: Seen) -> NDArray[np.bool_]:
-    """Where a photo's luma (h, w), 0..255, bears no witness to detail that the reference has.
+def unconfirmed(seen: Seen) -> NDArray[np.bool_]:
+    """Where the photo bears no witness to detail that the reference has: (h, w).
 
     There its structure is another one, or the detail is of glyphs too small for its pixels.
     """
-    squares = seen.detail, seen.fine, seen.finest
-    detail, fine, finest = (np.maximum(blurred(plane, NEAR), 0) for plane in squares)
-    unlike = (detail > VISIBLE**2) & (correlation(lr, seen.luma, AROUND) < UNLIKE)
-    small = (fine > FINE_SHARE * detail) | (finest > FINEST_SHARE * fine)
-    small &= (detail > GLYPHS[0] ** 2) & (blurred(seen.flat, AROUND) > GLYPHS[1])
+    unlike = (seen.detail > VISIBLE**2) & (seen.alike < UNLIKE)
+    small = (seen.fine > FINE_SHARE * seen.detail) | (seen.finest > FINEST_SHARE * seen.fine)
+    small &= (seen.detail > GLYPHS[0] ** 2) & (seen.flat > GLYPHS[1])
     gaps = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))  # within a number or a line
     return cv2.morphologyEx((unlike | small).astype(np.uint8), cv2.MORPH_CLOSE, gaps) > 0
 

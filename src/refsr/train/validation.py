@@ -56,7 +56,9 @@ class Validation:
         if patches:
             self.sets["patch_pairs"] = [load_patch_pair(pair, min_side=0) for pair in patches]
         if data.degraded > 0:
-            self.sets = {name: degrade(samples, data.aliased) for name, samples in self.sets.items()}
+            self.sets = {
+                name: degrade(samples, data.aliased) for name, samples in self.sets.items()
+            }
 
     @torch.no_grad()
     def run(self, model: SSEN) -> tuple[dict[str, float], np.ndarray | None]:
