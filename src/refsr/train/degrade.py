@@ -51,7 +51,8 @@ class Degraded:
 def degraded_lr(rng: np.random.Generator, hr: Pixels, aliased: float = 0.0) -> Degraded:
     """A randomly degraded LR photo of ``hr`` (4h, 4w, 3), uint8 RGB.
 
-    ``aliased``: share that is surely shrunk without antialiasing, beside those by chance. Half of them are often degraded by their downscaling alone, seldom by several things at once.
+    Half of them are often degraded by their downscaling alone, seldom by several things at once.
+    ``aliased``: share that is surely shrunk without antialiasing, beside those that are by chance.
     """
     share = 0.25 if rng.random() < 0.5 else 1.0
     image = lens(rng, hr) if rng.random() < 0.5 * share else hr
