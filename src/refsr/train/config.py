@@ -54,6 +54,7 @@ class TrainConfig:
     period: int = 10_000  # steps after which the peak is multiplied by gamma; schedule.py
     gamma: float = 0.9  # as in the paper
     offset_learning_rate: float = 0.25  # of the offset estimators, as a factor
+    film_learning_rate: float = 20.0  # of what conditions change, as a factor
     gradient_clip: float = 1.0  # maximal norm
     loss: Literal["charbonnier", "charbonnier_eps", "l1"] = (
         "charbonnier"  # _eps: epsilon not squared

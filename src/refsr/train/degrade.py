@@ -34,6 +34,7 @@ from refsr.resize import SCALE, imresize
 
 GRID = 8  # pixels a side of a JPEG block
 CLEAR = 0.1  # a kernel whose center differs from one by less is not undone
+MATCHED = 0.5  # correlation of a photo with its reference; registration refuses others
 UNKNOWN = 0.08  # share of photos of which nothing is told
 RANGE = 0.25, 2.5  # of a kernel's sum before it is normalized; beyond, nothing was learned
 
@@ -211,12 +212,17 @@ def unaliased_lr(lr: Pixels, hr: Pixels, ref: Pixels, validity: Pixels) -> Pixel
 
     What aliasing is is measured of the truth ``hr``; ``ref``, ``validity``: as of ``Sample``.
     """
+    shown = high_pass(shrink(luma(ref)))
+    seen = high_pass(luma(lr)) * (shrink(validity.astype(np.float32)) > 128)
+    energy = float(np.sqrt((seen**2).sum() * (shown**2).sum()))
+    if float((seen * shown).sum()) < MATCHED * energy:
+        return lr
     everywhere = np.ones(lr.shape[:2], np.float32)
-    shown = estimate_aliasing(luma(lr), luma(hr), everywhere, least=0)
-    if shown is None or not shown.is_evident:
+    aliasing = estimate_aliasing(luma(lr), luma(hr), everywhere, least=0)
+    if aliasing is None or not aliasing.is_evident:
         return lr
     levels = (image.astype(np.float32) for image in (lr, ref, validity / np.float32(255)))
-    return to_levels(shown.remove(*levels))
+    return to_levels(aliasing.remove(*levels))
 
 
 def told_condition(rng: np.random.Generator, photo: Degraded, undone: Kernel | None) -> Image:

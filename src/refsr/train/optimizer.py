@@ -67,13 +67,18 @@ class Optimizers:
     device.
     """
 
-    def __init__(self, model: nn.Module, kind: Kind, offset_factor: float) -> None:
-        """``offset_factor``: the offset estimators' learning rate, relative to the rest."""
+    def __init__(
+        self, model: nn.Module, kind: Kind, offset_factor: float, film_factor: float = 1.0
+    ) -> None:
+        """``offset_factor``: the offset estimators' learning rate, relative to the rest;
+        ``film_factor``: that of what conditions change."""
         self.matrices: list[tuple[Tensor, nn.Parameter]] = []
-        muon: dict[float, list[nn.Parameter]] = {1.0: [], offset_factor: []}
-        adam: dict[float, list[nn.Parameter]] = {1.0: [], offset_factor: []}
+        factors = {"estimators": offset_factor, "film": film_factor}
+        groups = (1.0, *factors.values())
+        muon: dict[float, list[nn.Parameter]] = {factor: [] for factor in groups}
+        adam: dict[float, list[nn.Parameter]] = {factor: [] for factor in groups}
         for name, value in model.named_parameters():
-            factor = offset_factor if "estimators." in name else 1.0
+            factor = factors.get(name.split(".")[0], 1.0)
             if kind == "muon" and value.ndim == 4 and not name.startswith(("out.", "film.")):
                 matrix = nn.Parameter(as_matrix(value.detach()))
                 assert matrix.data_ptr() == value.data_ptr(), f"{name} is not channels-last"

@@ -199,6 +199,6 @@ class PatchSampler:
         lr, undone = photo.pixels, None
         if rng.random() < (self.config.corrected if referenced else self.config.corrected_blank):
             lr, undone = corrected_lr(rng, lr, sample.lr)
-            if referenced and photo.aliasing > SLIGHT_ALIASING:
-                lr = unaliased_lr(lr, sample.hr, sample.ref, sample.validity)
+        if referenced and self.config.corrected and photo.aliasing > SLIGHT_ALIASING:
+            lr = unaliased_lr(lr, sample.hr, sample.ref, sample.validity)
         return replace(sample, lr=lr, condition=told_condition(rng, photo, undone))

@@ -63,7 +63,9 @@ class Trainer:
         self.model = model.to(self.device).train()
         self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # stubs
         self.ema = copy.deepcopy(self.model).eval().requires_grad_(False)
-        self.optimizer = Optimizers(self.model, t.optimizer, t.offset_learning_rate)
+        self.optimizer = Optimizers(
+            self.model, t.optimizer, t.offset_learning_rate, t.film_learning_rate
+        )
         self.forward: nn.Module = self.model  # DistributedDataParallel with several processes
         if ranks.size > 1:
             self.forward = DistributedDataParallel(self.model, broadcast_buffers=False)
