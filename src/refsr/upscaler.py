@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from refsr.degradation.aliasing import Aliasing
-from refsr.degradation.blind_estimate import POSSIBLE_ALIASING, BlindEstimate
+from refsr.degradation.blind_estimate import BlindEstimate
 from refsr.degradation.own_size import (
     OwnSize,
     is_complete,
@@ -23,7 +23,14 @@ from refsr.degradation.own_size import (
     shrink,
     without_texture,
 )
-from refsr.degradation.restore import Restoration, measure_aliasing, restore, restore_blindly
+from refsr.degradation.restore import (
+    ALIASING_NOTE,
+    Restoration,
+    is_marred,
+    measure_aliasing,
+    restore,
+    restore_blindly,
+)
 from refsr.errors import DataError, PhotoError
 from refsr.image.photo import Photo, Source, load_photo
 from refsr.image.tone import Tone, without_tone
@@ -281,8 +288,8 @@ class Upscaler:
         else:
             restoration = None if stays else restore_blindly(photo, blind)
         photo = restoration.photo if restoration else photo
-        marred = not restoration.is_slight if restoration else blind.is_unlike_matlab
-        degraded = own is not None or marred
+        aliasing = registered.aliasing if registered is not None and used is not None else None
+        degraded = own is not None or is_marred(blind, restoration, aliasing)
         network = self.networks.select(photo, used is not None, degraded, blind.is_clean)
         canvas = Canvas.empty(photo, factor)
         if stays:
@@ -292,7 +299,6 @@ class Upscaler:
             canvas = unchanged(whole, canvas)
             progress(1.0)
         else:
-            aliasing = registered.aliasing if registered is not None and used is not None else None
             told = blind.told(restoration.kernel if restoration else None)
             renderer = Renderer(photo, plan, network, strength, restoration, aliasing, told)
             renderer.render(used, canvas, partly(progress, plan.registration_share))
@@ -306,6 +312,7 @@ class Upscaler:
             composite = with_contradicted(composite, np.asarray(shares, np.float64))
         notes = self._notes(photo, tone, references, loaded)
         notes += [of_shrunk(restoration.note) if own else restoration.note] if restoration else []
+        notes += [ALIASING_NOTE] if aliasing else []
         doubtful = canvas.unconfirmed
         doubtful = doubtful if strict else taken_unconfirmed(canvas.amounts, doubtful)
         unconfirmed = float(doubtful.mean())
@@ -408,7 +415,8 @@ class Registered:
     @property
     def notes(self) -> list[str]:
         """What was done to the photo, for the report."""
-        return [self.restoration.note] if self.restoration else []
+        notes = [self.restoration.note] if self.restoration else []
+        return notes + ([ALIASING_NOTE] if self.aliasing else [])
 
 
 def register(
@@ -439,9 +447,7 @@ def register(
             )
         coarse = register_coarse(restoration.photo.as_uint8(), prepared, flow_pixels)
         coarse = leave_out(coarse, copies)
-    aliasing = None
-    if blind is not None and blind.aliasing > POSSIBLE_ALIASING:
-        aliasing = measure_aliasing(coarse)
+    aliasing = measure_aliasing(coarse, blind, restoration) if blind is not None else None
     coarse = only_confirmed(coarse, faces_of(coarse), strict)
     return Registered(coarse, restoration, aliasing)
 

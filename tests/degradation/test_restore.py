@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from refsr import Upscaler
 from refsr.arrays import Pixels
+from refsr.degradation.aliasing import Aliasing
 from refsr.degradation.blind_estimate import GRID, BlindEstimate, Spread, kernel_of
 from refsr.degradation.kernel import Kernel
-from refsr.degradation.restore import added_by_reference, restore_blindly, undo
+from refsr.degradation.restore import (
+    ALIASING_NOTE,
+    added_by_reference,
+    is_marred,
+    restore_blindly,
+    undo,
+)
 from refsr.degradation.simulate import parse_kind, sharpen, simulate
 from refsr.evaluate.metrics import psnr
 from refsr.image.photo import Photo, load_photo
@@ -88,6 +97,26 @@ def test_the_result_gains_and_strength_0_is_no_reference(pair: tuple[Pixels, Pix
     np.testing.assert_array_equal(none.image, upscaler.upscale(lr).image)
 
 
+@pytest.mark.parametrize("kind", ["area", "linear"])
+def test_aliasing_that_the_reference_shows_is_removed(
+    pair: tuple[Pixels, Pixels], kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in blocks; against the same pipeline that leaves it."""
+    hr, ref = pair
+    upscaler = Upscaler.load("ssen-tiny", threads=1)
+    references = upscaler.prepare(ref)
+    lr = small_photo(hr, kind).pixels
+    better = upscaler.upscale(lr, references=references)
+    assert ALIASING_NOTE in better.report["notes"]
+    assert ALIASING_NOTE in upscaler.check(lr, references=references).notes
+    photo, prepared = Photo(lr), (prepare_reference(ref),)
+    assert register(photo, prepared, 12_000, estimate_blindly(photo)).aliasing is not None
+    monkeypatch.setattr("refsr.upscaler.measure_aliasing", lambda *given: None)
+    before = upscaler.upscale(lr, references=references)
+    found = [psnr(np.asarray(one.image), hr, border=4) for one in (before, better)]
+    assert found[1] > found[0] + 0.2
+
+
 def test_16_bits_and_blocks(pair: tuple[Pixels, Pixels]) -> None:
     """The depth is kept; a photo registered shrunk is measured at full size."""
     hr, ref = pair
@@ -151,6 +180,17 @@ def test_the_network_for_clean_photos_after_a_slight_correction() -> None:
     slight = [undo(photo, kernel, quiet, by_reference=True).is_slight for kernel in kernels]
     assert slight == [True, True, False, False]
     assert not undo(photo, kernels[0], compressed, by_reference=True).is_slight
+
+
+def test_the_network_after_aliasing_was_removed() -> None:
+    """A little of it, that of area averages, is gone with what the reference shows of it."""
+    nothing = replace(seen_alone(transfer(2.0, 0.0)), kernel=None)
+    area, linear, clean = (replace(nothing, aliasing=share) for share in (0.2, 0.4, 0.04))
+    found = Aliasing(np.zeros((9, 9)), np.zeros((8, 8)), np.zeros((9, 9)), 1.2)
+    assert is_marred(area, None, None)
+    assert not is_marred(area, None, found)
+    assert is_marred(linear, None, found)
+    assert not is_marred(clean, None, None)
 
 
 def transfer(frequency_power: float, strength: float) -> NDArray[np.float64]:

@@ -148,7 +148,9 @@ class Scene:
         shown = convolve(self.source, solved[:KERNEL].reshape(SIDE, SIDE))
         if len(solved) > KERNEL:
             taps = solved[KERNEL:].astype(np.float32)
-            shown = shown + pixels_around(self.detail, slice(0, len(shown))) @ taps
+            for top in range(0, len(shown), BAND_ROWS):
+                rows = slice(top, min(len(shown), top + BAND_ROWS))
+                shown[rows] += pixels_around(self.detail, rows) @ taps
         return np.asarray(shown, np.float32)
 
 

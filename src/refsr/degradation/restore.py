@@ -10,11 +10,13 @@ import numpy as np
 from refsr.degradation.aliasing import Aliasing, estimate_aliasing
 from refsr.degradation.blind_estimate import (
     MAX_SPREAD,
+    POSSIBLE_ALIASING,
     BlindEstimate,
     believed_kernel,
     kernel_of,
 )
 from refsr.degradation.kernel import (
+    BLURRED,
     FINE,
     INVERSE_SIDE,
     Kernel,
@@ -41,6 +43,7 @@ TOO_BLURRED = 1.35  # times the blind one: real lenses 1.4 to 2.0, Gaussian blur
 GAUSSIAN_FALL = 3.7, 4.6  # log response at FINE over that at half of it: Gaussian blurs 3.9 to 4.3
 MAX_DISAGREEMENT = 0.18  # of pair and photo: beyond, the reference is too different to tell
 NOISE_TO_SIGNAL = 0.005  # of the Wiener inverse: about what rounding to 8 bits adds
+ALIASING_NOTE = "what the reference shows of its aliasing was removed"
 NOISE_TO_SIGNAL_DISTURBED = 0.2  # where noise, compression or aliasing would be sharpened, too
 
 
@@ -134,9 +137,16 @@ def undo(photo: Photo, kernel: Kernel, blind: BlindEstimate, by_reference: bool)
     return Restoration(filtered(photo, inverse), photo, kernel, blind.is_disturbed, by_reference)
 
 
-def measure_aliasing(coarse: CoarseRegistration) -> Aliasing | None:
-    """What aliasing a photo's references show in it; None where they show none."""
-    if not coarse.composite.matched:
+def measure_aliasing(
+    coarse: CoarseRegistration, blind: BlindEstimate, restoration: Restoration | None
+) -> Aliasing | None:
+    """What aliasing a photo's references show in it; None where they show none.
+
+    ``coarse``: of the photo after its ``restoration``. What was blurred is not aliased.
+    """
+    if not coarse.composite.matched or blind.aliasing < POSSIBLE_ALIASING:
+        return None
+    if restoration is not None and log_response(restoration.kernel, FINE) < BLURRED:
         return None
     tile = best_block(coarse.composite.similarity(), coarse.lr.shape, WINDOW)
     composite = coarse.block(tile)
@@ -147,6 +157,20 @@ def measure_aliasing(coarse: CoarseRegistration) -> Aliasing | None:
         luma(composite.lr), luma(aligned * np.float32(255)), np.asarray(weight, np.float32)
     )
     return found if found is not None and found.is_evident else None
+
+
+def is_marred(
+    blind: BlindEstimate, restoration: Restoration | None, aliasing: Aliasing | None
+) -> bool:
+    """Whether a photo is no longer, or not yet again, as good as a clean one.
+
+    ``aliasing``: what a reference shows of it, and is removed. A little of it is then gone.
+    """
+    if restoration is not None:
+        return not restoration.is_slight
+    if aliasing is not None and blind.kernel is None and not blind.is_aliased:
+        return False
+    return blind.is_unlike_matlab
 
 
 def measure(coarse: CoarseRegistration, tile: Tile) -> KernelEstimate | None:
