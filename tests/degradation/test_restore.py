@@ -186,9 +186,13 @@ def test_the_network_after_aliasing_was_removed() -> None:
     """A little of it, that of area averages, is gone with what the reference shows of it."""
     nothing = replace(seen_alone(transfer(2.0, 0.0)), kernel=None)
     area, linear, clean = (replace(nothing, aliasing=share) for share in (0.2, 0.4, 0.04))
-    found = Aliasing(np.zeros((9, 9)), np.zeros((8, 8)), np.zeros((9, 9)), 1.2)
+    found, strong = (
+        Aliasing(np.zeros((9, 9)), np.zeros((8, 8)), np.zeros((9, 9)), evidence)
+        for evidence in (1.1, 1.3)
+    )
     assert is_marred(area, None, None)
     assert not is_marred(area, None, found)
+    assert is_marred(area, None, strong)
     assert is_marred(linear, None, found)
     assert not is_marred(clean, None, None)
 

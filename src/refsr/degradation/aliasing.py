@@ -36,6 +36,7 @@ KERNEL, TAPS = SIDE**2, (2 * REACH) ** 2  # unknowns
 RIDGE = 1e-2  # of the mean diagonal, for each of the taps
 ALIASED = 1.05  # residual without the taps over that with them: of photos by MATLAB, blurred or
 # noisy 1.00 to 1.04, area average 1.06 to 1.36, OpenCV's linear and every fourth pixel 1.4 to 1.9
+STRONG = 1.2  # after the kernel was undone: area average 1.06 to 1.14, linear 1.16 to 1.41
 ROUNDING = 1.0  # square levels that mean nothing
 LOCAL, FLOOR = 6.0, 2.0  # LR px: sigma of the local contrast; square levels added to its variance
 CONTRAST = 0.5, 2.0  # least and most of the reference's that the photo may have
@@ -54,6 +55,11 @@ class Aliasing:
     def is_evident(self) -> bool:
         """Whether the pair shows aliasing."""
         return self.evidence > ALIASED
+
+    @property
+    def is_strong(self) -> bool:
+        """Whether so much was aliased that a clean photo's network would be misled by the rest."""
+        return self.evidence > STRONG
 
     def predict(self, ref: Image) -> tuple[Image, Image]:
         """What the photo shows of an aligned reference, and what of that is aliasing.

@@ -166,6 +166,8 @@ def is_marred(
 
     ``aliasing``: what a reference shows of it, and is removed. A little of it is then gone.
     """
+    if aliasing is not None and aliasing.is_strong:
+        return True
     if restoration is not None:
         return not restoration.is_slight
     if aliasing is not None and blind.kernel is None and not blind.is_aliased:
