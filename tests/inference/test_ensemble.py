@@ -29,14 +29,21 @@ class Known:
     passes: int = 1
     notes: list[str] = field(default_factory=list)
     released: list[bool] = field(default_factory=list)
+    told: list[Image | None] = field(default_factory=list)
 
     def probe(self) -> tuple[float, float]:
         return 1000.0 + self.level, 2.0
 
     def run(
-        self, lr: Image, ref: Image, validity: Image, release: bool = False
+        self,
+        lr: Image,
+        ref: Image,
+        validity: Image,
+        release: bool = False,
+        condition: Image | None = None,
     ) -> tuple[Image, Image]:
         self.released.append(release)
+        self.told.append(condition)
         sr = imresize(lr, scale=4.0) + np.float32(self.level)
         sr += self.slope * np.arange(sr.shape[1], dtype=np.float32)[:, None]
         gate = validity.copy()
@@ -65,6 +72,14 @@ def test_crisp_is_taken_where_the_gate_is_open_and_nowhere_else(
     assert gate.shape == (96, 128)
     assert true.released[0]  # or the memory of both would be held at once
     assert crisp.released == [True]
+
+
+def test_what_is_told_reaches_every_network(tile: tuple[Image, Image, Image]) -> None:
+    true, crisp = Known(0.0), Known(1.0)
+    condition = np.ones(5, np.float32)
+    Ensemble(Crisp(true, crisp)).run(*tile, condition=condition)
+    assert len(true.told) == len(crisp.told) == 8
+    assert all(told is condition for told in true.told + crisp.told)
 
 
 def test_without_a_reference_crisp_is_true_and_costs_nothing(
