@@ -36,6 +36,10 @@ def multiplications(path: Path) -> float:
         name: np.zeros((1, channels, SIDE * scale, SIDE * scale), np.float32)
         for name, channels, scale in (("lr", 3, 1), ("ref", 3, SCALE), ("validity", 1, SCALE))
     }
+    for value in proto.graph.input:
+        if value.name not in feed:  # what a network is told: numbers, no images
+            told = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+            feed[value.name] = np.zeros(told, np.float32)
     shapes = {name: value.shape for name, value in feed.items()}
     computed = [name for name in names if name not in feed]
     values = session.run(computed, feed)
