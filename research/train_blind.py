@@ -30,6 +30,7 @@ from torch.nn import functional
 
 from refsr.arrays import Image, Pixels
 from refsr.degradation.blind_estimate import FLOOR, GRID
+from refsr.degradation.condition import compression_of
 from refsr.degradation.kernel import convolve as filtered
 from refsr.degradation.kernel import high_pass, solve
 from refsr.degradation.simulate import (
@@ -190,12 +191,6 @@ def sample(
             image = compress_jpeg(rng, image, quality)
             compression = compression_of(quality)
     return image, transfer, math.log(max(deviation, 0.29) + 0.5), compression, clean
-
-
-def compression_of(quality: int) -> float:
-    """JPEG quality as the log of its quantisation: 0 for none, about 2 for 35."""
-    scale = 5000 / quality if quality < 50 else 200 - 2 * quality
-    return math.log1p(scale / 20)
 
 
 # --- the network ---

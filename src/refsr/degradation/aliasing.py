@@ -27,6 +27,7 @@ from refsr.degradation.kernel import (
     neighborhoods,
     ridge,
 )
+from refsr.registration.misfit import blurred
 from refsr.registration.warp import shrink4
 from refsr.resize import SCALE, imresize
 
@@ -79,7 +80,7 @@ class Aliasing:
         found = [self.predict(np.ascontiguousarray(ref[..., channel])) for channel in range(3)]
         shown, aliased = (np.stack(planes, axis=2) for planes in zip(*found, strict=True))
         photo, shown = (local(image.mean(axis=2)) for image in (lr, shown))
-        common, own = blurred(photo * shown), blurred(shown * shown)
+        common, own = blurred(photo * shown, LOCAL), blurred(shown * shown, LOCAL)
         gain = np.clip((common + FLOOR) / (own + FLOOR), *CONTRAST) * weight
         return np.asarray(lr - gain[..., None] * aliased, np.float32)
 
@@ -179,9 +180,4 @@ def pixels_around(detail: Image, rows: slice) -> Image:
 
 def local(image: Image) -> Image:
     """An image (h, w) less what is not local."""
-    return np.asarray(image - blurred(np.asarray(image, np.float32)), np.float32)
-
-
-def blurred(image: Image) -> Image:
-    """An image (h, w) in Gaussian windows."""
-    return np.asarray(cv2.GaussianBlur(image, (0, 0), LOCAL), np.float32)
+    return np.asarray(image - blurred(np.asarray(image, np.float32), LOCAL), np.float32)

@@ -43,8 +43,8 @@ TOO_BLURRED = 1.35  # times the blind one: real lenses 1.4 to 2.0, Gaussian blur
 GAUSSIAN_FALL = 3.7, 4.6  # log response at FINE over that at half of it: Gaussian blurs 3.9 to 4.3
 MAX_DISAGREEMENT = 0.18  # of pair and photo: beyond, the reference is too different to tell
 NOISE_TO_SIGNAL = 0.005  # of the Wiener inverse: about what rounding to 8 bits adds
-ALIASING_NOTE = "what the reference shows of its aliasing was removed"
 NOISE_TO_SIGNAL_DISTURBED = 0.2  # where noise, compression or aliasing would be sharpened, too
+ALIASING_NOTE = "what the reference shows of its aliasing was removed"
 
 
 @dataclass(frozen=True)

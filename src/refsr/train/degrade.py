@@ -117,9 +117,8 @@ def downscale(rng: np.random.Generator, hr: Pixels) -> Pixels:
         return shrink_opencv(hr, cv2.INTER_LINEAR)
     if kind < 0.72:
         return shrink_opencv(hr, cv2.INTER_CUBIC)
-    if kind < 0.84:  # one pixel of 4 x 4: Pillow's, or another of the inner ones
-        top, left = (2, 2) if rng.random() < 0.7 else (int(v) for v in rng.integers(1, 3, 2))
-        return np.ascontiguousarray(hr[top::SCALE, left::SCALE])
+    if kind < 0.84:
+        return one_of_sixteen(rng, hr)
     between = float(rng.uniform(1.2, 3.0))
     first = imresize(hr, size=(round(height * between), round(width * between)))
     if rng.random() < 0.5:  # a screenshot: compressed at another size
@@ -136,7 +135,11 @@ def alias(rng: np.random.Generator, hr: Pixels) -> Pixels:
         return shrink_opencv(hr, cv2.INTER_LINEAR)
     if kind < 0.6:
         return shrink_opencv(hr, cv2.INTER_CUBIC)
-    # one pixel of 4 x 4: Pillow's, or another of the inner ones
+    return one_of_sixteen(rng, hr)
+
+
+def one_of_sixteen(rng: np.random.Generator, hr: Pixels) -> Pixels:
+    """One pixel of each 4 x 4 of ``hr``: Pillow's, or another of the inner ones."""
     top, left = (2, 2) if rng.random() < 0.7 else (int(v) for v in rng.integers(1, 3, 2))
     return np.ascontiguousarray(hr[top::SCALE, left::SCALE])
 

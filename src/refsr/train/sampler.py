@@ -192,10 +192,8 @@ class PatchSampler:
 
     def degraded(self, rng: np.random.Generator, sample: Sample) -> Sample:
         """The sample with a degraded LR photo, corrected or not as by the pipeline."""
-        photo, referenced = (
-            degraded_lr(rng, sample.hr, self.config.aliased),
-            bool(sample.validity.any()),
-        )
+        photo = degraded_lr(rng, sample.hr, self.config.aliased)
+        referenced = bool(sample.validity.any())
         lr, undone = photo.pixels, None
         if rng.random() < (self.config.corrected if referenced else self.config.corrected_blank):
             lr, undone = corrected_lr(rng, lr, sample.lr)
