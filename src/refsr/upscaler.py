@@ -27,7 +27,7 @@ from refsr.degradation.restore import (
     ALIASING_NOTE,
     Restoration,
     is_marred,
-    measure_aliasing,
+    register_aliased,
     restore,
     restore_blindly,
 )
@@ -437,6 +437,10 @@ def register(
     coarse = register_coarse(photo.as_uint8(), prepared, flow_pixels)
     copies = find_copies(coarse, draw_alone)
     coarse = leave_out(coarse, copies)
+    sampled = register_aliased(photo, coarse, blind) if blind is not None else None
+    if sampled is not None:
+        coarse = only_confirmed(sampled.coarse, faces_of(sampled.coarse), strict)
+        return Registered(coarse, sampled.restoration, sampled.aliasing)
     restoration = restore(photo, coarse, blind) if blind is not None else None
     if restoration is not None:
         if added := restoration.reference_sharpened:
@@ -447,9 +451,8 @@ def register(
             )
         coarse = register_coarse(restoration.photo.as_uint8(), prepared, flow_pixels)
         coarse = leave_out(coarse, copies)
-    aliasing = measure_aliasing(coarse, blind, restoration) if blind is not None else None
     coarse = only_confirmed(coarse, faces_of(coarse), strict)
-    return Registered(coarse, restoration, aliasing)
+    return Registered(coarse, restoration, None)
 
 
 def at_own_size(canvas: Canvas, photo: Photo, own: OwnSize) -> Canvas:

@@ -20,6 +20,7 @@ from refsr.degradation.kernel import (
     MIN_PLACES,
     RADIUS,
     ROUNDS,
+    SIGMA,
     TOLERATED,
     Kernel,
     convolve,
@@ -27,7 +28,7 @@ from refsr.degradation.kernel import (
     neighborhoods,
     ridge,
 )
-from refsr.registration.misfit import blurred
+from refsr.registration.misfit import local_gain
 from refsr.registration.warp import shrink4
 from refsr.resize import SCALE, imresize
 
@@ -37,10 +38,8 @@ KERNEL, TAPS = SIDE**2, (2 * REACH) ** 2  # unknowns
 RIDGE = 1e-2  # of the mean diagonal, for each of the taps
 ALIASED = 1.05  # residual without the taps over that with them: of photos by MATLAB, blurred or
 # noisy 1.00 to 1.04, area average 1.06 to 1.36, OpenCV's linear and every fourth pixel 1.4 to 1.9
-STRONG = 1.2  # after the kernel was undone: area average 1.06 to 1.14, linear 1.16 to 1.41
+STRONG = 1.45  # registered again: area average 1.1 to 1.3, linear and every fourth pixel 1.7 to 2.4
 ROUNDING = 1.0  # square levels that mean nothing
-LOCAL, FLOOR = 6.0, 2.0  # LR px: sigma of the local contrast; square levels added to its variance
-CONTRAST = 0.5, 2.0  # least and most of the reference's that the photo may have
 
 
 @dataclass(frozen=True)
@@ -79,9 +78,8 @@ class Aliasing:
         weight = cv2.resize(validity, lr.shape[1::-1], interpolation=cv2.INTER_AREA)
         found = [self.predict(np.ascontiguousarray(ref[..., channel])) for channel in range(3)]
         shown, aliased = (np.stack(planes, axis=2) for planes in zip(*found, strict=True))
-        photo, shown = (local(image.mean(axis=2)) for image in (lr, shown))
-        common, own = blurred(photo * shown, LOCAL), blurred(shown * shown, LOCAL)
-        gain = np.clip((common + FLOOR) / (own + FLOOR), *CONTRAST) * weight
+        photo, shown = (high_pass(image.mean(axis=2)) for image in (lr, shown))
+        gain = local_gain(photo, shown, SIGMA) * weight
         return np.asarray(lr - gain[..., None] * aliased, np.float32)
 
 
@@ -176,8 +174,3 @@ def pixels_around(detail: Image, rows: slice) -> Image:
     windows = np.lib.stride_tricks.sliding_window_view(part, (2 * REACH, 2 * REACH))
     taken = windows[::SCALE, SCALE // 2 : SCALE // 2 + width : SCALE]
     return np.ascontiguousarray(taken).reshape(*taken.shape[:2], TAPS)
-
-
-def local(image: Image) -> Image:
-    """An image (h, w) less what is not local."""
-    return np.asarray(image - blurred(np.asarray(image, np.float32), LOCAL), np.float32)

@@ -31,7 +31,13 @@ from refsr.degradation.kernel import (
 from refsr.image.photo import Photo
 from refsr.image.tiling import Tile
 from refsr.registration.flow import luma
-from refsr.registration.large_image import CoarseRegistration, best_block
+from refsr.registration.large_image import (
+    WINDOWS,
+    CoarseRegistration,
+    best_block,
+    of_photo,
+    through_camera,
+)
 from refsr.resize import imresize
 
 WINDOW = 384  # LR pixels a side of the place in which the kernel is measured
@@ -137,26 +143,49 @@ def undo(photo: Photo, kernel: Kernel, blind: BlindEstimate, by_reference: bool)
     return Restoration(filtered(photo, inverse), photo, kernel, blind.is_disturbed, by_reference)
 
 
-def measure_aliasing(
-    coarse: CoarseRegistration, blind: BlindEstimate, restoration: Restoration | None
-) -> Aliasing | None:
-    """What aliasing a photo's references show in it; None where they show none.
+@dataclass(frozen=True)
+class Sampled:
+    """A photo with what its references show of its sampling: aliasing, and a kernel undone."""
 
-    ``coarse``: of the photo after its ``restoration``. What was blurred is not aliased.
+    coarse: CoarseRegistration  # of the restored photo, through its camera
+    restoration: Restoration
+    aliasing: Aliasing  # that is left in it
+
+
+def register_aliased(
+    photo: Photo, coarse: CoarseRegistration, blind: BlindEstimate
+) -> Sampled | None:
+    """Register the references of an aliased photo again; None where they show no aliasing.
+
+    ``coarse``: of the photo as it is. What was blurred is not aliased. With the aliasing told
+    apart, the kernel is known much better: it is undone whatever is left of it.
     """
     if not coarse.composite.matched or blind.aliasing < POSSIBLE_ALIASING:
         return None
-    if restoration is not None and log_response(restoration.kernel, FINE) < BLURRED:
+    aliasing = aliasing_of(coarse)
+    if aliasing is None or not aliasing.is_evident:
         return None
+    if log_response(aliasing.alone / aliasing.alone.sum(), FINE) < BLURRED:
+        return None
+    for window in WINDOWS:
+        coarse = through_camera(coarse, aliasing, (window,))
+        aliasing = aliasing_of(coarse) or aliasing
+    kernel = believed_kernel(aliasing.alone / aliasing.alone.sum(), blind)
+    restoration = undo(photo, kernel, blind, by_reference=True)
+    coarse = of_photo(coarse, restoration.photo.as_uint8())
+    aliasing = aliasing_of(coarse) or aliasing
+    return Sampled(replace(coarse, camera=aliasing), restoration, aliasing)
+
+
+def aliasing_of(coarse: CoarseRegistration) -> Aliasing | None:
+    """How a photo samples the scene, in the part of it that the references fit best."""
     tile = best_block(coarse.composite.similarity(), coarse.lr.shape, WINDOW)
     composite = coarse.block(tile)
     height, width = composite.lr.shape[:2]
     aligned, validity = composite.aligned(slice(0, height), slice(0, width))
     weight = cv2.resize(validity, (width, height), interpolation=cv2.INTER_AREA)
-    found = estimate_aliasing(
-        luma(composite.lr), luma(aligned * np.float32(255)), np.asarray(weight, np.float32)
-    )
-    return found if found is not None and found.is_evident else None
+    lr, ref = luma(composite.lr), luma(aligned * np.float32(255))
+    return estimate_aliasing(lr, ref, np.asarray(weight, np.float32))
 
 
 def is_marred(

@@ -51,10 +51,11 @@ def dis_flow(source: NDArray[np.uint8], target: NDArray[np.uint8], finest: int =
     """
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     dis.setFinestScale(finest)
-    dis.setPatchStride(3)
+    dis.setPatchSize(12)  # 8 follows clean photos no better, and compressed ones by 0.2 to 0.4 dB
+    dis.setPatchStride(4)  # worse
     dis.setGradientDescentIterations(25)
     dis.setVariationalRefinementIterations(8)
-    dis.setVariationalRefinementAlpha(40.0)  # smoother, and gradients weigh more than
+    dis.setVariationalRefinementAlpha(60.0)  # smoother, and gradients weigh more than
     dis.setVariationalRefinementGamma(20.0)  # brightness: a little better on real pairs
     return cast(Field, dis.calc(source, target, None))  # type: ignore[call-overload]
 

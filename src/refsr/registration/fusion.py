@@ -165,15 +165,21 @@ class Composite:
         return unconfirmed
 
 
-def judged(composite: Composite, faces: Boxes, strict: bool = False) -> Composite:
+def judged(
+    composite: Composite,
+    faces: Boxes,
+    strict: bool = False,
+    lr: NDArray[np.uint8] | None = None,
+) -> Composite:
     """References that are not valid where the photo contradicts them.
 
     ``faces``: boxes in pixels of the composite's photo. ``strict``: nor where it cannot confirm
-    them.
+    them. ``lr``: the photo (h, w, 3) to ask, where it is not the composite's.
     """
+    lr = composite.lr if lr is None else lr
     parts = zip(composite.references, composite.registrations, composite.useful, strict=True)
     registrations = tuple(
-        judge(composite.lr, reference, registration, faces, strict) if used else registration
+        judge(lr, reference, registration, faces, strict) if used else registration
         for reference, registration, used in parts
     )
     weights = compute_blend_weights(registrations, composite.useful)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from refsr.arrays import Image
 from refsr.image.tiling import Tile, cut, whole
 from refsr.registration import flow
+from refsr.registration.camera_flow import Camera, realign, without_aliasing
 from refsr.registration.evidence import Boxes
 from refsr.registration.fusion import (
     Composite,
@@ -41,6 +42,7 @@ REFINE_ROUNDS = 2  # of flow in a block: one loses 0.6 dB of a perfect match, th
 HALO = 64  # LR pixels around a block, twice what the network's tiles need
 GRID = 32  # blocks begin at multiples of it: a multiple of every shipped model's grid
 TRIAL_SIDE = 256  # LR pixels: side of the block in which a reference is tested at full size
+WINDOWS = 2.0, 1.5  # LR pixels: of what moves as one when registered again through the camera
 COLOR_NODE = 4  # LR pixels between the nodes of a block's color match
 
 
@@ -53,6 +55,7 @@ class CoarseRegistration:
     block_pixels: int  # LR pixels of a block, at most
     faces: Boxes | None = None  # in LR pixels, if contradicted references are not valid
     strict: bool = False  # nor where the photo cannot confirm them
+    camera: Camera | None = None  # through which the references were registered again
 
     @property
     def shrunk(self) -> bool:
@@ -78,12 +81,28 @@ class CoarseRegistration:
                 zip(self.composite.registrations, self.composite.useful, strict=True)
             )
         )
-        composite = replace(self.composite, lr=lr, registrations=registrations)
+        composite = self.realigned(replace(self.composite, lr=lr, registrations=registrations))
         if self.faces is not None:
             corner = np.array([tile.cols.start, tile.rows.start] * 2, np.float32)
-            return judged(composite, self.faces - corner, self.strict)
+            return self.judged(composite, self.faces - corner)
+        return composite
+
+    def realigned(self, composite: Composite, windows: tuple[float, ...] = WINDOWS) -> Composite:
+        """A composite at full size with its references registered again, through the camera."""
+        registrations = composite.registrations
+        if self.camera is not None:
+            registrations = tuple(
+                realign(composite.lr, registration, reference, self.camera, windows)
+                for registration, reference in zip(registrations, composite.references, strict=True)
+            )
         weights = compute_blend_weights(registrations, composite.useful)
-        return replace(composite, blend_weights=weights)
+        return replace(composite, registrations=registrations, blend_weights=weights)
+
+    def judged(self, composite: Composite, faces: Boxes) -> Composite:
+        """A composite at full size whose references are not valid where the photo refutes them."""
+        camera = self.camera
+        lr = composite.lr if camera is None else without_aliasing(composite, camera)
+        return judged(composite, faces, self.strict, lr)
 
 
 def only_confirmed(
@@ -100,7 +119,24 @@ def only_confirmed(
     found = replace(coarse, faces=faces, strict=strict)
     if coarse.shrunk:  # another photo than was taken: its blocks are judged, one by one
         return found
-    return replace(found, composite=judged(coarse.composite, faces, strict))
+    return replace(found, composite=found.judged(coarse.composite, faces))
+
+
+def of_photo(coarse: CoarseRegistration, lr: NDArray[np.uint8]) -> CoarseRegistration:
+    """The same registration of another version (h, w, 3) of the photo."""
+    if coarse.shrunk:
+        return replace(coarse, lr=lr)
+    return replace(coarse, lr=lr, composite=replace(coarse.composite, lr=lr))
+
+
+def through_camera(
+    coarse: CoarseRegistration, camera: Camera, windows: tuple[float, ...]
+) -> CoarseRegistration:
+    """References registered again as this camera has seen them; see ``camera_flow``."""
+    found = replace(coarse, camera=camera)
+    if coarse.shrunk:  # another photo than was taken: its blocks are registered again, one by one
+        return found
+    return replace(found, composite=found.realigned(coarse.composite, windows))
 
 
 def register_coarse(

@@ -18,13 +18,20 @@ def misfit(lr: Image, ref: Image) -> tuple[Image, Image]:
     Both (h, w) levels, and so are the two results, RMS.
     """
     photo, shown = lr - blurred(lr, SHAPE), ref - blurred(ref, SHAPE)
-    of_photo, of_shown = blurred(photo**2, SHAPE), blurred(shown**2, SHAPE)
-    common = blurred(np.asarray(photo * shown, np.float32), SHAPE)
-    gain = (common + FLOOR) / (of_shown + FLOOR)
-    fitted: Image = (np.clip(gain, *CONTRAST) * shown).astype(np.float32)
+    fitted = local_gain(photo, shown, SHAPE) * shown
     left = blurred(np.square(photo - fitted), NEAR)
-    contrast = np.maximum(of_photo, blurred(np.square(fitted), SHAPE))
+    contrast = np.maximum(blurred(photo**2, SHAPE), blurred(np.square(fitted), SHAPE))
     return np.sqrt(np.maximum(left, 0)), np.sqrt(np.maximum(contrast, 0))
+
+
+def local_gain(photo: Image, shown: Image, sigma: float) -> Image:
+    """The contrast of ``photo`` over that of ``shown`` where they are alike, in Gaussian windows.
+
+    Both (h, w) levels, less what is coarser than the windows.
+    """
+    common = blurred(np.asarray(photo * shown, np.float32), sigma)
+    gain = (common + FLOOR) / (blurred(np.square(shown), sigma) + FLOOR)
+    return np.asarray(np.clip(gain, *CONTRAST), np.float32)
 
 
 def blurred(image: Image, sigma: float) -> Image:
