@@ -27,7 +27,7 @@ import numpy as np
 from refsr.arrays import Pixels
 from refsr.degradation.blind import estimate_degradation, is_degraded
 from refsr.degradation.blind_estimate import BlindEstimate
-from refsr.degradation.kernel import Kernel, high_pass, solve, wiener_inverse
+from refsr.degradation.kernel import Kernel, solve, wiener_inverse
 from refsr.degradation.restore import NOISE_TO_SIGNAL, NOISE_TO_SIGNAL_DISTURBED, filtered
 from refsr.degradation.simulate import parse_kind, shrink, simulate
 from refsr.evaluate.metrics import psnr
@@ -35,6 +35,7 @@ from refsr.evaluate.real import choose_scale, load_cases, place_truth, psnr_with
 from refsr.image.photo import Photo, load_photo
 from refsr.inference.blind_network import estimate_blindly
 from refsr.registration.flow import luma
+from refsr.registration.misfit import high_pass
 from refsr.resize import SCALE, imresize
 from refsr.upscaler import Upscaler
 from rendered_pages import font_names, render_page

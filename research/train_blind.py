@@ -32,7 +32,7 @@ from refsr.arrays import Image, Pixels
 from refsr.degradation.blind_estimate import FLOOR, GRID
 from refsr.degradation.condition import compression_of
 from refsr.degradation.kernel import convolve as filtered
-from refsr.degradation.kernel import high_pass, solve
+from refsr.degradation.kernel import solve
 from refsr.degradation.simulate import (
     SHARPENING_SIGMA,
     sharpen,
@@ -43,6 +43,7 @@ from refsr.degradation.simulate import (
 )
 from refsr.model.export import OPSET, store_half, strip_metadata
 from refsr.registration.flow import luma
+from refsr.registration.misfit import high_pass
 from refsr.resize import imresize
 from refsr.train.degrade import compress_jpeg, downscale, lens, noisy
 from rendered_pages import font_names, render_page

@@ -13,7 +13,6 @@ from typing import Literal
 
 import numpy as np
 
-from refsr.degradation.aliasing import Aliasing
 from refsr.degradation.blind_estimate import BlindEstimate
 from refsr.degradation.own_size import (
     OwnSize,
@@ -25,7 +24,7 @@ from refsr.degradation.own_size import (
 )
 from refsr.degradation.restore import (
     ALIASING_NOTE,
-    Restoration,
+    Registered,
     is_marred,
     register_aliased,
     restore,
@@ -46,7 +45,7 @@ from refsr.progress import Progress, partly, rising
 from refsr.registration.enlarged_copy import find_copies, leave_out
 from refsr.registration.feature_cache import FeatureCache
 from refsr.registration.fusion import Composite, with_contradicted
-from refsr.registration.large_image import CoarseRegistration, only_confirmed, register_coarse
+from refsr.registration.large_image import only_confirmed, register_coarse
 from refsr.registration.own_results import withheld, without_own
 from refsr.registration.pool import source_name
 from refsr.registration.reference import Reference, softened
@@ -404,21 +403,6 @@ class Stopwatch:
         self.seconds[stage], self.last = now - self.last, now
 
 
-@dataclass(frozen=True)
-class Registered:
-    """A photo registered to its references, its kernel undone where they show one."""
-
-    coarse: CoarseRegistration  # of the restored photo
-    restoration: Restoration | None
-    aliasing: Aliasing | None  # that is left in the restored photo
-
-    @property
-    def notes(self) -> list[str]:
-        """What was done to the photo, for the report."""
-        notes = [self.restoration.note] if self.restoration else []
-        return notes + ([ALIASING_NOTE] if self.aliasing else [])
-
-
 def register(
     photo: Photo,
     prepared: tuple[Reference, ...],
@@ -437,10 +421,9 @@ def register(
     coarse = register_coarse(photo.as_uint8(), prepared, flow_pixels)
     copies = find_copies(coarse, draw_alone)
     coarse = leave_out(coarse, copies)
-    sampled = register_aliased(photo, coarse, blind) if blind is not None else None
-    if sampled is not None:
-        coarse = only_confirmed(sampled.coarse, faces_of(sampled.coarse), strict)
-        return Registered(coarse, sampled.restoration, sampled.aliasing)
+    found = register_aliased(photo, coarse, blind) if blind is not None else None
+    if found is not None:
+        return replace(found, coarse=only_confirmed(found.coarse, faces_of(found.coarse), strict))
     restoration = restore(photo, coarse, blind) if blind is not None else None
     if restoration is not None:
         if added := restoration.reference_sharpened:
@@ -452,7 +435,7 @@ def register(
         coarse = register_coarse(restoration.photo.as_uint8(), prepared, flow_pixels)
         coarse = leave_out(coarse, copies)
     coarse = only_confirmed(coarse, faces_of(coarse), strict)
-    return Registered(coarse, restoration, None)
+    return Registered(coarse, restoration)
 
 
 def at_own_size(canvas: Canvas, photo: Photo, own: OwnSize) -> Canvas:

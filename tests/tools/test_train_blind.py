@@ -11,9 +11,10 @@ import pytest
 import skimage.data
 
 from refsr.degradation.blind_estimate import kernel_of, quality_of
-from refsr.degradation.kernel import high_pass, solve
+from refsr.degradation.kernel import solve
 from refsr.degradation.simulate import sharpen, shrink
 from refsr.registration.flow import luma
+from refsr.registration.misfit import high_pass
 
 
 @pytest.fixture(scope="module")

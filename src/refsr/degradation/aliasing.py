@@ -20,15 +20,13 @@ from refsr.degradation.kernel import (
     MIN_PLACES,
     RADIUS,
     ROUNDS,
-    SIGMA,
     TOLERATED,
     Kernel,
     convolve,
-    high_pass,
     neighborhoods,
     ridge,
 )
-from refsr.registration.misfit import local_gain
+from refsr.registration.misfit import LOCAL, high_pass, local_gain
 from refsr.registration.warp import shrink4
 from refsr.resize import SCALE, imresize
 
@@ -61,14 +59,18 @@ class Aliasing:
         """Whether so much was aliased that a clean photo's network would be misled by the rest."""
         return self.evidence > STRONG
 
-    def predict(self, ref: Image) -> tuple[Image, Image]:
-        """What the photo shows of an aligned reference, and what of that is aliasing.
+    @property
+    def blur(self) -> Kernel:
+        """What a kernel explains (9, 9), of sum 1: what is undone of the photo."""
+        return self.alone / self.alone.sum()
 
-        ``ref`` (4h, 4w) and both results (h, w): levels, high-passed.
-        """
-        scene = Scene(*parts(ref))
-        shown = scene.predict(np.concatenate([self.kernel.ravel(), self.taps.ravel()]))
-        return shown, shown - convolve(scene.source, self.alone)
+    def show(self, ref: Image) -> Image:
+        """What the photo shows of an aligned reference (4h, 4w): (h, w); levels, high-passed."""
+        return self.shown_of(Scene(*parts(ref)))
+
+    def shown_of(self, scene: Scene) -> Image:
+        """What the photo shows of a scene: (h, w)."""
+        return scene.predict(np.concatenate([self.kernel.ravel(), self.taps.ravel()]))
 
     def remove(self, lr: Image, ref: Image, validity: Image) -> Image:
         """A photo (h, w, 3) without its aliasing where a reference shows what that is.
@@ -76,10 +78,12 @@ class Aliasing:
         ``ref`` (4h, 4w, 3), aligned, and the photo in levels; ``validity`` (4h, 4w) 0..1.
         """
         weight = cv2.resize(validity, lr.shape[1::-1], interpolation=cv2.INTER_AREA)
-        found = [self.predict(np.ascontiguousarray(ref[..., channel])) for channel in range(3)]
-        shown, aliased = (np.stack(planes, axis=2) for planes in zip(*found, strict=True))
+        scenes = [Scene(*parts(np.ascontiguousarray(ref[..., channel]))) for channel in range(3)]
+        shown = np.stack([self.shown_of(scene) for scene in scenes], axis=2)
+        explained = [convolve(scene.source, self.alone) for scene in scenes]
+        aliased = shown - np.stack(explained, axis=2)
         photo, shown = (high_pass(image.mean(axis=2)) for image in (lr, shown))
-        gain = local_gain(photo, shown, SIGMA) * weight
+        gain = local_gain(photo, shown, LOCAL) * weight
         return np.asarray(lr - gain[..., None] * aliased, np.float32)
 
 

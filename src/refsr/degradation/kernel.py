@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from refsr.arrays import Image
 from refsr.registration.flow import correlation
+from refsr.registration.misfit import high_pass
 
 RADIUS = 4  # LR pixels: kernels are 9 x 9
-SIGMA = 6.0  # LR pixels: coarser structure says nothing of k, but much of light and color
 RIDGE = 1e-3  # of the mean diagonal, at the center; times 1 + 2 r^2 at r LR pixels from it
 ROUNDS = 3  # of reweighting by the local residual
 TOLERATED = 0.15, 1.5  # residual that halves a weight: share of the local contrast, and levels
@@ -115,11 +115,6 @@ def responses(kernel: Kernel, frequency: float) -> Kernel:
 def log_response(kernel: Kernel, frequency: float) -> float:
     """The log of ``response``, cut off at a thousandth."""
     return float(np.log(max(response(kernel, frequency), 1e-3)))
-
-
-def high_pass(image: Image) -> Image:
-    """An image (h, w) less its Gaussian blur."""
-    return np.asarray(image - cv2.GaussianBlur(image, (0, 0), SIGMA), np.float32)
 
 
 def solve(detail: Image, source: Image, weights: Image) -> Kernel | None:

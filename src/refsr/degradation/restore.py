@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from refsr.arrays import Image
 from refsr.degradation.aliasing import Aliasing, estimate_aliasing
 from refsr.degradation.blind_estimate import (
     MAX_SPREAD,
@@ -20,7 +21,6 @@ from refsr.degradation.kernel import (
     FINE,
     INVERSE_SIDE,
     Kernel,
-    KernelEstimate,
     convolve,
     describe_kernel,
     estimate_kernel,
@@ -29,7 +29,6 @@ from refsr.degradation.kernel import (
     wiener_inverse,
 )
 from refsr.image.photo import Photo
-from refsr.image.tiling import Tile
 from refsr.registration.flow import luma
 from refsr.registration.large_image import (
     WINDOWS,
@@ -85,7 +84,9 @@ def restore(photo: Photo, coarse: CoarseRegistration, blind: BlindEstimate) -> R
     """
     if not coarse.composite.matched:
         return None
-    estimate = measure(coarse, best_block(coarse.composite.similarity(), coarse.lr.shape, WINDOW))
+    lr, aligned, weight = best_fit(coarse)
+    ref = imresize(aligned, size=(lr.shape[0], lr.shape[1]))
+    estimate = estimate_kernel(lr, luma(ref * np.float32(255)), weight)
     if estimate is None:
         return None
     if blind.kernel is not None and (added := added_by_reference(estimate.kernel, blind)):
@@ -144,17 +145,23 @@ def undo(photo: Photo, kernel: Kernel, blind: BlindEstimate, by_reference: bool)
 
 
 @dataclass(frozen=True)
-class Sampled:
-    """A photo with what its references show of its sampling: aliasing, and a kernel undone."""
+class Registered:
+    """A photo registered to its references, its kernel undone where they show one."""
 
-    coarse: CoarseRegistration  # of the restored photo, through its camera
-    restoration: Restoration
-    aliasing: Aliasing  # that is left in it
+    coarse: CoarseRegistration  # of the restored photo
+    restoration: Restoration | None
+    aliasing: Aliasing | None = None  # that is left in the restored photo
+
+    @property
+    def notes(self) -> list[str]:
+        """What was done to the photo, for the report."""
+        notes = [self.restoration.note] if self.restoration else []
+        return notes + ([ALIASING_NOTE] if self.aliasing else [])
 
 
 def register_aliased(
     photo: Photo, coarse: CoarseRegistration, blind: BlindEstimate
-) -> Sampled | None:
+) -> Registered | None:
     """Register the references of an aliased photo again; None where they show no aliasing.
 
     ``coarse``: of the photo as it is. What was blurred is not aliased. With the aliasing told
@@ -165,27 +172,34 @@ def register_aliased(
     aliasing = aliasing_of(coarse)
     if aliasing is None or not aliasing.is_evident:
         return None
-    if log_response(aliasing.alone / aliasing.alone.sum(), FINE) < BLURRED:
+    if log_response(aliasing.blur, FINE) < BLURRED:
         return None
     for window in WINDOWS:
         coarse = through_camera(coarse, aliasing, (window,))
         aliasing = aliasing_of(coarse) or aliasing
-    kernel = believed_kernel(aliasing.alone / aliasing.alone.sum(), blind)
+    kernel = believed_kernel(aliasing.blur, blind)
     restoration = undo(photo, kernel, blind, by_reference=True)
     coarse = of_photo(coarse, restoration.photo.as_uint8())
     aliasing = aliasing_of(coarse) or aliasing
-    return Sampled(replace(coarse, camera=aliasing), restoration, aliasing)
+    return Registered(replace(coarse, camera=aliasing), restoration, aliasing)
 
 
 def aliasing_of(coarse: CoarseRegistration) -> Aliasing | None:
     """How a photo samples the scene, in the part of it that the references fit best."""
-    tile = best_block(coarse.composite.similarity(), coarse.lr.shape, WINDOW)
-    composite = coarse.block(tile)
+    lr, aligned, weight = best_fit(coarse)
+    return estimate_aliasing(lr, luma(aligned * np.float32(255)), weight)
+
+
+def best_fit(coarse: CoarseRegistration) -> tuple[Image, Image, Image]:
+    """The part of a photo that the references fit best: its luma, those aligned, their weight.
+
+    (h, w) levels, (4h, 4w, 3) 0..1, (h, w) 0..1.
+    """
+    composite = coarse.block(best_block(coarse.composite.similarity(), coarse.lr.shape, WINDOW))
     height, width = composite.lr.shape[:2]
     aligned, validity = composite.aligned(slice(0, height), slice(0, width))
     weight = cv2.resize(validity, (width, height), interpolation=cv2.INTER_AREA)
-    lr, ref = luma(composite.lr), luma(aligned * np.float32(255))
-    return estimate_aliasing(lr, ref, np.asarray(weight, np.float32))
+    return luma(composite.lr), aligned, np.asarray(weight, np.float32)
 
 
 def is_marred(
@@ -202,16 +216,6 @@ def is_marred(
     if aliasing is not None and blind.kernel is None and not blind.is_aliased:
         return False
     return blind.is_unlike_matlab
-
-
-def measure(coarse: CoarseRegistration, tile: Tile) -> KernelEstimate | None:
-    """The kernel between the photo and its aligned references in one part of the photo."""
-    composite = coarse.block(tile)
-    height, width = composite.lr.shape[:2]
-    aligned, validity = composite.aligned(slice(0, height), slice(0, width))
-    ref = luma(imresize(aligned, size=(height, width)) * np.float32(255))
-    weight = cv2.resize(validity, (width, height), interpolation=cv2.INTER_AREA)
-    return estimate_kernel(luma(composite.lr), ref, np.asarray(weight, np.float32))
 
 
 def filtered(photo: Photo, kernel: Kernel) -> Photo:

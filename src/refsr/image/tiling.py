@@ -7,6 +7,7 @@ a grid cell the cores meet in the middle of a cell, which both neighbours comput
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -40,6 +41,17 @@ class Tile:
             slice(self.rows.start - top, self.rows.stop - top),
             slice(self.cols.start - left, self.cols.stop - left),
         )
+
+
+def bands(height: int, step: int, halo: int) -> Iterator[tuple[slice, slice]]:
+    """Bands of ``step`` rows that cover ``height``: the rows to compute, and which to keep of them.
+
+    A band is computed with ``halo`` rows to both sides, or up to the border.
+    """
+    for start in range(0, height, step):
+        stop = min(start + step, height)
+        top, bottom = max(start - halo, 0), min(stop + halo, height)
+        yield slice(top, bottom), slice(start - top, stop - top)
 
 
 def whole(height: int, width: int) -> Tile:

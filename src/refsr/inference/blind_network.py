@@ -10,10 +10,10 @@ import numpy as np
 
 from refsr.arrays import Image, Pixels
 from refsr.degradation.blind_estimate import BlindEstimate, estimate_of, nothing_known
-from refsr.degradation.kernel import high_pass
 from refsr.errors import ModelError
 from refsr.image.photo import Photo
 from refsr.registration.flow import luma
+from refsr.registration.misfit import high_pass
 from refsr.weights.models import FOLDER
 
 FILE = FOLDER.parent / "estimators" / "blind.onnx"

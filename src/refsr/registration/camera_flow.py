@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refsr.arrays import Image, Pixels
+from refsr.image.tiling import bands
 from refsr.registration.flow import luma
 from refsr.registration.fusion import Composite
-from refsr.registration.misfit import blurred, local_gain
+from refsr.registration.misfit import LOCAL, blurred, high_pass, local_gain
 from refsr.registration.reference import Reference, to_level
 from refsr.registration.register import Registration
 from refsr.registration.warp import (
@@ -31,7 +32,6 @@ from refsr.registration.warp import (
 from refsr.resize import SCALE
 
 ROUNDS = 3  # a round for each window
-LOCAL = 6.0  # LR px: sigma of the windows in which light and contrast are the photo's
 CONTRAST = 2.0  # LR px: sigma of what a misfit is compared with
 TOLERATED = 0.3, 2.0  # misfit that halves a weight: share of the local contrast, and levels
 NOISE, MOVES = 2.0, 0.15  # levels of noise, and LR px that are usual: what pulls movements to zero
@@ -42,11 +42,8 @@ BAND_ROWS, HALO = 64, 32  # LR rows that are seen at a time; rows beside them th
 class Camera(Protocol):
     """How a photo shows a scene, and what of that was not in the scene."""
 
-    def predict(self, ref: Image) -> tuple[Image, Image]:
-        """What it shows of an aligned reference, and what of that is aliasing.
-
-        ``ref`` (4h, 4w) and both results (h, w): levels, high-passed.
-        """
+    def show(self, ref: Image) -> Image:
+        """What it shows of an aligned reference (4h, 4w): (h, w); levels, high-passed."""
         ...
 
     def remove(self, lr: Image, ref: Image, validity: Image) -> Image:
@@ -93,15 +90,13 @@ def see(field: Field, gray: Pixels, camera: Camera) -> Image:
     high-passed; band by band.
     """
     height, width = field.shape[0] // FIELD_SCALE, field.shape[1] // FIELD_SCALE
-    bands: list[Image] = []
-    for start in range(0, height, BAND_ROWS):
-        stop = min(start + BAND_ROWS, height)
-        top, bottom = max(start - HALO, 0), min(stop + HALO, height)
-        hr = warp_image(gray, field_at_hr(field, slice(top, bottom), slice(0, width)))
+    found: list[Image] = []
+    for rows, kept in bands(height, BAND_ROWS, HALO):
+        hr = warp_image(gray, field_at_hr(field, rows, slice(0, width)))
         slopes = (cv2.Sobel(hr, cv2.CV_32F, x, 1 - x, ksize=1, scale=SCALE / 2) for x in (1, 0))
-        shown = [camera.predict(np.asarray(plane, np.float32))[0] for plane in (hr, *slopes)]
-        bands.append(np.stack(shown)[:, start - top : stop - top])
-    return np.concatenate(bands, axis=1)
+        shown = [camera.show(np.asarray(plane, np.float32)) for plane in (hr, *slopes)]
+        found.append(np.stack(shown)[:, kept])
+    return np.concatenate(found, axis=1)
 
 
 def find_moves(photo: Image, seen: Image, validity: Image, window: float) -> Image:
@@ -109,7 +104,7 @@ def find_moves(photo: Image, seen: Image, validity: Image, window: float) -> Ima
 
     ``photo`` (h, w) luma in levels, ``seen`` (3, h, w) of ``see``, ``validity`` (h, w) 0..1.
     """
-    detail = np.asarray(photo - blurred(photo, LOCAL), np.float32)
+    detail = high_pass(photo)
     shown, x, y = local_gain(detail, seen[0], LOCAL) * seen
     left = np.asarray(detail - shown, np.float32)
     tolerated = TOLERATED[0] * np.sqrt(blurred(detail**2, CONTRAST)) + TOLERATED[1]
@@ -129,12 +124,11 @@ def find_moves(photo: Image, seen: Image, validity: Image, window: float) -> Ima
 def without_aliasing(composite: Composite, camera: Camera) -> NDArray[np.uint8]:
     """The composite's photo (h, w, 3) less the aliasing that the references show in it."""
     height, width = composite.lr.shape[:2]
-    bands: list[NDArray[np.uint8]] = []
-    for start in range(0, height, BAND_ROWS):
-        stop = min(start + BAND_ROWS, height)
-        top, bottom = max(start - HALO, 0), min(stop + HALO, height)
-        ref, validity = composite.aligned(slice(top, bottom), slice(0, width))
-        lr = composite.lr[top:bottom].astype(np.float32)
-        plain = camera.remove(lr, ref * np.float32(255), validity)[start - top : stop - top]
-        bands.append(np.clip(np.rint(plain), 0, 255).astype(np.uint8))
-    return np.concatenate(bands)
+    found: list[NDArray[np.uint8]] = []
+    for rows, kept in bands(height, BAND_ROWS, HALO):
+        ref, validity = composite.aligned(rows, slice(0, width))
+        plain = camera.remove(
+            composite.lr[rows].astype(np.float32), ref * np.float32(255), validity
+        )
+        found.append(np.clip(np.rint(plain[kept]), 0, 255).astype(np.uint8))
+    return np.concatenate(found)

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refsr.arrays import Image
+from refsr.image.tiling import bands
 from refsr.registration.flow import correlation, luma
 from refsr.registration.misfit import NEAR, blurred, misfit
 from refsr.registration.reference import Reference
@@ -98,13 +99,9 @@ def judge(
 def look(lr: NDArray[np.uint8], reference: Reference, registration: Registration) -> Seen:
     """The aligned reference in the frame of ``lr`` (h, w, 3), band by band."""
     height, width = lr.shape[:2]
-    bands: list[Image] = []
-    for start in range(0, height, BAND_ROWS):
-        stop = min(start + BAND_ROWS, height)
-        top, bottom = max(start - HALO, 0), min(stop + HALO, height)
-        aligned, _ = align_reference(
-            registration, reference, lr, slice(top, bottom), slice(0, width)
-        )
+    found: list[Image] = []
+    for rows, kept in bands(height, BAND_ROWS, HALO):
+        aligned, _ = align_reference(registration, reference, lr, rows, slice(0, width))
         hr = luma(aligned * np.float32(255))
         shrunk = shrink4(hr)
         detail = hr - imresize(shrunk, scale=float(SCALE))
@@ -113,8 +110,8 @@ def look(lr: NDArray[np.uint8], reference: Reference, registration: Registration
         )
         planes = [shrunk, pooled(detail**2), pooled((slope < FLAT).astype(np.float32))]
         planes += [pooled((detail - blurred(detail, sigma)) ** 2) for sigma in (FINE, FINEST)]
-        bands.append(np.stack(planes)[:, start - top : stop - top])
-    shrunk, detail, flat, fine, finest = np.concatenate(bands, axis=1)
+        found.append(np.stack(planes)[:, kept])
+    shrunk, detail, flat, fine, finest = np.concatenate(found, axis=1)
     squares = (np.maximum(blurred(plane, NEAR), 0) for plane in (detail, fine, finest))
     detail, fine, finest = squares
     alike = correlation(luma(lr), shrunk, AROUND)

@@ -92,8 +92,10 @@ class CoarseRegistration:
         registrations = composite.registrations
         if self.camera is not None:
             registrations = tuple(
-                realign(composite.lr, registration, reference, self.camera, windows)
-                for registration, reference in zip(registrations, composite.references, strict=True)
+                realign(composite.lr, one, reference, self.camera, windows) if used else one
+                for one, reference, used in zip(
+                    registrations, composite.references, composite.useful, strict=True
+                )
             )
         weights = compute_blend_weights(registrations, composite.useful)
         return replace(composite, registrations=registrations, blend_weights=weights)

@@ -8,6 +8,7 @@ import numpy as np
 from refsr.arrays import Image
 
 NEAR, SHAPE = 1.0, 3.0  # LR px: sigmas of a stroke, and of what is fitted to it
+LOCAL = 6.0  # LR px: coarser structure says much of light and color, little of a camera
 CONTRAST = 0.5, 2.0  # least and most of the reference's that the photo may have
 FLOOR = 2.0  # square levels added to variances: less is rounding
 
@@ -17,7 +18,7 @@ def misfit(lr: Image, ref: Image) -> tuple[Image, Image]:
 
     Both (h, w) levels, and so are the two results, RMS.
     """
-    photo, shown = lr - blurred(lr, SHAPE), ref - blurred(ref, SHAPE)
+    photo, shown = high_pass(lr, SHAPE), high_pass(ref, SHAPE)
     fitted = local_gain(photo, shown, SHAPE) * shown
     left = blurred(np.square(photo - fitted), NEAR)
     contrast = np.maximum(blurred(photo**2, SHAPE), blurred(np.square(fitted), SHAPE))
@@ -32,6 +33,11 @@ def local_gain(photo: Image, shown: Image, sigma: float) -> Image:
     common = blurred(np.asarray(photo * shown, np.float32), sigma)
     gain = (common + FLOOR) / (blurred(np.square(shown), sigma) + FLOOR)
     return np.asarray(np.clip(gain, *CONTRAST), np.float32)
+
+
+def high_pass(image: Image, sigma: float = LOCAL) -> Image:
+    """An image (h, w) less its Gaussian blur."""
+    return np.asarray(image - blurred(image, sigma), np.float32)
 
 
 def blurred(image: Image, sigma: float) -> Image:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refsr.arrays import Image
+from refsr.image.tiling import bands
 from refsr.resize import SCALE, imresize
 
 FIELD_SCALE = 2  # field pixels per LR pixel
@@ -92,13 +93,11 @@ def warp_to_lr(pixels: NDArray[np.uint8], field: Field) -> Image:
     """Warp uint8 ``pixels`` by a field (2h, 2w, 2) to HR, shrink by four: (h, w[, C]) 0..255."""
     height, width = field.shape[0] // FIELD_SCALE, field.shape[1] // FIELD_SCALE
     halo = 2  # LR rows that the shrinking kernel reaches beyond a band
-    bands: list[Image] = []
-    for start in range(0, height, BAND_ROWS):
-        stop = min(start + BAND_ROWS, height)
-        top, bottom = max(start - halo, 0), min(stop + halo, height)
-        warped = warp_image(pixels, field_at_hr(field, slice(top, bottom), slice(0, width)))
-        bands.append(shrink4(warped)[start - top : stop - top])
-    return np.concatenate(bands)
+    found: list[Image] = []
+    for rows, kept in bands(height, BAND_ROWS, halo):
+        warped = warp_image(pixels, field_at_hr(field, rows, slice(0, width)))
+        found.append(shrink4(warped)[kept])
+    return np.concatenate(found)
 
 
 def compose_fields(outer: Field, inner: Field) -> Field:

@@ -15,7 +15,7 @@ from PIL import Image as PillowImage
 from refsr.arrays import Image, Pixels
 from refsr.degradation.aliasing import estimate_aliasing
 from refsr.degradation.condition import condition, nothing_told
-from refsr.degradation.kernel import RADIUS, Kernel, high_pass, solve, wiener_inverse
+from refsr.degradation.kernel import RADIUS, Kernel, solve, wiener_inverse
 from refsr.degradation.kernel import convolve as filtered
 from refsr.degradation.simulate import (
     add_noise,
@@ -30,6 +30,7 @@ from refsr.degradation.simulate import (
     to_levels,
 )
 from refsr.registration.flow import luma
+from refsr.registration.misfit import high_pass
 from refsr.resize import SCALE, imresize
 
 GRID = 8  # pixels a side of a JPEG block
