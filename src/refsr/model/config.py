@@ -29,6 +29,7 @@ class SSENConfig:
     skip: Literal["add", "concat"] = "add"  # of the estimator's skip connections
     attention_window: int = 32  # LR pixels a side of a non-local block's window; 0: global (paper)
     hr_transfer: bool = True  # gated HR detail; off: the reference acts at LR resolution only
+    self_reference: bool = True  # without a reference, the photo is its own; off: it has none
     conditions: int = 0  # numbers that it is told of the photo; see degradation/condition.py
 
     def __post_init__(self) -> None:

@@ -20,12 +20,18 @@ def grow(model: SSEN, config: SSENConfig) -> SSEN:
     """
     have, want = model.config.reconstruction_blocks, config.reconstruction_blocks
     told = model.config.conditions or config.conditions
-    fitted = replace(model.config, reconstruction_blocks=want, conditions=told)
+    fitted = replace(
+        model.config,
+        reconstruction_blocks=want,
+        conditions=told,
+        self_reference=config.self_reference,
+    )
     deeper = want > have and model.config.conditions  # what is told is told to every block
     if fitted != config or want < have or deeper:
         raise ModelError(
             "The weights are of another network than the configuration, which may differ from them "
-            "only in having more reconstruction_blocks or, at first, conditions."
+            "only in self_reference, or in having more reconstruction_blocks or, at first, "
+            "conditions."
         )
     larger = SSEN(config)
     larger.load_state_dict(model.state_dict(), strict=False)

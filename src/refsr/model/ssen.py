@@ -192,11 +192,29 @@ class SSEN(nn.Module):
         """Returns the SR photo (B, 3, 4H, 4W) and the gate (B, 1, 4H, 4W) of transferred HR detail.
 
         Without ``ref`` and ``validity`` the reference path is skipped: the LR features replace the
-        aligned ones, H and W are arbitrary, and the gate is zero.
+        aligned ones, H and W are arbitrary, and the gate is zero. Without ``self_reference``, it is
+        skipped for the photos of a batch whose reference is valid nowhere, too.
         """
         if ref is None or validity is None:
             return self.without_reference(lr, condition)
+        if not self.config.self_reference:
+            given = validity.amax((1, 2, 3)) > 0
+            if not given.all():
+                return self.forward_apart(given, lr, ref, validity, condition)
         sr, gate, _ = self.explain(lr, ref, validity, condition)
+        return sr, gate
+
+    def forward_apart(
+        self, given: Tensor, lr: Tensor, ref: Tensor, validity: Tensor, condition: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """``forward`` of photos with and without (``given``, (B,) bool) a reference."""
+        places, alone = given.nonzero()[:, 0], (~given).nonzero()[:, 0]
+        parts = [self.without_reference(lr[alone], None if condition is None else condition[alone])]
+        if len(places):
+            told = None if condition is None else condition[places]
+            parts.append(self.explain(lr[places], ref[places], validity[places], told)[:2])
+        order = torch.cat([alone, places]).argsort()
+        sr, gate = (torch.cat(part)[order] for part in zip(*parts, strict=True))
         return sr, gate
 
     def without_reference(

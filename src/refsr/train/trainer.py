@@ -68,7 +68,11 @@ class Trainer:
         )
         self.forward: nn.Module = self.model  # DistributedDataParallel with several processes
         if ranks.size > 1:
-            self.forward = DistributedDataParallel(self.model, broadcast_buffers=False)
+            self.forward = DistributedDataParallel(
+                self.model,
+                broadcast_buffers=False,
+                find_unused_parameters=not config.model.self_reference,
+            )
         a = config.adversarial
         self.discriminator = DiscriminatorTrainer(a, t.seed, self.device) if a.weight > 0 else None
 
