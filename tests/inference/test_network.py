@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,55 @@ def test_runtimes_agree(name: Runtime, expected: tuple[Any, Any]) -> None:
     else:
         assert apart(sr, expected[0]) < 0.1
         assert apart(gate, expected[1]) < 0.1
+
+
+@pytest.fixture(scope="module")
+def without_self_reference(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    import torch
+
+    from networks import THREE_LAYERS, network
+    from refsr.model.export import export
+
+    path = tmp_path_factory.mktemp("model") / "small.onnx"
+    model = network(replace(THREE_LAYERS, self_reference=False))
+    for parameter in model.parameters():
+        parameter.data += 0.01 * torch.randn_like(parameter)  # as after training: no two alike
+    export(model, path, {"training": {"model": asdict(model.config)}})
+    return find_model(path)
+
+
+@pytest.mark.parametrize("name", ["onnx", "openvino", "torch"])
+def test_a_network_without_self_reference_skips_its_path(
+    name: Runtime, without_self_reference: Model
+) -> None:
+    import torch
+
+    from refsr.model.checkpoint import load_weights
+
+    pytest.importorskip(name)
+    runner = Network(without_self_reference, "cpu", 1, name)
+    model = load_weights(without_self_reference.path)[0]
+    lr, ref, validity = tile()
+    sr, gate = runner.run(lr, ref, 0 * validity)
+    padded = np.pad(lr, ((0, 0), (0, 4), (0, 0)), "edge")  # to the grid of 8
+    inputs = torch.from_numpy(np.ascontiguousarray(padded.transpose(2, 0, 1)))[None]
+    with torch.no_grad():
+        alone = model.without_reference(inputs)[0][0, :, :, : sr.shape[1]].numpy()
+        padded = np.pad(ref, ((0, 0), (0, 16), (0, 0)), "edge")
+        other = torch.from_numpy(np.ascontiguousarray(padded.transpose(2, 0, 1)))[None]
+        on_path = model.explain(inputs, other, torch.zeros_like(other[:, :1]))[0]
+    agree = agree_in_bfloat16 if runner.provider.endswith("bf16") else almost_equal
+    assert agree(sr, alone.transpose(1, 2, 0))
+    assert apart(alone, on_path[0, :, :, : sr.shape[1]].numpy()) > 1
+    assert not gate.any()
+    with_reference, gate = runner.run(lr, ref, validity)
+    assert gate.any()
+    assert apart(with_reference, sr) > 1
+
+
+def almost_equal(first: Any, second: Any) -> bool:
+    """Whether no value differs by a twentieth of a gray level."""
+    return apart(first, second) < 0.05
 
 
 @pytest.mark.parametrize("name", ["onnx", "openvino", "torch"])

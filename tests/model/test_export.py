@@ -40,7 +40,13 @@ def test_onnx_equals_torch_on_other_sizes_and_gives_its_weights_back(tmp_path: P
 EXPORTED = [
     {**RCAN_TRUNK, "deform_layers": 4, "deform_groups": 2, "skip": "concat", "attention_window": 0},
     {"deform_layers": 0, "hr_transfer": False},
-    {"deform_layers": 1, "modulation": False, "nonlocal_blocks": False, "conditions": 5},
+    {
+        "deform_layers": 1,
+        "modulation": False,
+        "nonlocal_blocks": False,
+        "conditions": 5,
+        "self_reference": False,
+    },
     {"deform_layers": 2, "trunk": "documented"},
 ]
 
@@ -54,15 +60,18 @@ def test_every_switch_exports_and_equals_torch(change: dict[str, object], tmp_pa
     path = tmp_path / "tiny.onnx"
     assert export(model, path, {}) < 1e-4
     inputs = example_inputs(model, 2, 1)
-    names = output_names(model.config.deform_layers)
+    names = output_names(model.config)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     assert [output.name for output in session.get_outputs()] == names
     feed = zip(input_names(model), inputs, strict=True)
     ours = session.run(names, {name: value.numpy() for name, value in feed})
     with torch.no_grad():
         sr, gate, samples = model.explain(*inputs)
+        alone, _ = model.without_reference(inputs[0], *inputs[3:])
     expected = [sr, gate, *(part for pair in samples for part in pair)]
+    expected += [] if model.config.self_reference else [alone]
     for name, got, value in zip(names, ours, expected, strict=True):
         assert np.abs(got - value.numpy()).max() < 1e-4, name
     card = json.loads(path.with_suffix(".json").read_text())
     assert card["deform_layers"] == model.config.deform_layers
+    assert card["self_reference"] == model.config.self_reference

@@ -24,6 +24,7 @@ from refsr.degradation.kernel import (
     Kernel,
     convolve,
     neighborhoods,
+    normal_equations,
     ridge,
 )
 from refsr.registration.misfit import LOCAL, high_pass, local_gain
@@ -138,9 +139,9 @@ class Scene:
             if unknowns > KERNEL:
                 around = pixels_around(self.detail, rows).reshape(-1, TAPS)
                 matrix = np.concatenate([matrix, around], axis=1)
-            weighted = matrix * weights[rows].reshape(-1, 1)
-            normal += weighted.T @ matrix
-            right += weighted.T @ shown[rows].ravel()
+            squares, products = normal_equations(matrix, shown[rows], weights[rows])
+            normal += squares
+            right += products
         diagonal = np.diag(normal)
         damping = np.concatenate(
             [

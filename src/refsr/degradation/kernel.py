@@ -125,14 +125,24 @@ def solve(detail: Image, source: Image, weights: Image) -> Kernel | None:
     for top in range(0, len(detail), BAND_ROWS):
         rows = slice(top, min(len(detail), top + BAND_ROWS))
         matrix = neighborhoods(padded, rows)
-        weighted = matrix * weights[rows].reshape(-1, 1)
-        normal += weighted.T @ matrix
-        right += weighted.T @ detail[rows].ravel()
+        squares, products = normal_equations(matrix, detail[rows], weights[rows])
+        normal += squares
+        right += products
     scale = float(np.trace(normal)) / side**2
     if scale <= 0:
         return None
     solved = np.linalg.solve(normal + np.diag(scale * ridge()), right)
     return np.asarray(solved, np.float64).reshape(side, side)
+
+
+def normal_equations(matrix: Image, values: Image, weights: Image) -> tuple[Image, Image]:
+    """Of the least squares ``matrix`` x = ``values``: the weighted squares (n, n), products (n,).
+
+    ``matrix`` (places, n); ``values`` and ``weights`` of as many places.
+    """
+    root = np.sqrt(weights.ravel())
+    weighted = matrix * root[:, None]
+    return weighted.T @ weighted, weighted.T @ (root * values.ravel())  # symmetric: half the time
 
 
 def neighborhoods(padded: Image, rows: slice) -> Image:

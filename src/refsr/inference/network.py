@@ -43,7 +43,8 @@ class Session(Protocol):
 
         ``inputs``: "lr" (1, 3, H, W), "ref" (1, 3, 4H, 4W), "validity" (1, 1, 4H, 4W), float32
         0..1, H and W multiples of the model's grid; "condition" (1, 5, 1, 1) of a model that has
-        conditions. ``release``: free the runtime's memory afterwards.
+        conditions. Without "ref" and "validity": what a model without self-reference makes of a
+        photo alone. ``release``: free the runtime's memory afterwards.
 
         Raises whatever the runtime raises.
         """
@@ -98,7 +99,7 @@ class Network:
         """Bytes of memory and seconds per LR pixel on this machine, measured on one small tile."""
         if self.cost is None:
             # What is allocated once is no part of a pixel's memory.
-            self.run(*blank(self.model.multiple), release=True)
+            self.run(*black(self.model.multiple), release=True)
             trim_heap()  # or the tile would reuse memory that is held already
             before = resident()
             self.pace()  # its memory is kept until released
@@ -109,7 +110,7 @@ class Network:
 
     def pace(self) -> float:
         """Seconds per LR pixel of a small tile, measured now."""
-        tile = blank(PROBE)
+        tile = black(PROBE)
         started = time.perf_counter()
         self.run(*tile)
         return (time.perf_counter() - started) / PROBE**2
@@ -125,16 +126,16 @@ class Network:
         """SR (4h, 4w, 3), about 0..1, and the gate of the reference's HR detail (4h, 4w), 0..1.
 
         Sizes are padded to the network's grid by repeating the border. Memory is kept for the next
-        run unless ``release``. A network without conditions ignores ``condition``.
+        run unless ``release``. A network without conditions ignores ``condition``; one without
+        self-reference takes half the time where ``validity`` is zero everywhere.
 
         Raises MemoryError, or ModelError where the runtime fails.
         """
         (height, width), multiple = lr.shape[:2], self.model.multiple
-        inputs = {
-            "lr": network_input(lr, multiple),
-            "ref": network_input(ref, SCALE * multiple),
-            "validity": network_input(validity, SCALE * multiple),
-        }
+        inputs = {"lr": network_input(lr, multiple)}
+        if self.model.self_reference or validity.any():
+            inputs["ref"] = network_input(ref, SCALE * multiple)
+            inputs["validity"] = network_input(validity, SCALE * multiple)
         if self.model.conditions:
             told = nothing_told() if condition is None else condition
             inputs["condition"] = told.reshape(1, -1, 1, 1)
@@ -149,12 +150,11 @@ class Network:
         return sr[0, :, rows, columns].transpose(1, 2, 0), gate[0, 0, rows, columns]
 
 
-def blank(side: int) -> tuple[Image, Image, Image]:
+def black(side: int) -> tuple[Image, Image, Image]:
     """LR, reference and validity of a black tile of ``side`` x ``side`` LR pixels."""
     hr = side * SCALE
-    shapes = (side, side, 3), (hr, hr, 3), (hr, hr)
-    lr, ref, validity = (np.zeros(shape, np.float32) for shape in shapes)
-    return lr, ref, validity
+    lr, ref = (np.zeros((length, length, 3), np.float32) for length in (side, hr))
+    return lr, ref, np.ones((hr, hr), np.float32)
 
 
 def check_names(runtime: str, device: str) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import numpy as np
+
 from refsr.arrays import Image
 from refsr.errors import ModelError
 from refsr.inference.network import Inputs
+from refsr.resize import SCALE
 from refsr.weights.models import Model
 
 LOG_FATAL = 4  # of ONNX Runtime's log levels: errors are raised, not printed
@@ -78,12 +81,18 @@ class OnnxSession:
                 "the driver, CUDA and cuDNN) or use --device cpu."
             )
         self.provider = f"onnx, {provider}"
-        self.release_options = onnxruntime.RunOptions()
+        self.options = {release: onnxruntime.RunOptions() for release in (False, True)}
         arena = "cpu:0;gpu:0" if provider == CUDA else "cpu:0"
-        self.release_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", arena)
+        self.options[True].add_run_config_entry("memory.enable_memory_arena_shrinkage", arena)
+        for options in self.options.values():
+            options.only_execute_path_to_fetches = True  # of what is asked for
 
     def run(self, inputs: Inputs, release: bool) -> tuple[Image, Image]:
         """See ``refsr.inference.network.Session.run``."""
-        return self.session.run(
-            ["sr", "gate"], dict(inputs), self.release_options if release else None
-        )
+        options = self.options[release]
+        if "ref" in inputs:
+            return self.session.run(["sr", "gate"], dict(inputs), options)
+        height, width = (SCALE * side for side in inputs["lr"].shape[2:])
+        ref, gate = (np.zeros((1, count, height, width), np.float32) for count in (3, 1))
+        unread = {"ref": ref, "validity": gate}  # every input has to be there
+        return *self.session.run(["sr_alone"], dict(inputs) | unread, options), gate

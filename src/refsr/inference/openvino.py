@@ -52,20 +52,28 @@ class OpenVinoSession:
                 precision = "bf16" if "BF16" in abilities else "f32"
             read: Any = core.read_model(str(model.path))
             self.split = precision == "bf16"
-            whole = [read.output("sr"), read.output("gate")]
-            outputs = residual_and_gate(read) if self.split else whole
-            graph: Any = make_graph(outputs, read.get_parameters(), model.name)
-            self.compiled: Any = core.compile_model(
-                graph,
-                "CPU",
-                {
-                    "INFERENCE_PRECISION_HINT": precision,  # its default may be bfloat16
-                    "INFERENCE_NUM_THREADS": concurrency * threads,
-                    "NUM_STREAMS": concurrency,
-                    "ENABLE_CPU_PINNING": False,  # or concurrent programs share a core
-                    "PERFORMANCE_HINT": "LATENCY",
-                },
-            )
+            settings = {
+                "INFERENCE_PRECISION_HINT": precision,  # its default may be bfloat16
+                "INFERENCE_NUM_THREADS": concurrency * threads,
+                "NUM_STREAMS": concurrency,
+                "ENABLE_CPU_PINNING": False,  # or concurrent programs share a core
+                "PERFORMANCE_HINT": "LATENCY",
+            }
+
+            def compile_part(names: list[str], inputs: list[Any]) -> Any:
+                """The part of the graph that computes some of its outputs."""
+                outputs = [read.output(name) for name in names]
+                if self.split:
+                    outputs[0] = residual_of(outputs[0])
+                return core.compile_model(make_graph(outputs, inputs, model.name), "CPU", settings)
+
+            inputs = read.get_parameters()
+            self.compiled: Any = compile_part(["sr", "gate"], inputs)
+            self.compiled_alone: Any = None  # without a reference
+            if not model.self_reference:
+                unread = "ref", "validity"
+                read_too = [one for one in inputs if one.get_friendly_name() not in unread]
+                self.compiled_alone = compile_part(["sr_alone"], read_too)
         except ModelError:
             raise
         except Exception as error:  # OpenVINO raises plain RuntimeErrors
@@ -78,20 +86,23 @@ class OpenVinoSession:
 
     def run(self, inputs: Inputs, release: bool) -> tuple[Image, Image]:
         """See ``network.Session.run``. Thread-safe: each call has a request of its own."""
+        alone = "ref" not in inputs
+        compiled = self.compiled_alone if alone else self.compiled
         with self.lock:
             self.running += 1
         try:
-            request: Any = self.compiled.create_infer_request()
+            request: Any = compiled.create_infer_request()
             request.infer(dict(inputs), share_inputs=True)
-            first, gate = (request.get_output_tensor(index).data.copy() for index in (0, 1))
+            outputs = [request.get_output_tensor(index).data.copy() for index in range(2 - alone)]
             del request
         finally:
             with self.lock:  # no call begins meanwhile: memory in use cannot be released
                 self.running -= 1
                 if release and not self.running:
-                    self.compiled.release_memory()
+                    compiled.release_memory()
+        first, gate = (*outputs, np.zeros_like(outputs[0][:, :1])) if alone else outputs
         if self.split:
-            first = add_to_base(first, gate, *(inputs[name] for name in ("lr", "ref", "validity")))
+            first = add_to_base(first, gate, inputs)
         return first, gate
 
 
@@ -137,29 +148,31 @@ def deform_conv_extension() -> Any:
     return ConversionExtension("DeformConv", "", convert)
 
 
-def residual_and_gate(graph: Any) -> list[Any]:
-    """The graph's residual and gate: its last sums are base + residual [+ gate * detail].
+def residual_of(output: Any) -> Any:
+    """The residual of an output whose last sums are base + residual [+ gate * detail].
 
     Raises ModelError where the graph does not end in them.
     """
-    node = graph.output("sr").get_node().input_value(0).get_node()
+    node = output.get_node().input_value(0).get_node()
     while node.get_type_name() == "Add":
         sides = [node.input_value(index).get_node() for index in (0, 1)]
         split = [side for side in sides if "Split" in side.get_type_name()]
         if split:
             position = sides.index(split[0])
-            return [node.input_value(position), graph.output("gate")]
+            return node.input_value(position)
         sums = [side for side in sides if side.get_type_name() == "Add"]
         node = sums[0] if sums else sides[0]
     raise ModelError("This model's graph does not end as refsr's models do; use --runtime onnx.")
 
 
-def add_to_base(residual: Image, gate: Image, lr: Image, ref: Image, validity: Image) -> Image:
-    """base + residual + gate * (ref - base) * validity in float32: (1, 3, 4H, 4W).
+def add_to_base(residual: Image, gate: Image, inputs: Inputs) -> Image:
+    """base + residual [+ gate * (ref - base) * validity] in float32: (1, 3, 4H, 4W).
 
     The network's gate contains the validity already, and its detail contains it once more.
     """
-    base = imresize(np.ascontiguousarray(lr[0].transpose(1, 2, 0)), scale=float(SCALE))
+    base = imresize(np.ascontiguousarray(inputs["lr"][0].transpose(1, 2, 0)), scale=float(SCALE))
     sr = np.ascontiguousarray(base.transpose(2, 0, 1))[None]
-    share = cv2.multiply(gate[0, 0], validity[0, 0])
-    return sr + residual + share * (ref - sr)
+    if "ref" not in inputs:
+        return sr + residual
+    share = cv2.multiply(gate[0, 0], inputs["validity"][0, 0])
+    return sr + residual + share * (inputs["ref"] - sr)

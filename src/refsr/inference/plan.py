@@ -40,6 +40,7 @@ TRANSFER_BYTES = 2_000  # memory of the detail transfer per LR pixel of a tile, 
 TRANSFER_SECONDS = 5e-6  # per LR pixel
 PROBED_FROM = 400_000  # LR pixels; below, measuring the network takes 2 % of the time or more
 DEFAULT_COST = 7_000.0, 40e-6  # bytes and seconds per LR pixel of a smaller photo
+ALONE = 0.5  # of a tile's seconds, where the reference path is skipped
 TILE_HALO = 16  # LR pixels around a tile: what is cut off beyond it changes 0.1 gray levels
 GRID = 32  # LR pixels on which the tiles begin where there is no network to say it
 PROBE = 192  # pixels a side of the image that the flow's speed is measured with
@@ -131,6 +132,8 @@ def make_plan(size: JobSize, network: TileNetwork | None, max_memory: int) -> Pl
     free than the job takes.
     """
     bytes_per_pixel, seconds_per_pixel = cost(network, size.pixels)
+    if network is not None and not (size.references or network.model.self_reference):
+        seconds_per_pixel *= ALONE
     budget = compute_budget(size, max_memory, bytes_per_pixel)
     registering = registration_seconds(size, budget.flow_pixels)
     tiles = cut(size.height, size.width, TILE_HALO, GRID, budget.tile_pixels)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from refsr.errors import ModelError
 from refsr.model.checkpoint import load_weights
+from refsr.model.config import SSENConfig
 from refsr.model.deform import TAPS
 from refsr.model.ssen import SSEN
 from refsr.resize import SCALE
@@ -32,7 +33,10 @@ def translate_deform_conv(x: Any, offset: Any, modulation: Any, weight: Any, bia
 
 
 class ExportedSSEN(nn.Module):
-    """The exported network: SSEN with every layer's offsets and modulation as extra outputs."""
+    """The exported network: SSEN with every layer's offsets and modulation as extra outputs.
+
+    And, where it has no self-reference, ``sr_alone``: without a reference, at half the cost.
+    """
 
     def __init__(self, model: SSEN) -> None:
         super().__init__()
@@ -43,13 +47,18 @@ class ExportedSSEN(nn.Module):
     ) -> tuple[Tensor, ...]:
         """sr and gate as ``SSEN.forward``, then offset and modulation of each layer."""
         sr, gate, samples = self.model.explain(lr, ref, validity, condition)
-        return sr, gate, *(tensor for pair in samples for tensor in pair)
+        outputs = sr, gate, *(tensor for pair in samples for tensor in pair)
+        if self.model.config.self_reference:
+            return outputs
+        return *outputs, self.model.without_reference(lr, condition)[0]
 
 
-def output_names(layers: int) -> list[str]:
+def output_names(config: SSENConfig) -> list[str]:
     """The graph's outputs: sr, gate, offset_1, modulation_1, ... of each deformable layer."""
-    pairs = [(f"offset_{index + 1}", f"modulation_{index + 1}") for index in range(layers)]
-    return ["sr", "gate", *(name for pair in pairs for name in pair)]
+    layers = range(1, config.deform_layers + 1)
+    pairs = [(f"offset_{index}", f"modulation_{index}") for index in layers]
+    alone = [] if config.self_reference else ["sr_alone"]
+    return ["sr", "gate", *(name for pair in pairs for name in pair), *alone]
 
 
 def input_names(model: SSEN) -> list[str]:
@@ -104,7 +113,7 @@ def export(model: SSEN, path: Path, card: dict[str, Any], half: bool = False) ->
         dynamo=True,
         opset_version=OPSET,
         input_names=input_names(model),
-        output_names=output_names(model.config.deform_layers),
+        output_names=output_names(model.config),
         dynamic_shapes=shapes,
         custom_translation_table={torch.ops.refsr.deform_conv2d.default: translate_deform_conv},
         verbose=False,
@@ -121,6 +130,7 @@ def export(model: SSEN, path: Path, card: dict[str, Any], half: bool = False) ->
     facts = {"name": path.stem, "scale": SCALE, "multiple": step, "parameters": parameters}
     facts["deform_layers"] = model.config.deform_layers
     facts["conditions"] = model.config.conditions
+    facts["self_reference"] = model.config.self_reference
     path.with_suffix(".json").write_text(
         json.dumps(facts | card | {"sha256": digest}, indent=1) + "\n"
     )
@@ -176,7 +186,12 @@ def max_difference(model: SSEN, path: Path) -> float:
             expected = model(*inputs)
         names = input_names(model)
         feed = {name: value.numpy() for name, value in zip(names, inputs, strict=True)}
-        for ours, theirs in zip(session.run(["sr", "gate"], feed), expected, strict=True):
+        wanted = ["sr", "gate"]
+        if not model.config.self_reference:
+            with torch.no_grad():
+                expected = *expected, model.without_reference(inputs[0], *inputs[3:])[0]
+            wanted.append("sr_alone")
+        for ours, theirs in zip(session.run(wanted, feed), expected, strict=True):
             worst = max(worst, float(np.abs(np.asarray(ours) - theirs.numpy()).max()))
     return worst
 

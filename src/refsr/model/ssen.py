@@ -185,8 +185,8 @@ class SSEN(nn.Module):
     def forward(
         self,
         lr: Tensor,  # (B, 3, H, W) RGB 0..1; H, W multiples of config.multiple
-        ref: Tensor | None,  # (B, 3, 4H, 4W) RGB 0..1, aligned to the photo and in its colors
-        validity: Tensor | None,  # (B, 1, 4H, 4W) 0..1, where the reference is valid
+        ref: Tensor | None = None,  # (B, 3, 4H, 4W) RGB 0..1, aligned, in the photo's colors
+        validity: Tensor | None = None,  # (B, 1, 4H, 4W) 0..1, where the reference is valid
         condition: Tensor | None = None,  # (B, config.conditions, 1, 1); None: nothing is known
     ) -> tuple[Tensor, Tensor]:
         """Returns the SR photo (B, 3, 4H, 4W) and the gate (B, 1, 4H, 4W) of transferred HR detail.
@@ -225,8 +225,8 @@ class SSEN(nn.Module):
             base = self.bicubic(lr)
         films = self.films(lr, condition)
         lr_feat = self.lr_features(lr, films)
-        out = self.reconstruction(lr_feat, lr_feat, films)
-        return base + out[:, :3], torch.zeros_like(out[:, 3:])
+        residual, logit = self.reconstruction(lr_feat, lr_feat, films).split([3, 1], 1)
+        return base + residual, torch.zeros_like(logit)
 
     def films(self, lr: Tensor, condition: Tensor | None) -> Sequence[Tensor]:
         """The modulation (B, 2C, 1, 1) of each block by a condition; none of an untold network."""

@@ -41,6 +41,11 @@ class Model:
         return bool(self.card.get("faithful", True))
 
     @property
+    def self_reference(self) -> bool:
+        """Whether a photo without a reference is its own; else it skips the reference path."""
+        return bool(self.card.get("self_reference", True))
+
+    @property
     def conditions(self) -> int:
         """How many numbers it is told of a photo; see ``refsr.degradation.condition``."""
         return int(self.card.get("conditions", 0))
