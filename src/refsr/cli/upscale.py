@@ -117,8 +117,9 @@ def upscale(
             announce=announce,
         )
     del upscaler  # writing a large result takes memory of its own
-    record = {"input": str(photo), "output": str(out), **result.report}
-    result.save(out, strip_metadata=strip_metadata)
+    lost = result.save(out, strip_metadata=strip_metadata)
+    record: dict[str, Any] = {"input": str(photo), "output": str(out), **result.report}
+    record["notes"] = [*record["notes"], *lost]
     if map is not None:
         save_map(result, map)
     if report is not None:

@@ -55,6 +55,8 @@ class Photo:
     notes: tuple[str, ...] = ()  # what the user should be told
     jpeg_quality: int | None = None  # 1 to 100, of a JPEG file's quantisation, on libjpeg's scale
     dpi: tuple[float, float] | None = None  # horizontal, vertical; where the file says it
+    xmp: bytes | None = None  # an XML packet, of an upright photo
+    iptc: bytes | None = None  # IPTC-IIM records
 
     def __post_init__(self) -> None:
         shape, dtype = self.pixels.shape, self.pixels.dtype
@@ -165,13 +167,15 @@ def save_photo(
     *,
     quality: int = 95,
     strip_metadata: bool = False,
-) -> None:
+) -> tuple[str, ...]:
     """Write a photo in the format that the extension names; whole, or not at all.
 
     PNG and TIFF keep 16 bits; JPEG, WebP and AVIF get 8, rounded. JPEG has no alpha: the photo is
     laid over white. Gray photos are written gray (WebP has no gray). ``quality`` is 1 to 100, for
-    JPEG, WebP and AVIF. ``strip_metadata`` leaves out the EXIF and the print resolution; the ICC
-    profile stays, since without it the colors would change, and so does a mark of refsr.
+    JPEG, WebP and AVIF. ``strip_metadata`` leaves out EXIF, XMP, IPTC and the print resolution; the
+    ICC profile stays, since without it the colors would change, and so does a mark of refsr.
+
+    Returns notes on what the format could not hold.
 
     Raises PhotoError where the format is unknown or cannot hold the photo, or the file cannot be
     written.
@@ -179,12 +183,7 @@ def save_photo(
     name, format = os.fspath(path), encode.format_of(path)
     if not 1 <= quality <= 100:
         raise PhotoError(f"The quality must be 1 to 100, not {quality}.")
-    longest = encode.LONGEST_SIDE.get(format)
-    if longest is not None and max(photo.width, photo.height) > longest:
-        raise PhotoError(
-            f"{name}: a photo of {photo.width} x {photo.height} pixels does not fit into {format}, "
-            f"which ends at {longest}; write a PNG or TIFF."
-        )
+    encode.check_side(path, photo.width, photo.height)
     exif = None
     if photo.exif is not None and not strip_metadata:
         with suppress(Exception):  # only EXIF that did not come from load_photo can be damaged
@@ -195,7 +194,8 @@ def save_photo(
         channels, icc = encode.channels_for(
             format, photo.pixels, photo.alpha, gray=photo.gray, icc=photo.icc
         )
-        metadata = encode.Metadata(icc, exif, None if strip_metadata else photo.dpi)
+        kept = (None, None, None) if strip_metadata else (photo.dpi, photo.xmp, photo.iptc)
+        metadata = encode.Metadata(icc, exif, *kept)
         with atomic_file(path) as file:
             encode.write(file, format, channels, metadata, quality)
     except PhotoError:
@@ -204,6 +204,9 @@ def save_photo(
         raise PhotoError(f"There is not enough memory to write {name}.") from error
     except Exception as error:  # an encoder may raise anything
         raise PhotoError(f"{name} could not be encoded as {format} ({error}).") from error
+    flattened = format == "JPEG" and photo.alpha is not None
+    white = ["transparency laid over white: JPEG has none"] if flattened else []
+    return (*white, *metadata.lost_in(format))
 
 
 def check_output_path(path: str | os.PathLike[str]) -> None:
