@@ -75,9 +75,9 @@ class Result:
         """Share of the new detail that was borrowed from references: (h, w) 0..1."""
         return borrowed_share(self.amounts)
 
-    def save(self, path: str | Path, **options: Any) -> tuple[str, ...]:
-        """Write the result with its metadata; options, notes and errors as in ``save_photo``."""
-        return save_photo(self.photo, path, **options)
+    def save(self, path: str | Path, **options: Any) -> None:
+        """Write the result with its metadata; options as in ``save_photo``. Raises PhotoError."""
+        save_photo(self.photo, path, **options)
 
     def map(self) -> NDArray[np.uint8]:
         """A picture of where each detail came from, uint8 of the result's size."""

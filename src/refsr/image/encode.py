@@ -61,16 +61,19 @@ class Metadata:
     xmp: bytes | None = None
     iptc: bytes | None = None
 
-    def lost_in(self, format: str) -> list[str]:
-        """What a format cannot hold of it, as notes."""
-        lost = list[str]()
-        if format == "JPEG" and len(self.exif or b"") > JPEG_LIMIT:
-            lost.append("EXIF shortened: it is too long for a JPEG")
-        if format == "JPEG" and len(self.xmp or b"") > JPEG_XMP_LIMIT:
-            lost.append("XMP left out: it is too long for a JPEG")
-        if len(self.iptc or b"") > IPTC_LIMITS.get(format, 0):
-            lost.append(f"IPTC left out: it does not fit into {format}")
-        return lost
+
+def lost_metadata(
+    format: str, exif: bytes | None, xmp: bytes | None, iptc: bytes | None
+) -> list[str]:
+    """What a format cannot hold of a photo's metadata, as notes."""
+    lost = list[str]()
+    if format == "JPEG" and len(exif or b"") > JPEG_LIMIT:
+        lost.append("EXIF shortened: it is too long for a JPEG")
+    if format == "JPEG" and len(xmp or b"") > JPEG_XMP_LIMIT:
+        lost.append("XMP left out: it is too long for a JPEG")
+    if len(iptc or b"") > IPTC_LIMITS.get(format, 0):
+        lost.append(f"IPTC left out: it does not fit into {format}")
+    return lost
 
 
 def format_of(path: str | os.PathLike[str]) -> str:
@@ -120,17 +123,6 @@ def channels_for(
     if alpha is not None:
         out = np.concatenate([out, alpha[..., None]], axis=2)
     return out, icc
-
-
-def check_side(path: str | os.PathLike[str], width: int, height: int) -> None:
-    """Raises PhotoError where a photo has longer sides than the format of ``path`` holds."""
-    format = format_of(path)
-    longest = LONGEST_SIDE.get(format)
-    if longest is not None and max(width, height) > longest:
-        raise PhotoError(
-            f"{os.fspath(path)}: a photo of {width} x {height} pixels does not fit into {format}, "
-            f"which ends at {longest}; write a PNG or TIFF."
-        )
 
 
 def over_white(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -37,6 +37,23 @@ SUFFIXES = frozenset(
         *(".heic", ".heif", ".hif", ".gif", ".bmp", ".ppm", ".pgm"),
     }
 )
+# Folders in which other systems keep thumbnails of their own and what was deleted.
+FOREIGN_FOLDERS = frozenset(
+    {
+        *("@eadir", "#recycle", "@recycle", "@tmp", "#snapshot", "__macosx", "$recycle.bin"),
+        *("system volume information", "lost+found"),
+    }
+)
+
+
+def is_photo_name(name: str) -> bool:
+    """Whether a file of a folder is taken for a photo; hidden ones are not ("._a.jpg" of macOS)."""
+    return Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
+
+
+def is_photo_folder(name: str) -> bool:
+    """Whether a folder inside another one is searched for photos."""
+    return not name.startswith(".") and name.lower() not in FOREIGN_FOLDERS
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,7 +184,7 @@ def save_photo(
     *,
     quality: int = 95,
     strip_metadata: bool = False,
-) -> tuple[str, ...]:
+) -> None:
     """Write a photo in the format that the extension names; whole, or not at all.
 
     PNG and TIFF keep 16 bits; JPEG, WebP and AVIF get 8, rounded. JPEG has no alpha: the photo is
@@ -175,15 +192,13 @@ def save_photo(
     JPEG, WebP and AVIF. ``strip_metadata`` leaves out EXIF, XMP, IPTC and the print resolution; the
     ICC profile stays, since without it the colors would change, and so does a mark of refsr.
 
-    Returns notes on what the format could not hold.
-
     Raises PhotoError where the format is unknown or cannot hold the photo, or the file cannot be
     written.
     """
     name, format = os.fspath(path), encode.format_of(path)
     if not 1 <= quality <= 100:
         raise PhotoError(f"The quality must be 1 to 100, not {quality}.")
-    encode.check_side(path, photo.width, photo.height)
+    check_side_limit(path, photo.width, photo.height)
     exif = None
     if photo.exif is not None and not strip_metadata:
         with suppress(Exception):  # only EXIF that did not come from load_photo can be damaged
@@ -204,9 +219,32 @@ def save_photo(
         raise PhotoError(f"There is not enough memory to write {name}.") from error
     except Exception as error:  # an encoder may raise anything
         raise PhotoError(f"{name} could not be encoded as {format} ({error}).") from error
-    flattened = format == "JPEG" and photo.alpha is not None
-    white = ["transparency laid over white: JPEG has none"] if flattened else []
-    return (*white, *metadata.lost_in(format))
+
+
+def check_side_limit(path: str | os.PathLike[str], width: int, height: int) -> None:
+    """Raises PhotoError where the format of ``path`` cannot hold a photo of so many pixels."""
+    format = encode.format_of(path)
+    longest = encode.LONGEST_SIDE.get(format)
+    if longest is not None and max(width, height) > longest:
+        raise PhotoError(
+            f"{os.fspath(path)}: a photo of {width} x {height} pixels does not fit into {format}, "
+            f"which ends at {longest}; write a PNG or TIFF."
+        )
+
+
+def lost_in_format(photo: Photo, path: str | os.PathLike[str]) -> list[str]:
+    """What a user should know that the format of ``path`` cannot hold of a photo, in words."""
+    format, lost = encode.format_of(path), list[str]()
+    if format == "JPEG" and photo.alpha is not None and not is_opaque(photo.alpha):
+        lost.append("JPEG has no transparency: transparent parts were laid over white")
+    if photo.bits == 16 and format not in encode.FORMATS_16_BIT:
+        lost.append(f"{format} has 8 bits here, the photo 16; PNG and TIFF keep them")
+    return lost + encode.lost_metadata(format, photo.exif, photo.xmp, photo.iptc)
+
+
+def is_opaque(alpha: Levels) -> bool:
+    """Whether nothing is transparent."""
+    return bool((alpha == np.iinfo(alpha.dtype).max).all())
 
 
 def check_output_path(path: str | os.PathLike[str]) -> None:
