@@ -13,7 +13,8 @@ MARKER = re.compile(rb"\xff([\x01-\xfe])")
 SOI, EOI, SOS, DRI, TEM = 0xD8, 0xD9, 0xDA, 0xDD, 0x01
 RESTARTS = range(0xD0, 0xD8)
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}  # SOF0 to SOF15; JPEG-LS
-READ_BY_LIBJPEG = frozenset({0xC0, 0xC1, 0xC2})  # baseline, extended, progressive: Huffman codes
+PROGRESSIVE = 0xC2
+READ_BY_LIBJPEG = frozenset({0xC0, 0xC1, PROGRESSIVE})  # baseline, extended: with Huffman codes
 COEFFICIENTS = range(64)  # of a block
 BLOCK = 8  # samples a side
 

@@ -14,7 +14,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from refsr.image.jpeg_structure import BLOCK, Structure, read_structure
+from refsr.image.jpeg_structure import BLOCK, PROGRESSIVE, Structure, read_structure
 
 END = b"\xff\xd9"
 # Longer than a block can be, with different first bits; a byte 255 is followed by 0.
@@ -39,12 +39,14 @@ def lacks_pixels(data: bytes, structure: Structure, image: Image.Image) -> bool:
     """Whether a loaded JPEG file with its end marker lacks pixels: cut, and the marker put behind.
 
     libjpeg continues a picture that is cut with one flat color, so only files whose last blocks are
-    flat are decoded again.
+    flat are decoded again. A progressive file has all blocks after its first scan.
     """
     if structure.end is None:
         return False
     if not structure.has_all_restarts():
         return True
+    if structure.frame is not None and structure.frame.kind == PROGRESSIVE:
+        return False
     left, top = (1 + (side - 1) // BLOCK * BLOCK for side in image.size)  # 1: upsampling smooths
     last = np.asarray(image.crop((left, top, max(left, image.width), max(top, image.height))))
     if last.size and np.ptp(last, axis=(0, 1)).any():
