@@ -489,6 +489,27 @@ def test_the_tiles_shrink_when_memory_runs_out(monkeypatch: pytest.MonkeyPatch) 
     assert sizes[0] == 72 * 160  # the next job begins with whole tiles again
 
 
+def opencv_without_memory() -> cv2.error:
+    error = cv2.error("no memory")
+    error.code = -4
+    return error
+
+
+@pytest.mark.parametrize("error", [MemoryError(), opencv_without_memory()], ids=["own", "opencv"])
+def test_what_the_callers_callback_raises_is_not_taken_for_ones_own(error: Exception) -> None:
+    """Out of memory in the callback: no tile would be small enough for it."""
+    calls = list[float]()
+
+    def fail(done: float) -> None:
+        calls.append(done)
+        raise error
+
+    with pytest.raises(type(error)) as raised:
+        Upscaler.load("detail-transfer").upscale(np.zeros((9, 9, 3), np.uint8), progress=fail)
+    assert raised.value is error
+    assert len(calls) == 1
+
+
 def test_no_memory_at_all_is_a_refsr_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def none_left(*_: object, **__: object) -> None:
         raise MemoryError

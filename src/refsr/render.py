@@ -62,22 +62,27 @@ class Renderer:
             while True:
                 tiles = self.plan.tiles(multiple, block, tile_pixels)
                 done = canvas.done, canvas.error
-                try:
-                    for tile in tiles:
+                problem = None
+                for tile in tiles:
+                    try:
                         sr, amounts = self.compute(composite, block, tile, tile is tiles[-1])
                         sr = in_gray(sr) if photo.gray else sr
                         canvas.put(photo, tile, np.clip(sr, 0, 1), amounts)
-                        progress(canvas.done / (photo.height * photo.width))
+                    except (MemoryError, cv2.error) as error:
+                        if not is_out_of_memory(error):
+                            raise
+                        problem = error
+                        break
+                    # Outside: what the caller's own callback raises is not for us.
+                    progress(canvas.done / (photo.height * photo.width))
+                if problem is None:
                     break
-                except (MemoryError, cv2.error) as problem:
-                    if not is_out_of_memory(problem):
-                        raise
-                    canvas.done, canvas.error = done
-                    largest = max(tile.pixels for tile in tiles)
-                    tile_pixels = largest // 2
-                    smaller = self.plan.tiles(multiple, block, tile_pixels)
-                    if max(tile.pixels for tile in smaller) >= largest:
-                        raise ModelError(NO_SMALLER) from problem
+                canvas.done, canvas.error = done
+                largest = max(tile.pixels for tile in tiles)
+                tile_pixels = largest // 2
+                smaller = self.plan.tiles(multiple, block, tile_pixels)
+                if max(tile.pixels for tile in smaller) >= largest:
+                    raise ModelError(NO_SMALLER) from problem
 
     def compute(
         self,

@@ -19,8 +19,10 @@ from batches import outputs, photo, records, run
 from refsr.batch.jobs import BatchJob, plan_jobs
 from refsr.batch.journal import JOURNAL, open_journal
 from refsr.batch.local_engine import WorkerBudget
+from refsr.data.layouts import find_images
 from refsr.errors import DataError
 from refsr.inference.plan import PROGRAM_BYTES
+from refsr.registration.references import list_sources
 from scenes import facade
 
 CHEAP = ["--model", "detail-transfer", "--workers", "2"]
@@ -303,3 +305,30 @@ def test_two_hundred_jobs_stopped_in_the_middle_end_complete(
 def records_of_torn(out: Path) -> list[dict[str, object]]:
     lines = (out / JOURNAL).read_text().splitlines(keepends=True)
     return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def test_thumbnails_of_other_systems_are_no_photos(tmp_path: Path) -> None:
+    """Synology, QNAP, macOS and Windows put folders of their own beside the photos."""
+    inside = tmp_path / "in"
+    photo(inside / "trip" / "a.png")
+    for folder in ("@eaDir", "#recycle", "@Recycle", "__MACOSX", "$RECYCLE.BIN", ".thumbnails"):
+        photo(inside / "trip" / folder / "a.png")
+    photo(inside / "trip" / "._a.png")
+    (job,) = plan_jobs(inside, tmp_path / "out", None, "png")
+    assert job.input == inside / "trip" / "a.png"
+    assert find_images(inside) == [inside / "trip" / "a.png"]
+    assert list_sources(inside / "trip") == [inside / "trip" / "a.png"]
+
+
+@pytest.mark.posix
+def test_a_link_in_the_place_of_the_journal_is_not_written_to(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    letter, out = tmp_path / "letter.txt", tmp_path / "out"
+    letter.write_text("dear aunt")
+    photo(tmp_path / "in" / "a.png")
+    out.mkdir()
+    (out / JOURNAL).symlink_to(letter)
+    assert run(tmp_path / "in", "-o", out, "--model", "detail-transfer") == 1
+    assert "may not be followed" in capfd.readouterr().err
+    assert letter.read_text() == "dear aunt"

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from refsr.cli import COMMANDS, duration, main
 from refsr.errors import DataError
 from refsr.inference.memory import parse_memory
+from refsr.render import Renderer
 from refsr.resize import imresize
 
 CLI = [sys.executable, "-m", "refsr"]
@@ -364,6 +365,7 @@ def test_a_terminal_gets_a_bar(photos: Path, tmp_path: Path) -> None:
 INTERRUPTED = """
 import sys, time
 from refsr.cli import main
+from refsr.render import Renderer
 from refsr.inference.network import Network
 
 run, runs = Network.run, []
@@ -662,3 +664,15 @@ def test_evaluate_prints_a_table_and_writes_every_number(
 def test_a_time_for_a_reader(seconds: float, words: str) -> None:
     assert duration(seconds) == words
     assert duration(9000) == "2.5 hours"
+
+
+def test_a_side_too_long_for_the_format_is_known_before_the_work(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Renderer, "render", lambda *_: pytest.fail("the work has begun"))
+    PIL.Image.new("RGB", (4100, 8)).save(tmp_path / "long.png")
+    out = tmp_path / "long.webp"
+    command = ["upscale", str(tmp_path / "long.png"), "-o", str(out), "--model", "detail-transfer"]
+    assert main(command) == 1
+    assert "16400 x 32 pixels does not fit into WEBP, which ends at 16383" in capfd.readouterr().err
+    assert not out.exists()

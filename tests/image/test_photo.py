@@ -32,6 +32,7 @@ from files import (
     tiff,
 )
 from refsr.errors import PhotoError
+from refsr.image.descriptions import EXTRA_PICTURES_NOTE
 from refsr.image.exif import parse_exif
 from refsr.image.photo import Photo, load_photo, save_photo, to_colors_of
 
@@ -195,7 +196,10 @@ def test_first_frame_with_a_note(natural: NDArray[np.uint8]) -> None:
     assert pages.notes == ("file of several pages: first page used",)
     np.testing.assert_array_equal(pages.pixels, natural)
     multi_picture = saved(first, "MPO", save_all=True, append_images=[second])  # telephones' JPEG
-    assert (load_photo(multi_picture).format, load_photo(multi_picture).notes) == ("JPEG", ())
+    assert (load_photo(multi_picture).format, load_photo(multi_picture).notes) == (
+        "JPEG",
+        (EXTRA_PICTURES_NOTE,),
+    )
 
 
 def test_cmyk_goes_through_its_profile() -> None:

@@ -1,4 +1,4 @@
-"""Cores and memory on systems other than Linux, and within a container's limits."""
+"""Cores and memory on systems other than Linux, within limits, and as a user names them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import psutil
 import pytest
 
 from refsr.batch.local_engine import WorkerBudget
-from refsr.inference import memory
+from refsr.errors import DataError
+from refsr.inference import memory, network
 from refsr.inference.cores import usable_cores
+from refsr.inference.memory import parse_memory
 from refsr.inference.network import Network
 from refsr.weights.models import find_model
 
@@ -92,3 +94,24 @@ def test_a_containers_limit_counts(
     free = memory.free_memory()
     assert free is not None
     assert free > 200_000_000
+
+
+@pytest.mark.parametrize("amount", ["9" * 400, "9" * 400 + "GB", "1." + "0" * 400, "inf", "1e9"])
+def test_amounts_beyond_all_reason_are_refused_in_words(amount: str) -> None:
+    with pytest.raises(DataError, match="not an amount of memory") as error:
+        parse_memory(amount)
+    assert len(str(error.value)) < 200
+    assert parse_memory("900000000000000TB") > 10**26
+
+
+def test_more_threads_than_cores_are_all_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = list[int]()
+
+    def note(runtime: str, model: object, device: str, threads: int, concurrency: int) -> object:
+        seen.append(threads)
+        return object()
+
+    monkeypatch.setattr(network, "open_session", note)
+    for threads in (0, 1, 100_000):
+        Network(find_model("ssen-tiny"), "cpu", threads, "onnx")
+    assert seen == [usable_cores(), 1, usable_cores()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 import shutil
 import subprocess
@@ -17,7 +19,14 @@ import pytest
 from refsr import RefsrError, Upscaler
 from refsr.cli import main
 from refsr.registration import matching
-from refsr.registration.feature_cache import SUFFIX, CachedFeatures, FeatureCache
+from refsr.registration.feature_cache import (
+    HEAD,
+    SUFFIX,
+    CachedFeatures,
+    FeatureCache,
+    make_key,
+    pack,
+)
 from refsr.registration.matching import Features
 from refsr.registration.pool import build_pool
 from refsr.resize import imresize
@@ -141,6 +150,73 @@ def damage(path: Path, other: bytes) -> dict[str, bytes]:
     }
 
 
+def forged() -> dict[str, bytes]:
+    """Contents that no photo has, as somebody would write them who knows how a file is signed."""
+    rng = np.random.default_rng(0)
+
+    def features(**other: Any) -> Features:
+        arrays = {"xy": (9, 2), "size": (9,), "angle": (9,), "descriptor": (9, 128)}
+        made = {name: rng.random(shape, np.float32) for name, shape in arrays.items()}
+        return Features(**(made | other))
+
+    sound = pack(CachedFeatures(features(), 2.0, 99))
+    packed = io.BytesIO()  # what the first version would have unpacked: 64 MB of nothing
+    np.savez_compressed(packed, xy=np.zeros((1 << 23, 2), np.float32))
+    pickled = io.BytesIO()
+    np.savez(pickled, xy=np.array([{"a": 1}], object))
+    nowhere = np.full((9, 2), np.inf, np.float32)
+    return {
+        "more features than it holds": HEAD.pack(2.0, 99, 1 << 31) + sound[HEAD.size :],
+        "half a feature": sound[:-4],
+        "packed": packed.getvalue(),
+        "pickled": pickled.getvalue(),
+        "no numbers": pack(CachedFeatures(features(xy=nowhere), 2.0, 99)),
+        "no size": HEAD.pack(float("nan"), 99, 9) + sound[HEAD.size :],
+        "shrunk to nothing": HEAD.pack(1e-300, 99, 9) + sound[HEAD.size :],
+        "negative": HEAD.pack(2.0, -1, 9) + sound[HEAD.size :],
+        "nothing": b"",
+    }
+
+
+@pytest.mark.parametrize("what", forged())
+def test_a_forged_entry_is_computed_anew(album: Path, tmp_path: Path, what: str) -> None:
+    cache, photo = FeatureCache(tmp_path / "cache"), album / "1.png"
+    entry = cache.entry(photo, "any")
+    assert entry is not None
+    key = make_key(photo, "any")
+    assert key is not None
+
+    def write(content: bytes) -> None:
+        entry.path.write_bytes(hashlib.sha256(key + content).digest() + content)
+
+    write(pack(CachedFeatures(matching.NO_FEATURES, 2.0, 99)))
+    assert entry.read() is not None  # signed like this it is taken
+    write(forged()[what])
+    assert entry.read() is None
+
+
+@pytest.mark.posix
+def test_links_and_pipes_in_the_cache_are_not_followed(album: Path, tmp_path: Path) -> None:
+    cache, photo = FeatureCache(tmp_path / "cache"), album / "1.png"
+    wanted = build_pool([photo], LIMIT, cache=cache).thumbnails[0].features
+    (path,) = cache.folder.iterdir()
+    letter = tmp_path / "letter.txt"
+    for make in (
+        lambda: path.symlink_to(letter),
+        lambda: os.mkfifo(path),
+        lambda: path.symlink_to(tmp_path / "missing"),
+    ):
+        letter.write_text("dear aunt")
+        path.unlink()
+        make()
+        found = build_pool([photo], LIMIT, cache=cache).thumbnails[0].features
+        assert same(found, wanted)
+        assert letter.read_text() == "dear aunt"
+        assert not (tmp_path / "missing").exists()
+        assert path.is_file()
+        assert not path.is_symlink()
+
+
 def test_damaged_and_foreign_files_are_computed_anew_and_replaced(
     album: Path, tmp_path: Path, detected: list[tuple[int, ...]]
 ) -> None:
@@ -161,16 +237,6 @@ def test_damaged_and_foreign_files_are_computed_anew_and_replaced(
     path.mkdir()  # nothing can be kept there
     assert same(build_pool([photo], LIMIT, cache=cache).thumbnails[0].features, wanted)
     assert len(cache.notes) == 1
-
-
-def test_no_pickle_is_ever_loaded(album: Path, tmp_path: Path) -> None:
-    cache = FeatureCache(tmp_path / "cache")
-    entry = cache.entry(album / "1.png", "a kind")
-    assert entry is not None
-    harmful = np.array([{"a": 1}], object)  # with the right key, and digest
-    entry.write(CachedFeatures(Features(harmful, *(np.zeros(1, np.float32) for _ in range(3)))))
-    assert entry.path.is_file()
-    assert entry.read() is None
 
 
 def test_a_cache_that_cannot_be_written_costs_a_note(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -130,6 +131,65 @@ def giant_tile(model: onnx.ModelProto) -> None:
     model.graph.node.insert(0, constant)
 
 
+def giant_constant(model: onnx.ModelProto) -> None:
+    """A shape among the integers of a node, not in a tensor."""
+    model.graph.node.insert(0, helper.make_node("ConstantOfShape", ["shape"], ["big"]))
+    shape = helper.make_node("Constant", [], ["shape"], value_ints=[1 << 16, 1 << 16])
+    model.graph.node.insert(0, shape)
+
+
+def giant_constant_behind(model: onnx.ModelProto) -> None:
+    giant_constant(model)
+    model.graph.node.append(model.graph.node.pop(0))
+
+
+def with_constant(model: onnx.ModelProto, values: Any, operator: str, *inputs: str) -> None:
+    model.graph.initializer.append(numpy_helper.from_array(np.array(values), "sizes"))
+    model.graph.node.insert(0, helper.make_node(operator, inputs, ["big"]))
+
+
+def giant_range(model: onnx.ModelProto) -> None:
+    for name, value in (("start", 0), ("end", 1 << 40), ("step", 1)):
+        model.graph.initializer.append(numpy_helper.from_array(np.array(value, np.int64), name))
+    model.graph.node.insert(0, helper.make_node("Range", ["start", "end", "step"], ["big"]))
+
+
+def fine_range(model: onnx.ModelProto) -> None:
+    for name, value in (("start", 0.0), ("end", 1.0), ("step", 1e-12)):
+        node = helper.make_node("Constant", [], [name], value_float=value)
+        model.graph.node.insert(0, node)
+    model.graph.node.append(helper.make_node("Range", ["start", "end", "step"], ["big"]))
+
+
+def giant_padding(model: onnx.ModelProto) -> None:
+    pads = [0, 0, 1 << 20, 1 << 20, 0, 0, 0, 0]
+    with_constant(model, np.array(pads, np.int64), "Pad", "lr", "sizes")
+
+
+def giant_sizes(model: onnx.ModelProto) -> None:
+    sizes = np.array([1, 3, 1 << 17, 1 << 17], np.int64)
+    with_constant(model, sizes, "Resize", "lr", "", "", "sizes")
+
+
+def giant_scales(model: onnx.ModelProto) -> None:
+    scales = np.array([1, 1, 1000, 1000], np.float32)
+    with_constant(model, scales, "Resize", "lr", "", "sizes")
+
+
+def giant_strides(model: onnx.ModelProto) -> None:
+    node = helper.make_node("ConvTranspose", ["lr", "half"], ["big"], strides=[4096, 4096])
+    model.graph.node.append(node)
+
+
+def giant_border(model: onnx.ModelProto) -> None:
+    node = helper.make_node("Conv", ["lr", "half"], ["big"], pads=[1 << 20] * 4)
+    model.graph.node.append(node)
+
+
+def random_numbers(model: onnx.ModelProto) -> None:
+    model.graph.node.append(helper.make_node("RandomNormal", [], ["big"], shape=[1 << 15] * 2))
+
+
 def for_ever(model: onnx.ModelProto) -> None:
     body = helper.make_graph([], "body", [], [])
     model.graph.node.append(helper.make_node("Loop", ["", ""], ["x"], body=body))
@@ -190,6 +250,16 @@ HOSTILE: list[tuple[Callable[[onnx.ModelProto], None], str]] = [
     (negative, "larger than the file"),
     (giant_shape, "giant tensor"),
     (giant_tile, "giant tensor"),
+    (giant_constant, "giant tensor"),
+    (giant_constant_behind, "giant tensor"),
+    (giant_range, "giant tensor"),
+    (fine_range, "giant tensor"),
+    (giant_padding, "giant tensor"),
+    (giant_sizes, "giant tensor"),
+    (giant_scales, "giant tensor"),
+    (giant_strides, "giant tensor"),
+    (giant_border, "giant tensor"),
+    (random_numbers, "giant tensor"),
     (for_ever, "loops or branches"),
     (foreign_operators, "operators of 'com.evil'"),
     (foreign_opset, "operators of 'ai.onnx.contrib'"),
@@ -221,6 +291,68 @@ def test_hostile_networks_are_refused_unrun(
         Upscaler.load(str(kept(model, tmp_path)))
     assert words in str(error.value)
     assert str(error.value).endswith(".")
+
+
+def test_pieces_that_protobuf_would_merge_are_refused() -> None:
+    """The shape in one piece of the network, the operator that takes it in another."""
+    shape, rest = network(), network()
+    sizes = numpy_helper.from_array(np.array([1 << 16, 1 << 16], np.int64), "shape")
+    shape.ClearField("graph")
+    shape.graph.initializer.append(sizes)
+    rest.graph.node.append(helper.make_node("ConstantOfShape", ["shape"], ["big"]))
+    both = rest.SerializeToString() + shape.SerializeToString()
+    assert len(onnx.load_from_string(both).graph.node) == 3
+    with pytest.raises(ModelError, match="several networks"):
+        check_onnx(both, "my.onnx")
+
+    model = network()
+    node = helper.make_node("Constant", [], ["shape"], value=sizes)
+    model.graph.node.append(node)
+    attribute = node.attribute[0].SerializeToString()
+    twice = attribute + attribute[attribute.index(b"*") :]  # the tensor's field again
+    data = model.SerializeToString()
+    with pytest.raises(ModelError):
+        check_onnx(data.replace(attribute, twice), "my.onnx")
+
+
+def test_growth_that_a_network_may_have_is_allowed() -> None:
+    for name in shipped():
+        find_model(name)
+    model = network()
+    sizes = numpy_helper.from_array(np.array([0, 0, 8, 8, 0, 0, 8, 8], np.int64), "pads")
+    model.graph.initializer.append(sizes)
+    far = numpy_helper.from_array(np.float32(-1e9), "far")
+    bias = numpy_helper.from_array(np.full(4, 50, np.float32), "bias")
+    model.graph.initializer.extend([far, bias])
+    model.graph.node.append(helper.make_node("Pad", ["lr", "pads", "far"], ["padded"]))
+    inputs = ["lr", "kernel", "bias"]  # a bias is no size
+    model.graph.node.append(helper.make_node("ConvTranspose", inputs, ["up"], strides=[4, 4]))
+    check_onnx(model.SerializeToString(), "my.onnx")
+
+
+@pytest.mark.parametrize("scale", [2.0, 8.0])
+def test_a_network_of_another_scale_is_refused_in_words(scale: float, tmp_path: Path) -> None:
+    """Of eight times the size the upper left quarter would look like a result."""
+    upscaler = Upscaler.load(str(kept(network(scale), tmp_path)), threads=1)
+    with pytest.raises(ModelError, match="no network that enlarges 4 times"):
+        upscaler.upscale(np.zeros((9, 9, 3), np.uint8))
+
+
+def test_a_gate_of_another_shape_is_refused_in_words(tmp_path: Path) -> None:
+    model = network()
+    model.graph.node[1].input[0] = "ref"  # three channels
+    upscaler = Upscaler.load(str(kept(model, tmp_path)), threads=1)
+    with pytest.raises(ModelError, match=r"gives gate as \(1, 3, 64, 64\)"):
+        upscaler.upscale(np.zeros((9, 9, 3), np.uint8))
+
+
+@pytest.mark.posix
+def test_a_pipe_is_no_card(tmp_path: Path) -> None:
+    path = kept(network(), tmp_path)
+    path.with_suffix(".json").unlink()
+    os.mkfifo(path.with_suffix(".json"))
+    with pytest.raises(ModelError, match="missing or broken"):
+        find_model(path)
 
 
 def test_every_cut_of_a_network_is_refused_in_words() -> None:
@@ -255,6 +387,7 @@ def test_what_no_checksum_can_save(tmp_path: Path) -> None:
     [
         {"multiple": 0},
         {"multiple": -8},
+        {"multiple": 97},
         {"multiple": 10**9},
         {"multiple": float("inf")},
         {"multiple": [8]},

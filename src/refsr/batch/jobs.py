@@ -16,7 +16,7 @@ from pathlib import Path
 
 from refsr.errors import DataError
 from refsr.image.atomic import real_path, reason
-from refsr.image.photo import SUFFIXES, mark_of_file
+from refsr.image.photo import is_photo_folder, is_photo_name, mark_of_file
 
 OUTPUT_FORMATS = ("png", "jpg", "webp", "tif", "avif")
 COLUMNS = ("input", "reference", "output")
@@ -67,7 +67,7 @@ def find_photos(folder: Path, exclude: list[Path]) -> tuple[list[Path], dict[Pat
     """Photos in a folder tree (relative, sorted), and each unreadable folder with the reason.
 
     A broken symlink is listed, too: it becomes a job that fails. The folders of ``exclude`` and
-    names that begin with a dot are skipped.
+    names that begin with a dot are skipped, and so are other systems' folders of thumbnails.
     """
     found: list[Path] = []
     problems: dict[Path, str] = {}
@@ -80,12 +80,10 @@ def find_photos(folder: Path, exclude: list[Path]) -> tuple[list[Path], dict[Pat
     for root, folders, files in os.walk(folder, onerror=note_problem):
         here = Path(root)
         folders[:] = [
-            one
-            for one in folders
-            if not one.startswith(".") and real_path(here / one) not in excluded
+            one for one in folders if is_photo_folder(one) and real_path(here / one) not in excluded
         ]
         for name in files:
-            if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
+            if is_photo_name(name):
                 found.append((here / name).relative_to(folder))
     return sorted(found), problems
 

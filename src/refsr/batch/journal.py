@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 from refsr.batch.jobs import BatchJob
 from refsr.batch.options import BatchOptions
 from refsr.errors import DataError
-from refsr.image.atomic import reason
+from refsr.image.atomic import reason, without_links
 
 JOURNAL = ".refsr-batch.jsonl"
 LOCKED_BYTE = 1 << 30  # on Windows, where locked bytes cannot be read: far behind the end
@@ -51,7 +51,7 @@ def open_journal(out: Path, resume: bool) -> Generator[Journal]:
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        file = (out / JOURNAL).open("a+b")
+        file = open(out / JOURNAL, "a+b", opener=without_links)  # noqa: SIM115  # below
     except OSError as error:
         raise DataError(f"{out} cannot be used for results: {reason(error)}.") from error
     with file, locked(file, out):

@@ -64,7 +64,7 @@ def upscale(
         max_memory: Memory limit, such as 2GB; large photos are processed in tiles. auto is half of
             the free memory, at most 1.5GB.
         max_pixels: Reject larger photos before decoding them.
-        threads: CPU cores to use; 0 for all.
+        threads: CPU cores to use; 0, or more than there are, for all.
         strength: How much of the references' detail to use, from 0 (none) to 1 (all).
         strict: Take nothing from the references where the photo is too coarse to confirm them, such
             as digits of two of its pixels. The map and the report show these places without it,
@@ -87,12 +87,14 @@ def upscale(
     """
     import cv2
 
+    from refsr.image.photo import lost_in_format
+    from refsr.inference.cores import usable_cores
     from refsr.result import save_map
     from refsr.upscaler import Upscaler
 
     check_outputs([photo, *ref], out, map, report)
     if threads > 0:
-        cv2.setNumThreads(threads)
+        cv2.setNumThreads(min(threads, usable_cores()))
     upscaler = Upscaler.load(
         model,
         device=device,
@@ -117,7 +119,8 @@ def upscale(
             announce=announce,
         )
     del upscaler  # writing a large result takes memory of its own
-    record = {"input": str(photo), "output": str(out), **result.report}
+    record: dict[str, Any] = {"input": str(photo), "output": str(out), **result.report}
+    record["notes"] = [*record["notes"], *lost_in_format(result.photo, out)]
     result.save(out, strip_metadata=strip_metadata)
     if map is not None:
         save_map(result, map)

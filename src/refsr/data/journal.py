@@ -9,6 +9,7 @@ from dataclasses import astuple
 from pathlib import Path
 
 from refsr.data.grouping import Link
+from refsr.image.atomic import without_links
 
 
 class Journal:
@@ -43,7 +44,7 @@ class Journal:
         self.folder.mkdir(parents=True, exist_ok=True)
         values = link and [str(link.first), str(link.second), *astuple(link)[2:]]
         line = [str(first), str(second), self.stamp(first), self.stamp(second), values]
-        with self.path.open("a", encoding="utf-8") as file:
+        with open(self.path, "a", encoding="utf-8", opener=without_links) as file:
             file.write(json.dumps(line) + "\n")
 
     def remove(self) -> None:

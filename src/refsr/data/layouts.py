@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from refsr.errors import DataError
+from refsr.image.photo import is_photo_folder
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".avif"})
 
@@ -98,18 +99,19 @@ def list_images(folder: Path) -> list[Path]:
 
 
 def find_images(folder: Path) -> list[Path]:
-    """The photos in a folder, recursively, sorted by path, hidden ones left out."""
+    """The photos in a folder, recursively, sorted; no hidden ones, no foreign thumbnails."""
     return sorted(
         path
         for path in folder.rglob("*")
         if path.suffix.lower() in SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and not path.name.startswith(".")
+        and all(is_photo_folder(part) for part in path.relative_to(folder).parts[:-1])
     )
 
 
 def subfolders(folder: Path) -> list[Path]:
     """The folders directly in a folder, sorted by name, hidden ones left out."""
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    return sorted(p for p in folder.iterdir() if p.is_dir() and is_photo_folder(p.name))
 
 
 def canonical_name(folder: Path) -> str:

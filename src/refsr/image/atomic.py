@@ -25,8 +25,10 @@ REASONS = {
     errno.ENOENT: "no such folder",
     errno.ENOTDIR: "no such folder",
     errno.ENAMETOOLONG: "the name is too long",
-    errno.ELOOP: "the link points to itself",
+    errno.ELOOP: "the link points to itself or may not be followed",
 }
+# For os.open: in a folder that others may write to, a link leads anywhere and a pipe never ends.
+NO_LINKS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 PAUSES = (0.02, 0.05, 0.1, 0.2, 0.4)  # seconds, between tries to replace a file on Windows
 
 
@@ -68,28 +70,37 @@ def _why(error: OSError | RuntimeError) -> str:
     return "the name is not possible"  # pathlib's answer to a loop of links
 
 
-def atomic_write(path: str | os.PathLike[str], data: bytes) -> None:
+def without_links(path: str, flags: int) -> int:
+    """An ``opener`` for ``open``: for files of refsr's own in folders that others may write to.
+
+    Raises OSError where a link is in the place of the file. A pipe is not waited for.
+    """
+    return os.open(path, flags | NO_LINKS, 0o666)
+
+
+def atomic_write(path: str | os.PathLike[str], data: bytes, *, follow_links: bool = True) -> None:
     """Write ``data`` to ``path``, which holds either all of it or what it held before.
 
     Raises PhotoError as ``atomic_file`` does.
     """
-    with atomic_file(path) as file:
+    with atomic_file(path, follow_links=follow_links) as file:
         file.write(data)
 
 
 @contextmanager
-def atomic_file(path: str | os.PathLike[str]) -> Generator[BinaryIO]:
+def atomic_file(path: str | os.PathLike[str], *, follow_links: bool = True) -> Generator[BinaryIO]:
     """Open a file to write that appears at ``path`` only when it is complete.
 
     The bytes go to a temporary file ``.refsr-*.tmp`` in the same folder, are flushed to the disk
-    (fsync) and then replace ``path`` in one step; a link is followed, not replaced. On any error
-    the temporary file is removed; only a killed process can leave one behind.
+    (fsync) and then replace ``path`` in one step. A link is followed, or replaced itself without
+    ``follow_links``: for files of refsr's own. On any error the temporary file is removed; only a
+    killed process can leave one behind.
 
     Raises PhotoError where ``path`` is a folder, device or write-protected, or its folder is
     missing, may not be written or is full.
     """
     try:
-        target = _target(path)
+        target = _target(path) if follow_links else Path(path).parent.resolve() / Path(path).name
         temporary, handle = _create_beside(target)
         try:
             with os.fdopen(handle, "wb") as file:
@@ -97,7 +108,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Generator[BinaryIO]:
                 file.flush()
                 os.fsync(file.fileno())
             with suppress(OSError):  # keep the permissions of the file that is replaced
-                temporary.chmod(target.stat().st_mode & 0o777)
+                temporary.chmod(target.stat(follow_symlinks=follow_links).st_mode & 0o777)
             _replace(temporary, target)
         except BaseException:  # an interrupt must leave nothing behind either
             temporary.unlink(missing_ok=True)

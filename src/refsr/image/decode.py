@@ -6,8 +6,8 @@ The pixels themselves are read in ``pixels.py``.
 from __future__ import annotations
 
 import codecs
+import dataclasses
 import io
-import struct
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -21,16 +21,25 @@ from PIL.ExifTags import Base
 from refsr.errors import PhotoError, TooLargeError
 from refsr.image import color
 from refsr.image.atomic import reason
+from refsr.image.descriptions import read_iptc, read_xmp
 from refsr.image.exif import read_exif
+from refsr.image.heif_boxes import read_boxes
+from refsr.image.jpeg_structure import read_structure
 from refsr.image.levels import Levels
 from refsr.image.pixels import read_pixels, tiff_tags, upright
+from refsr.image.png_chunks import SIGNATURE, cicp, repaired
+from refsr.image.rare_kinds import rare_kind
 
 # Pillow knows some forty formats; decoders that no photographer needs are only a risk.
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "AVIF", "GIF", "BMP", "PPM")
 READABLE = "JPEG, PNG, WebP, TIFF, AVIF, HEIC, GIF, BMP or PPM"
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
-DNG_VERSION, NEW_SUBFILE_TYPE = 50706, 254  # TIFF tags
+DNG_VERSION, NEW_SUBFILE_TYPE, SUB_IFDS, PHOTOMETRIC = 50706, 254, 330, 262  # TIFF tags
+PREVIEW = 1  # a bit of NEW_SUBFILE_TYPE
+DEVELOPED = range(10)  # PHOTOMETRIC of pictures; a sensor's raw values have higher numbers
+MOST_PAGES = 16  # looked at for the full picture
 
+MOST_SCANS = 100  # of a JPEG, as in libtiff: each one costs a pass over the picture
 LARGEST_PROFILE = 16 << 20  # bytes; printers' profiles exceed the megabyte Pillow allows in a PNG
 LIBJPEG_LUMA_SUM = 3688  # of libjpeg's luma quantisation table at quality 50
 
@@ -50,11 +59,16 @@ class Decoded:
     notes: tuple[str, ...]  # what the user should be told
     jpeg_quality: int | None  # 1 to 100
     dpi: tuple[float, float] | None  # horizontal, vertical
+    xmp: bytes | None  # an XML packet, for upright pixels
+    iptc: bytes | None  # IPTC-IIM records
 
 
 @contextmanager
-def plain_errors(name: str) -> Generator[None]:
-    """Turn whatever a decoder raises into a PhotoError of one sentence about the file ``name``."""
+def plain_errors(name: str, file: BinaryIO | None = None) -> Generator[None]:
+    """Turn whatever a decoder raises into a PhotoError of one sentence about the file ``name``.
+
+    An open ``file`` is called by its kind where that is why it cannot be read.
+    """
     try:
         yield
     except PhotoError:
@@ -69,7 +83,8 @@ def plain_errors(name: str) -> Generator[None]:
                 f"{name} carries more text or a larger color profile than refsr reads "
                 f"({LARGEST_PROFILE >> 20} MB); save it without its metadata."
             ) from error
-        raise PhotoError(f"{name} is damaged or cut short and cannot be read.") from error
+        kind = rare_kind(file) if file else None
+        raise PhotoError(_unread(name, kind) if kind else _damaged(name)) from error
 
 
 def decode_file(file: BinaryIO, name: str, max_pixels: int) -> Decoded:
@@ -77,9 +92,16 @@ def decode_file(file: BinaryIO, name: str, max_pixels: int) -> Decoded:
 
     Raises PhotoError where it cannot be read whole or has more than ``max_pixels``.
     """
-    with plain_errors(name):
+    notes = list[str]()
+    with plain_errors(name, file):
+        if file.read(len(SIGNATURE)) == SIGNATURE:
+            file.seek(0)
+            data, notes = repaired(file.read())
+            file = io.BytesIO(data)
+        file.seek(0)
         image = open_image(file, name)
-    return decode_image(image, file, name, max_pixels)
+    decoded = decode_image(image, file, name, max_pixels)
+    return dataclasses.replace(decoded, notes=(*notes, *decoded.notes))
 
 
 def decode_image(image: Image.Image, file: BinaryIO | None, name: str, max_pixels: int) -> Decoded:
@@ -87,8 +109,8 @@ def decode_image(image: Image.Image, file: BinaryIO | None, name: str, max_pixel
 
     Raises PhotoError as ``decode_file`` does.
     """
-    check_size(image, name, max_pixels)
-    with plain_errors(name):
+    check_cost(image, file, name, max_pixels)
+    with plain_errors(name, file):
         if image.format == "TIFF":  # Pillow drops parts of its EXIF when it loads the pixels
             exif, exif_notes = _exif_of(image)
             stored = read_pixels(image, file, name)
@@ -100,6 +122,7 @@ def decode_image(image: Image.Image, file: BinaryIO | None, name: str, max_pixel
         # Both readers of TIFFs turn the pixels upright by themselves.
         orientation = 1 if image.format == "TIFF" else image.getexif().get(Base.Orientation, 1)
         pixels = upright(stored.pixels, orientation)
+        xmp, xmp_notes = read_xmp(image)
         return Decoded(
             pixels=np.repeat(pixels[..., None], 3, axis=2) if gray else pixels,
             alpha=None if stored.alpha is None else upright(stored.alpha, orientation),
@@ -107,9 +130,12 @@ def decode_image(image: Image.Image, file: BinaryIO | None, name: str, max_pixel
             icc=icc,
             exif=exif,
             format="JPEG" if image.format == "MPO" else image.format,
-            notes=(*stored.notes, *exif_notes, *icc_notes),
+            # The same may be said twice: of other pictures, by the file and by its XMP.
+            notes=tuple(dict.fromkeys((*stored.notes, *exif_notes, *xmp_notes, *icc_notes))),
             jpeg_quality=jpeg_quality(image),
             dpi=_dpi_of(image, orientation),
+            xmp=xmp,
+            iptc=read_iptc(image),
         )
 
 
@@ -132,14 +158,20 @@ def open_image(file: BinaryIO, name: str) -> Image.Image:
             finally:
                 Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = limit, chunk
     except UnidentifiedImageError as error:
-        raise PhotoError(_why_unreadable(head, file.seek(0, io.SEEK_END), name)) from error
+        kind = rare_kind(file)
+        size = file.seek(0, io.SEEK_END)
+        why = _unread(name, kind) if kind else _why_unreadable(head, size, name)
+        raise PhotoError(why) from error
     if head[8:10] == b"CR" or _is_raw(image):
         raise PhotoError(f"{name} is a camera raw file; develop it to a TIFF or JPEG first.")
     return image
 
 
-def check_size(image: Image.Image, name: str, max_pixels: int) -> None:
-    """Refuse a photo that is too large before its pixels are decoded. Raises PhotoError."""
+def check_cost(image: Image.Image, file: BinaryIO | None, name: str, max_pixels: int) -> None:
+    """Refuse a photo of too many pixels or scans before it is decoded. Raises PhotoError.
+
+    ``file`` is what it was opened from, if anything.
+    """
     pixels = image.width * image.height
     if pixels > max_pixels:
         raise TooLargeError(
@@ -147,6 +179,17 @@ def check_size(image: Image.Image, name: str, max_pixels: int) -> None:
             f"{max_pixels}",
             f"if you trust the file, allow it with --max-pixels {pixels}",
         )
+    if file is not None and image.info.get("progressive"):
+        at = file.tell()
+        file.seek(0)
+        with suppress(ValueError):  # the decoder says what is wrong
+            scans = len(read_structure(file.read()).scans)
+            if scans > MOST_SCANS:
+                raise PhotoError(
+                    f"{name} is a progressive JPEG of {scans} scans, more than the {MOST_SCANS} "
+                    "that refsr decodes; save it again."
+                )
+        file.seek(at)
 
 
 def jpeg_quality(image: Image.Image) -> int | None:
@@ -182,9 +225,13 @@ def _icc_of(
     if icc is not None and color.color_space(icc) not in (("GRAY", "RGB") if gray else ("RGB",)):
         icc = None
         notes.append("color profile that does not fit the photo left out")
-    if image.format != "PNG":
+    if file is None or image.format not in ("PNG", "AVIF", "HEIF"):
         return icc, notes
-    code = None if file is None else _png_cicp(file)  # counts before the profile
+    if image.format == "PNG":
+        file.seek(0)
+        code, source = cicp(file.read()), "cICP"  # counts before the profile
+    else:
+        code, source = (None if icc else read_boxes(file).cicp), "nclx"
     if code == color.SRGB_CICP:
         return None, notes
     profile = None if code is None or gray else color.profile_from_cicp(code)
@@ -192,23 +239,10 @@ def _icc_of(
         return profile or icc, notes
     if code is not None:
         kind = "HDR colors" if code[1] in color.HDR else "colors described without a profile"
-        notes.append(f"{kind} (cICP) taken as sRGB")
-    elif color.differs_from_srgb(image.info):
+        notes.append(f"{kind} ({source}) taken as sRGB")
+    elif image.format == "PNG" and color.differs_from_srgb(image.info):
         notes.append("colors described without a profile (gAMA, cHRM) taken as sRGB")
     return None, notes
-
-
-def _png_cicp(file: BinaryIO) -> bytes | None:
-    """The four bytes of a PNG's cICP chunk, which Pillow skips; None where there is none."""
-    file.seek(8)
-    while len(head := file.read(8)) == 8:
-        length, kind = struct.unpack(">I4s", head)
-        if kind == b"cICP" and length == 4:
-            return file.read(4)
-        if kind in (b"IDAT", b"IEND"):
-            break
-        file.seek(length + 4, io.SEEK_CUR)
-    return None
 
 
 def _dpi_of(image: Image.Image, orientation: Any) -> tuple[float, float] | None:
@@ -231,19 +265,29 @@ def _register_heic(name: str) -> None:
     register_heif_opener()
 
 
+def _damaged(name: str) -> str:
+    return f"{name} is damaged or cut short and cannot be read."
+
+
+def _unread(name: str, kind: str) -> str:
+    if kind == "a camera raw file":
+        return f"{name} is {kind}; develop it to a TIFF or JPEG first."
+    return f"{name} is {kind}, which refsr does not read; save it as a usual JPEG, PNG or TIFF."
+
+
 def _why_unreadable(head: bytes, size: int, name: str) -> str:
     """A sentence about a file of ``size`` bytes that no decoder accepts; ``head`` is its start."""
     if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         directory = int.from_bytes(head[4:8], "little" if head[:2] == b"II" else "big")
         if head[2:4] in (b"*\0", b"\0*") and directory >= size:  # it is mostly at the end
-            return f"{name} is damaged or cut short and cannot be read."
+            return _damaged(name)
         return (
             f"{name} is a TIFF of an unusual kind or damaged; save it as RGB with 8 or 16 bits a "
             "channel."
         )
     starts = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM")
     if head.startswith(starts) or head[8:12] == b"WEBP" or head[8:12] in (b"avif", b"avis"):
-        return f"{name} is damaged or cut short and cannot be read."
+        return _damaged(name)
     with suppress(UnicodeDecodeError):
         codecs.getincrementaldecoder("utf-8")().decode(head)  # the last letter may be cut
         if b"\0" not in head:
@@ -252,6 +296,25 @@ def _why_unreadable(head: bytes, size: int, name: str) -> str:
 
 
 def _is_raw(image: Image.Image) -> bool:
-    """Whether a TIFF is a camera's raw file, whose first page is only a preview."""
+    """Whether a TIFF is a camera's raw file, of whose pages the first is only a preview.
+
+    Where a later page has the full picture, as scanners write it, the image is turned to it.
+    """
     tags = tiff_tags(image)
-    return DNG_VERSION in tags or tags.get(NEW_SUBFILE_TYPE) == 1
+    if DNG_VERSION in tags:
+        return True
+    if not _is_preview(tags):
+        return False
+    preview = image.width * image.height
+    with suppress(Exception):  # a damaged page: the first stays a preview
+        for page in range(1, MOST_PAGES if SUB_IFDS not in tags else 0):
+            image.seek(page)
+            tags = tiff_tags(image)
+            full = not _is_preview(tags) and image.width * image.height > preview
+            if full and tags.get(PHOTOMETRIC) in DEVELOPED and SUB_IFDS not in tags:
+                return False
+    return True
+
+
+def _is_preview(tags: dict[int, Any]) -> bool:
+    return bool(tags.get(NEW_SUBFILE_TYPE, 0) & PREVIEW)

@@ -22,7 +22,13 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from refsr.errors import PhotoError
 from refsr.image.color import color_space, convert_colors
-from refsr.image.exif import DESCRIPTIVE, PREFIX, fit_to_jpeg, parse_exif
+from refsr.image.descriptions import (
+    IPTC_TAG,
+    JPEG_XMP_LIMIT,
+    XMP_TAG,
+    iptc_segment,
+)
+from refsr.image.exif import DESCRIPTIVE, JPEG_LIMIT, PREFIX, fit_to_jpeg, parse_exif
 from refsr.image.levels import Levels, luma, to_8_bits
 
 FORMAT_OF = {
@@ -41,6 +47,7 @@ INCHES = 0.0254  # metres
 WRITING_BYTES = {"JPEG": 7, "WEBP": 12, "AVIF": 40}  # memory per pixel; the others need none
 STRIP_BYTES = 1 << 20  # of pixels compressed at a time
 PNG_COLOR_TYPE = {1: 0, 2: 4, 3: 2, 4: 6}  # by the number of channels
+IPTC_LIMITS = {"JPEG": 65500, "TIFF": 1 << 30}  # bytes: one segment, a tag; others hold none
 CLASSIC_TIFF_LIMIT = 2**32 - 2**24  # bytes; offsets have 32 bits and the header needs some room
 
 
@@ -51,6 +58,22 @@ class Metadata:
     icc: bytes | None = None
     exif: bytes | None = None  # begins with "Exif\0\0"
     dpi: tuple[float, float] | None = None  # horizontal, vertical
+    xmp: bytes | None = None
+    iptc: bytes | None = None
+
+
+def lost_metadata(
+    format: str, exif: bytes | None, xmp: bytes | None, iptc: bytes | None
+) -> list[str]:
+    """What a format cannot hold of a photo's metadata, as notes."""
+    lost = list[str]()
+    if format == "JPEG" and len(exif or b"") > JPEG_LIMIT:
+        lost.append("EXIF shortened: it is too long for a JPEG")
+    if format == "JPEG" and len(xmp or b"") > JPEG_XMP_LIMIT:
+        lost.append("XMP left out: it is too long for a JPEG")
+    if len(iptc or b"") > IPTC_LIMITS.get(format, 0):
+        lost.append(f"IPTC left out: it does not fit into {format}")
+    return lost
 
 
 def format_of(path: str | os.PathLike[str]) -> str:
@@ -139,12 +162,16 @@ def _with_pillow(format: str, pixels: NDArray[Any], metadata: Metadata, quality:
     if format == "JPEG":  # full color resolution: results are viewed enlarged
         options |= {"subsampling": 0, "optimize": True}
         exif = exif and fit_to_jpeg(exif)
+        if metadata.iptc is not None and len(metadata.iptc) <= IPTC_LIMITS[format]:
+            options["extra"] = iptc_segment(metadata.iptc)
     elif format == "WEBP":
         options |= {"method": 4}
     elif format == "AVIF":
         options |= {"subsampling": "4:4:4" if pixels.shape[2] > 2 else "4:0:0"}
     if exif is not None:
         options["exif"] = exif
+    if metadata.xmp is not None and not (format == "JPEG" and len(metadata.xmp) > JPEG_XMP_LIMIT):
+        options["xmp"] = metadata.xmp
     if metadata.icc is not None:
         options["icc_profile"] = metadata.icc
     if metadata.dpi is not None and format == "JPEG":
@@ -172,6 +199,8 @@ def _write_png(file: BinaryIO, pixels: NDArray[Any], metadata: Metadata) -> None
         chunk(b"pHYs", struct.pack(">IIB", *(round(d / INCHES) for d in metadata.dpi), metre))
     if metadata.exif is not None:
         chunk(b"eXIf", metadata.exif.removeprefix(PREFIX))
+    if metadata.xmp is not None:
+        chunk(b"iTXt", b"XML:com.adobe.xmp" + bytes(5) + metadata.xmp)  # not packed, no language
     packer = zlib.compressobj(6)
     above = np.zeros((1, width * channels * pixels.itemsize), np.uint8)
     rows = max(1, STRIP_BYTES // above.size)
@@ -244,6 +273,9 @@ def _write_tiff(file: BinaryIO, pixels: NDArray[Any], metadata: Metadata) -> Non
         tags[296] = 2  # inches
     if metadata.icc is not None:
         tags.tagtype[ICC_PROFILE], tags[ICC_PROFILE] = 7, metadata.icc
+    for tag, kind, value in ((XMP_TAG, 1, metadata.xmp), (IPTC_TAG, 7, metadata.iptc)):
+        if value is not None:
+            tags.tagtype[tag], tags[tag] = kind, value
     tags[STRIP_OFFSETS], tags[279] = (0,) * len(offsets), tuple(sizes)
     at = file.tell()
     file.write(_tiff_directory(tags, at, offsets))

@@ -34,6 +34,20 @@ DESCRIPTIVE = frozenset(
 )
 
 
+class RawText(str):
+    """Text of EXIF whose letters are the file's bytes, in whatever encoding; written unchanged.
+
+    Pillow reads the bytes one by one (as Latin-1), which loses nothing, but would write ASCII.
+    """
+
+    __slots__ = ()
+
+    def encode(self, encoding: str = "latin-1", errors: str = "strict") -> bytes:
+        """The bytes as they were read; what Pillow asks for is ignored."""
+        del encoding, errors
+        return super().encode("latin-1", "replace")
+
+
 def read_exif(image: Image.Image) -> bytes | None:
     """The EXIF of an image, which for a TIFF must not have been loaded yet; None without any.
 
@@ -87,7 +101,7 @@ def with_mark(exif: bytes | None, mark: Mark) -> bytes:
             fresh = parse_exif(exif)
     others = MARK.sub("", _software(fresh))
     own = f"refsr {mark}"
-    fresh[Base.Software] = f"{others}; {own}" if others else own
+    fresh[Base.Software] = RawText(f"{others}; {own}" if others else own)
     return fresh.tobytes()
 
 
@@ -125,12 +139,18 @@ def _copy(exif: Image.Exif, only: frozenset[int] | None) -> Image.Exif:
     for tag in exif:
         if only is not None and tag not in only:
             continue
-        fresh[tag] = _directory(exif, tag) if tag in (IFD.Exif, IFD.GPSInfo) else exif[tag]
+        nested = tag in (IFD.Exif, IFD.GPSInfo)
+        fresh[tag] = _directory(exif, tag) if nested else _unchanged(exif[tag])
     return fresh
 
 
+def _unchanged(value: Any) -> Any:
+    return RawText(value) if isinstance(value, str) else value
+
+
 def _directory(exif: Image.Exif, tag: int) -> dict[int, Any]:
-    directory = dict(exif.get_ifd(tag))
+    directory = {name: _unchanged(value) for name, value in exif.get_ifd(tag).items()}
     if IFD.Interop in directory:  # stored as an offset, which is meaningless elsewhere
-        directory[IFD.Interop] = dict(exif.get_ifd(IFD.Interop))
+        interop = exif.get_ifd(IFD.Interop).items()
+        directory[IFD.Interop] = {name: _unchanged(value) for name, value in interop}
     return directory

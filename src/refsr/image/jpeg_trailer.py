@@ -1,22 +1,22 @@
-"""JPEG files without their end marker (EOI), which every viewer opens: are all pixels there?
+"""JPEG files that end early: are all pixels there?
 
-libjpeg silently fills missing data with zeros. So the file is decoded several times, with the
-marker appended directly and after different filler bytes: where pixels are missing, the filler is
-decoded as pixels, and the pictures differ.
+libjpeg silently fills missing data with zeros. So the file is decoded several times, with the end
+marker (EOI) directly behind the data and behind different filler bytes: where pixels are missing,
+the filler is decoded as pixels, and the pictures differ. Restart markers stop the filler: of these,
+there must be as many as the photo's size asks for.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-import struct
 
+import numpy as np
 from PIL import Image
 
-EOI = b"\xff\xd9"
-SOS, RST = 0xDA, range(0xD0, 0xD8)
-SOF = {0xC0, 0xC1, 0xC2}  # baseline, extended and progressive: what libjpeg reads
-COEFFICIENTS = range(64)  # of a block
+from refsr.image.jpeg_structure import BLOCK, PROGRESSIVE, Structure, read_structure
+
+END = b"\xff\xd9"
 # Longer than a block can be, with different first bits; a byte 255 is followed by 0.
 FILLERS = b"\xff\0" * 2048, b"\xaa" * 4096, b"\x55" * 4096, b"\x6c\x93" * 2048
 BAND_ROWS = 256  # rows hashed at a time
@@ -27,40 +27,31 @@ def decode_without_trailer(data: bytes) -> Image.Image | None:
 
     Raises whatever Pillow raises for other damage.
     """
-    data = data.rstrip(b"\xff")  # half of the marker
-    if not has_all_scans(data):
+    data = data.rstrip(b"\xff")  # half of a marker
+    structure = read_structure(data)
+    if not (structure.has_all_scans() and structure.has_all_restarts()):
         return None
-
-    def decode(filler: bytes) -> Image.Image:
-        return Image.open(io.BytesIO(data + filler + EOI), formats=("JPEG",))
-
-    image = decode(b"")
-    wanted = pixel_digest(image)
-    same = all(pixel_digest(decode(filler)) == wanted for filler in FILLERS)
-    return image if same else None
+    image = _decode(data)
+    return image if _is_whole(data, image) else None
 
 
-def has_all_scans(data: bytes) -> bool:
-    """Whether every scan has begun: those of every coefficient's last bit, in each component."""
-    missing: dict[int, set[int]] = {}
-    at = 2
-    while at + 4 <= len(data):
-        if data[at] != 0xFF or data[at + 1] in {0x00, 0xFF, *RST}:
-            at = data.find(b"\xff", at + 1)  # within a scan
-            if at < 0:
-                break
-            continue
-        kind, length = struct.unpack_from(">xBH", data, at)
-        body = data[at + 4 : at + 2 + length]
-        if kind in SOF:
-            missing = {body[6 + 3 * index]: set(COEFFICIENTS) for index in range(body[5])}
-        if kind == SOS:
-            names = body[1 : 1 + 2 * body[0] : 2]
-            first, last, bits = body[-3:]
-            for name in names if bits & 15 == 0 else b"":
-                missing[name] -= set(range(first, last + 1))
-        at += 2 + length
-    return bool(missing) and not any(missing.values())
+def lacks_pixels(data: bytes, structure: Structure, image: Image.Image) -> bool:
+    """Whether a loaded JPEG file with its end marker lacks pixels: cut, and the marker put behind.
+
+    libjpeg continues a picture that is cut with one flat color, so only files whose last blocks are
+    flat are decoded again. A progressive file has all blocks after its first scan.
+    """
+    if structure.end is None:
+        return False
+    if not structure.has_all_restarts():
+        return True
+    if structure.frame is not None and structure.frame.kind == PROGRESSIVE:
+        return False
+    left, top = (1 + (side - 1) // BLOCK * BLOCK for side in image.size)  # 1: upsampling smooths
+    last = np.asarray(image.crop((left, top, max(left, image.width), max(top, image.height))))
+    if last.size and np.ptp(last, axis=(0, 1)).any():
+        return False
+    return not _is_whole(data[: structure.end], image)
 
 
 def pixel_digest(image: Image.Image) -> bytes:
@@ -71,3 +62,13 @@ def pixel_digest(image: Image.Image) -> bytes:
         bottom = min(image.height, top + BAND_ROWS)
         digest.update(image.crop((0, top, image.width, bottom)).tobytes())
     return digest.digest()
+
+
+def _decode(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data + END), formats=("JPEG",))
+
+
+def _is_whole(data: bytes, image: Image.Image) -> bool:
+    """Whether filler behind the data of a decoded image changes none of its pixels."""
+    wanted = pixel_digest(image)
+    return all(pixel_digest(_decode(data + filler)) == wanted for filler in FILLERS)

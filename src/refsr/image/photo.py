@@ -37,6 +37,23 @@ SUFFIXES = frozenset(
         *(".heic", ".heif", ".hif", ".gif", ".bmp", ".ppm", ".pgm"),
     }
 )
+# Folders in which other systems keep thumbnails of their own and what was deleted.
+FOREIGN_FOLDERS = frozenset(
+    {
+        *("@eadir", "#recycle", "@recycle", "@tmp", "#snapshot", "__macosx", "$recycle.bin"),
+        *("system volume information", "lost+found"),
+    }
+)
+
+
+def is_photo_name(name: str) -> bool:
+    """Whether a file of a folder is taken for a photo; hidden ones are not ("._a.jpg" of macOS)."""
+    return Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
+
+
+def is_photo_folder(name: str) -> bool:
+    """Whether a folder inside another one is searched for photos."""
+    return not name.startswith(".") and name.lower() not in FOREIGN_FOLDERS
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +72,8 @@ class Photo:
     notes: tuple[str, ...] = ()  # what the user should be told
     jpeg_quality: int | None = None  # 1 to 100, of a JPEG file's quantisation, on libjpeg's scale
     dpi: tuple[float, float] | None = None  # horizontal, vertical; where the file says it
+    xmp: bytes | None = None  # an XML packet, of an upright photo
+    iptc: bytes | None = None  # IPTC-IIM records
 
     def __post_init__(self) -> None:
         shape, dtype = self.pixels.shape, self.pixels.dtype
@@ -170,8 +189,8 @@ def save_photo(
 
     PNG and TIFF keep 16 bits; JPEG, WebP and AVIF get 8, rounded. JPEG has no alpha: the photo is
     laid over white. Gray photos are written gray (WebP has no gray). ``quality`` is 1 to 100, for
-    JPEG, WebP and AVIF. ``strip_metadata`` leaves out the EXIF and the print resolution; the ICC
-    profile stays, since without it the colors would change, and so does a mark of refsr.
+    JPEG, WebP and AVIF. ``strip_metadata`` leaves out EXIF, XMP, IPTC and the print resolution; the
+    ICC profile stays, since without it the colors would change, and so does a mark of refsr.
 
     Raises PhotoError where the format is unknown or cannot hold the photo, or the file cannot be
     written.
@@ -179,12 +198,7 @@ def save_photo(
     name, format = os.fspath(path), encode.format_of(path)
     if not 1 <= quality <= 100:
         raise PhotoError(f"The quality must be 1 to 100, not {quality}.")
-    longest = encode.LONGEST_SIDE.get(format)
-    if longest is not None and max(photo.width, photo.height) > longest:
-        raise PhotoError(
-            f"{name}: a photo of {photo.width} x {photo.height} pixels does not fit into {format}, "
-            f"which ends at {longest}; write a PNG or TIFF."
-        )
+    check_side_limit(path, photo.width, photo.height)
     exif = None
     if photo.exif is not None and not strip_metadata:
         with suppress(Exception):  # only EXIF that did not come from load_photo can be damaged
@@ -195,7 +209,8 @@ def save_photo(
         channels, icc = encode.channels_for(
             format, photo.pixels, photo.alpha, gray=photo.gray, icc=photo.icc
         )
-        metadata = encode.Metadata(icc, exif, None if strip_metadata else photo.dpi)
+        kept = (None, None, None) if strip_metadata else (photo.dpi, photo.xmp, photo.iptc)
+        metadata = encode.Metadata(icc, exif, *kept)
         with atomic_file(path) as file:
             encode.write(file, format, channels, metadata, quality)
     except PhotoError:
@@ -204,6 +219,32 @@ def save_photo(
         raise PhotoError(f"There is not enough memory to write {name}.") from error
     except Exception as error:  # an encoder may raise anything
         raise PhotoError(f"{name} could not be encoded as {format} ({error}).") from error
+
+
+def check_side_limit(path: str | os.PathLike[str], width: int, height: int) -> None:
+    """Raises PhotoError where the format of ``path`` cannot hold a photo of so many pixels."""
+    format = encode.format_of(path)
+    longest = encode.LONGEST_SIDE.get(format)
+    if longest is not None and max(width, height) > longest:
+        raise PhotoError(
+            f"{os.fspath(path)}: a photo of {width} x {height} pixels does not fit into {format}, "
+            f"which ends at {longest}; write a PNG or TIFF."
+        )
+
+
+def lost_in_format(photo: Photo, path: str | os.PathLike[str]) -> list[str]:
+    """What a user should know that the format of ``path`` cannot hold of a photo, in words."""
+    format, lost = encode.format_of(path), list[str]()
+    if format == "JPEG" and photo.alpha is not None and not is_opaque(photo.alpha):
+        lost.append("JPEG has no transparency: transparent parts were laid over white")
+    if photo.bits == 16 and format not in encode.FORMATS_16_BIT:
+        lost.append(f"{format} has 8 bits here, the photo 16; PNG and TIFF keep them")
+    return lost + encode.lost_metadata(format, photo.exif, photo.xmp, photo.iptc)
+
+
+def is_opaque(alpha: Levels) -> bool:
+    """Whether nothing is transparent."""
+    return bool((alpha == np.iinfo(alpha.dtype).max).all())
 
 
 def check_output_path(path: str | os.PathLike[str]) -> None:

@@ -5,9 +5,6 @@ Pillow reads all but 16-bit color, which it cuts down to 8 bits: OpenCV reads th
 
 from __future__ import annotations
 
-import io
-import struct
-import zlib
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, cast
 
@@ -18,10 +15,15 @@ from PIL import Image
 
 from refsr.errors import PhotoError
 from refsr.image.color import to_srgb
-from refsr.image.jpeg_trailer import decode_without_trailer
+from refsr.image.descriptions import EXTRA_PICTURES_NOTE
+from refsr.image.heif_boxes import read_boxes
+from refsr.image.jpeg_structure import read_structure
+from refsr.image.jpeg_trailer import decode_without_trailer, lacks_pixels
 from refsr.image.levels import Levels, to_levels
+from refsr.image.png_chunks import pixels_only
+from refsr.image.rare_kinds import rare_tiff
 
-BITS_PER_SAMPLE, PHOTOMETRIC, PLANAR, EXTRA_SAMPLES = 258, 262, 284, 338  # TIFF tags
+BITS_PER_SAMPLE, PHOTOMETRIC, PLANAR, EXTRA_SAMPLES, COLOR_MAP = 258, 262, 284, 338, 320  # of TIFF
 
 BAND_ROWS = 256  # rows copied at a time
 FULL_SCALE = {"L;2": 85, "L;4": 17}  # what Pillow makes of gray level 1 in a PNG of 2 or 4 bits
@@ -46,20 +48,22 @@ def read_pixels(image: Image.Image, file: BinaryIO | None, name: str) -> StoredP
     """
     notes = list[str]()
     if file is not None and image.format != "MPO" and getattr(image, "is_animated", False):
-        several_pages = "file of several pages: first page used"
-        notes.append(several_pages if image.format == "TIFF" else "animated file: first frame used")
-    if file is not None and image.format == "PNG":
-        file = io.BytesIO(_strip_png(_read_all(file)))  # Pillow would not notice a wrong checksum
-    if file is not None and image.format == "JPEG":
+        notes.append(_pages_note(image))
+    if file is not None and image.format in ("JPEG", "MPO"):
         image = _load_jpeg(image, file, notes)
+    if file is not None and image.format in ("AVIF", "HEIF"):
+        return _read_heif(image, file, name, notes)
     tags = tiff_tags(image)
     if tags.get(PLANAR) == 2 and 16 in _as_tuple(tags.get(BITS_PER_SAMPLE)):
         raise PhotoError(f"{name} keeps its 16-bit colors in separate planes; save it interleaved.")
-    stored = (
-        _read_16_bit_color(image, file, tags)
-        if file is not None and _is_16_bit_color(image)
-        else _read_with_pillow(image, name, tags)
-    )
+    if file is not None and _is_16_bit_color(image):
+        if kind := rare_tiff(tags):
+            raise PhotoError(
+                f"{name} is {kind}, which refsr does not read; save it with ZIP or LZW."
+            )
+        stored = _read_16_bit_color(image, file, tags)
+    else:
+        stored = _read_with_pillow(image, name, tags)
     stored.notes[:0] = notes
     return stored
 
@@ -80,17 +84,74 @@ def tiff_tags(image: Image.Image) -> dict[int, Any]:
     return dict(getattr(image, "tag_v2", {})) if image.format == "TIFF" else {}
 
 
+def _pages_note(image: Image.Image) -> str:
+    if image.format != "TIFF":
+        return "animated file: first frame used"
+    if image.tell():
+        return "file of several pages: the full picture used, not its preview"
+    return "file of several pages: first page used"
+
+
 def _load_jpeg(image: Image.Image, file: BinaryIO, notes: list[str]) -> Image.Image:
     """A loaded JPEG; one that lacks only its end marker is loaded with a note."""
+    if image.format == "MPO":
+        notes.append(EXTRA_PICTURES_NOTE)
+    data = _read_all(file)
     try:
         image.load()
     except OSError:
-        complete = decode_without_trailer(_read_all(file))
+        complete = decode_without_trailer(data)
         if complete is None:
             raise
         notes.append(NO_TRAILER_NOTE)
         return complete
+    if lacks_pixels(data, read_structure(data), image):
+        raise ValueError("the JPEG was cut short, and an end marker put behind")
     return image
+
+
+def _read_heif(image: Image.Image, file: BinaryIO, name: str, notes: list[str]) -> StoredPixels:
+    """AVIF and HEIC, with 16 bits where they have more than 8."""
+    boxes = read_boxes(file)
+    if not boxes.whole:
+        raise ValueError("a picture lies behind the end of the file")
+    if boxes.extra_pictures:
+        notes.append(EXTRA_PICTURES_NOTE)
+    deep = _deep_heif(image, file, boxes.bits) if boxes.bits > 8 else None
+    if deep is None:
+        stored = _read_with_pillow(image, name, {})
+        if boxes.bits > 8:
+            notes.append(f"{boxes.bits}-bit {image.format} read with 8 bits")
+    elif deep.ndim == 2:
+        stored = StoredPixels(deep)
+    else:
+        alpha = np.ascontiguousarray(deep[..., 3]) if deep.shape[2] == 4 else None
+        stored = StoredPixels(np.ascontiguousarray(deep[..., :3]), alpha)
+    stored.notes[:0] = notes
+    return stored
+
+
+def _deep_heif(image: Image.Image, file: BinaryIO, bits: int) -> NDArray[np.uint16] | None:
+    """HW gray or HWC RGB or RGBA of an AVIF or HEIC file of 10 or 12 bits, of the full 16 bits.
+
+    Pillow reads these with 8 bits. None where the other decoder reads another kind of picture.
+    """
+    file.seek(0)
+    if image.format == "AVIF":
+        found = _read_with_opencv(file.read())
+        if found.ndim == 3:
+            found = found[..., [2, 1, 0, 3][: found.shape[2]]]
+    else:
+        import pillow_heif  # pyright: ignore
+
+        opened: Any = pillow_heif.open_heif(file, convert_hdr_to_8bit=False)
+        found = np.asarray(opened)
+        found = found >> (16 - bits)  # libheif's values, moved up
+    if found.shape[:2] != (image.height, image.width) or found.dtype != np.uint16:
+        return None
+    top = 2**bits - 1
+    full = np.minimum((np.arange(65536) * 65535 + top // 2) // top, 65535).astype(np.uint16)
+    return full[found]
 
 
 def _read_with_pillow(image: Image.Image, name: str, tags: dict[int, Any]) -> StoredPixels:
@@ -104,6 +165,8 @@ def _read_with_pillow(image: Image.Image, name: str, tags: dict[int, Any]) -> St
         notes.append("16-bit PPM read with 8 bits")
     key = _small_gray_key(image)
     image.load()
+    if image.mode == "P" and max(_as_tuple(tags.get(COLOR_MAP, 65535))) < 256:
+        image.putpalette(bytes(tags[COLOR_MAP]), "RGB;L")  # a map of 8 bits, not of 16
     if image.mode in ("CMYK", "LAB"):
         notes.append(f"{image.mode} converted to sRGB")
         rgb = to_srgb(image, image.info.get("icc_profile"))
@@ -183,7 +246,8 @@ def _raw_args(image: Image.Image) -> tuple[Any, ...]:
 
 def _read_16_bit_color(image: Image.Image, file: BinaryIO, tags: dict[int, Any]) -> StoredPixels:
     is_png = image.format == "PNG"
-    array = _read_with_opencv(_read_all(file))
+    data = _read_all(file)
+    array = _read_with_opencv(pixels_only(data) if is_png else data, image.tell())
     height, width = array.shape[:2]
     sizes = {(width, height)} if is_png else {(width, height), (height, width)}
     if image.size not in sizes or array.dtype != np.uint16 or array.ndim != 3:
@@ -201,13 +265,18 @@ def _read_16_bit_color(image: Image.Image, file: BinaryIO, tags: dict[int, Any])
     return StoredPixels(pixels, alpha)
 
 
-def _read_with_opencv(data: bytes) -> NDArray[Any]:
+def _read_with_opencv(data: bytes, page: int = 0) -> NDArray[Any]:
     """BGR or BGRA as stored, except that OpenCV turns a TIFF upright by itself."""
+    encoded = np.frombuffer(data, np.uint8)
     logging = cv2.utils.logging
     level = logging.getLogLevel()
     logging.setLogLevel(logging.LOG_LEVEL_SILENT)  # it prints what it raises or returns as None
     try:
-        array: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        if page:
+            _, pages = cv2.imdecodemulti(encoded, cv2.IMREAD_UNCHANGED, range=(page, page + 1))
+            array: Any = pages[0] if pages else None
+        else:
+            array = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
     finally:
         logging.setLogLevel(level)
     if array is None:
@@ -218,24 +287,6 @@ def _read_with_opencv(data: bytes) -> NDArray[Any]:
 def _read_all(file: BinaryIO) -> bytes:
     file.seek(0)
     return file.read()
-
-
-def _strip_png(data: bytes) -> bytes:
-    """A PNG with nothing but its pixels, their checksums verified.
-
-    OpenCV's libpng prints warnings about profiles and damaged data to stderr.
-    """
-    parts, at, kind = [data[:8]], 8, b""
-    while kind != b"IEND":
-        length, kind = struct.unpack_from(">I4s", data, at)
-        end = at + 12 + length
-        if kind in (b"IHDR", b"tRNS", b"IDAT", b"IEND"):
-            chunk = data[at:end]
-            if zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], "big"):
-                raise ValueError("a chunk is cut short or its checksum is wrong")
-            parts.append(chunk)
-        at = end
-    return b"".join(parts)
 
 
 def _as_tuple(value: Any) -> tuple[Any, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import warnings
@@ -11,13 +12,18 @@ from collections.abc import Generator
 
 @contextlib.contextmanager
 def quiet_libraries() -> Generator[None]:
-    """Suppress the log of OpenCV and Python warnings of Pillow and NumPy.
+    """Suppress the log of OpenCV, and Python's warnings and logging of other libraries.
 
-    Enter it before OpenCV is imported, which reads its log level once. ``python -W`` keeps the
-    warnings.
+    Only logging that nobody handles is suppressed, which Python would print. Enter it before OpenCV
+    is imported, which reads its log level once. ``python -W`` keeps the rest.
     """
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    last_resort = logging.lastResort
     with warnings.catch_warnings():
         if not sys.warnoptions:
             warnings.simplefilter("ignore")
-        yield
+            logging.lastResort = logging.NullHandler()
+        try:
+            yield
+        finally:
+            logging.lastResort = last_resort

@@ -29,11 +29,13 @@ def parse_memory(amount: int | str) -> int:
     text = str(amount)
     if text.strip().lower() == "auto":
         return default_memory()
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?B?)\s*", text, re.IGNORECASE)
+    match = re.fullmatch(r"\s*(\d{1,15}(?:\.\d{1,15})?)\s*([KMGT]?B?)\s*", text, re.IGNORECASE)
     unit = match.group(2).upper() if match else ""
     unit = unit if unit in UNITS else unit + "B"
     if not match or unit not in UNITS:
-        raise DataError(f"{text!r} is not an amount of memory; write for example 2GB or 800MB.")
+        raise DataError(
+            f"{text[:40]!r} is not an amount of memory; write for example 2GB or 800MB."
+        )
     return int(float(match.group(1)) * UNITS[unit])
 
 

@@ -64,8 +64,9 @@ class Network:
         runtime: Runtime = "auto",
         concurrency: int = 1,
     ) -> None:
-        """``threads``: processor threads of each call, 0 for all cores. ``concurrency``: how many
-        callers ``run`` has at the same time; with some runtimes, further ones wait.
+        """``threads``: processor threads of each call; 0, or more than there are cores, for all.
+        ``concurrency``: how many callers ``run`` has at the same time; with some runtimes, further
+        ones wait.
 
         Where runtime and device are "auto" and the one picked does not load, ONNX Runtime on the
         processor takes its place, and ``notes`` says so. Raises ModelError where loading fails.
@@ -75,7 +76,7 @@ class Network:
         check_names(runtime, device)
         self.model, self.notes = model, list[str]()
         picked = pick_runtime(device) if runtime == "auto" else runtime
-        threads = threads or usable_cores()
+        threads = min(threads or usable_cores(), usable_cores())
         try:
             self.session = open_session(picked, model, device, threads, concurrency)
         except ModelError as error:
@@ -146,8 +147,22 @@ class Network:
                 raise MemoryError(str(error)) from error
             words = " ".join(str(error).split()).rstrip(".")
             raise ModelError(f"The model {self.model.name} failed: {words}.") from error
+        self.check_outputs(inputs["lr"].shape, sr.shape, gate.shape)
         rows, columns = slice(0, height * SCALE), slice(0, width * SCALE)
         return sr[0, :, rows, columns].transpose(1, 2, 0), gate[0, 0, rows, columns]
+
+    def check_outputs(
+        self, lr: tuple[int, ...], sr: tuple[int, ...], gate: tuple[int, ...]
+    ) -> None:
+        """Raises ModelError where the shapes of the outputs do not fit that of the input."""
+        (height, width) = (side * SCALE for side in lr[2:])
+        for name, shape, wanted in (("sr", sr, (1, 3)), ("gate", gate, (1, 1))):
+            if tuple(shape) != (*wanted, height, width):
+                raise ModelError(
+                    f"The model {self.model.name} gives {name} as {tuple(shape)} for a tile of "
+                    f"{lr[2]} x {lr[3]} pixels, not {(*wanted, height, width)}; it is no network "
+                    f"that enlarges {SCALE} times."
+                )
 
 
 def black(side: int) -> tuple[Image, Image, Image]:

@@ -9,11 +9,10 @@ photos nor their names.
 from __future__ import annotations
 
 import hashlib
-import io
 import os
-import zipfile
+import struct
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -21,15 +20,18 @@ import numpy as np
 import PIL
 
 from refsr.errors import PhotoError
-from refsr.image.atomic import atomic_write, check_writable, reason
+from refsr.image.atomic import atomic_write, check_writable, reason, without_links
 from refsr.image.photo import Source
 from refsr.registration.matching import Features
 
-VERSION = 1  # increase it when decoding, thumbnails or features change
+VERSION = 2  # increase it when decoding, thumbnails or features change
 SUFFIX = ".features"
 MAX_BYTES = 8_000_000  # of a file; 12,000 features take 3.3 MB
-ARRAYS = "xy", "size", "angle", "descriptor"  # the arrays of Features
-DIGEST_BYTES = 32  # at the start of a file: SHA-256 of the key and the arrays
+DIGEST_BYTES = 32  # at the start of a file: SHA-256 of the key and the rest
+HEAD = struct.Struct("<dqI")  # then: shrink, pixels, the number of features
+FEATURE = np.dtype(  # then the features; so a file's length says how many there are
+    [("xy", "<f4", 2), ("size", "<f4"), ("angle", "<f4"), ("descriptor", "<f2", 128)]
+)
 
 
 @dataclass(frozen=True)
@@ -83,34 +85,53 @@ class CacheEntry:
 
     def read(self) -> CachedFeatures | None:
         """The cached features of the photo as it is now, or None."""
-        with suppress(OSError, ValueError, KeyError, zipfile.BadZipFile, MemoryError):
-            if not self.path.is_file() or self.path.stat().st_size > MAX_BYTES:
-                return None
+        with suppress(OSError, ValueError, struct.error):
             if make_key(self.source, self.kind) != self.key:
                 return None
-            data = self.path.read_bytes()
-            arrays = data[DIGEST_BYTES:]
-            if hashlib.sha256(self.key + arrays).digest() != data[:DIGEST_BYTES]:
-                return None
-            with np.load(io.BytesIO(arrays), allow_pickle=False) as found:
-                xy, size, angle, halved = (found[name] for name in ARRAYS)
-                features = Features(xy, size, angle, halved.astype(np.float32))
-                return CachedFeatures(features, float(found["shrink"]), int(found["pixels"]))
+            with open(self.path, "rb", opener=without_links) as file:
+                data = file.read(MAX_BYTES)
+            stored = data[DIGEST_BYTES:]
+            if hashlib.sha256(self.key + stored).digest() == data[:DIGEST_BYTES]:
+                return unpack(stored)
         return None
 
     def write(self, cached: CachedFeatures) -> None:
         """Store the features, unless the photo has changed since; note why where it fails."""
         if self.cache.notes or make_key(self.source, self.kind) != self.key:
             return
-        features = cached.features
-        halved = replace(features, descriptor=features.descriptor.astype(np.float16))
-        file = io.BytesIO()
-        np.savez(file, shrink=np.float64(cached.shrink), pixels=cached.pixels, **vars(halved))
-        arrays = file.getvalue()
+        stored = pack(cached)
         try:
-            atomic_write(self.path, hashlib.sha256(self.key + arrays).digest() + arrays)
+            digest = hashlib.sha256(self.key + stored).digest()
+            atomic_write(self.path, digest + stored, follow_links=False)
         except PhotoError as error:
             self.cache.disable(str(error).rstrip("."))
+
+
+def pack(cached: CachedFeatures) -> bytes:
+    """Cached features as the bytes of a file."""
+    features = cached.features
+    rows = np.zeros(len(features.xy), FEATURE)
+    for name in FEATURE.names or ():
+        rows[name] = getattr(features, name)
+    return HEAD.pack(cached.shrink, cached.pixels, len(rows)) + rows.tobytes()
+
+
+def unpack(stored: bytes) -> CachedFeatures:
+    """The inverse of ``pack``; anybody may write into the folder.
+
+    Raises ValueError for what no photo's features can be, struct.error for less than a head.
+    """
+    shrink, pixels, count = HEAD.unpack_from(stored)
+    if len(stored) != HEAD.size + count * FEATURE.itemsize:
+        raise ValueError("another number of features")
+    rows = np.frombuffer(stored, FEATURE, offset=HEAD.size)
+    xy, size, angle, descriptor = (
+        np.ascontiguousarray(rows[name], np.float32) for name in FEATURE.names or ()
+    )
+    numbers = all(np.isfinite(one).all() for one in (xy, size, angle, descriptor))
+    if not (numbers and 1e-3 < shrink < 1e6 and pixels >= 0 and np.abs(xy).max(initial=0) < 1e6):
+        raise ValueError("features of no photo")
+    return CachedFeatures(Features(xy, size, angle, descriptor), shrink, pixels)
 
 
 def make_key(source: str | os.PathLike[str], kind: str) -> bytes | None:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from refsr.arrays import Image
 from refsr.errors import PhotoError
-from refsr.image.decode import check_size, open_image, plain_errors
+from refsr.image.decode import check_cost, open_image, plain_errors
 from refsr.image.photo import Source, load_photo
 from refsr.registration import matching
 from refsr.registration.feature_cache import CachedFeatures, FeatureCache
@@ -173,7 +173,7 @@ def load_thumbnail(source: Source, max_pixels: int) -> tuple[NDArray[np.uint8], 
         name = os.fspath(source)
         with plain_errors(name), Path(source).open("rb") as file:
             image = open_image(file, name)
-            check_size(image, name, max_pixels)
+            check_cost(image, file, name, max_pixels)
             if image.format in ("JPEG", "MPO"):
                 pixels = image.width * image.height
                 image.draft("RGB", (THUMBNAIL, THUMBNAIL))

@@ -12,7 +12,7 @@ import numpy as np
 from refsr.arrays import Pixels
 from refsr.errors import PhotoError
 from refsr.image.atomic import is_folder
-from refsr.image.photo import SUFFIXES, Photo, Source, load_photo, to_colors_of
+from refsr.image.photo import Photo, Source, is_photo_name, load_photo, to_colors_of
 from refsr.registration.feature_cache import CachedFeatures, FeatureCache
 from refsr.registration.noise import without_noise
 from refsr.registration.pool import (
@@ -103,7 +103,7 @@ def list_sources(references: Source | Sequence[Source] | None) -> list[Source]:
     if isinstance(references, list | tuple):
         return [one for reference in references for one in list_sources(reference)]
     if isinstance(references, str | Path) and str(references) and is_folder(references):
-        files = sorted(p for p in Path(references).iterdir() if p.suffix.lower() in SUFFIXES)
+        files = sorted(p for p in Path(references).iterdir() if is_photo_name(p.name))
         if not files:
             raise PhotoError(f"The folder {references} holds no photos.")
         return list(files)

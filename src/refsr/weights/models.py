@@ -22,7 +22,7 @@ SMALL = "ssen-tiny"  # the fastest
 CRISP = "ssen-crisp"  # runs beside CLEAN; its result is used where a reference supports it
 LONGEST_NAME = 300  # characters of a name that an error quotes
 LARGEST_CARD = 1 << 20  # bytes
-LARGEST_GRID = 1024  # LR pixels; the shipped networks' is 32
+LARGEST_GRID = 96  # LR pixels: the smallest tile is 96 x 96; the shipped networks' is 32
 DETAIL_TRANSFER = "detail-transfer"  # no network, and no file
 
 
@@ -89,6 +89,8 @@ def find_model(name: str | os.PathLike[str]) -> Model:
 def read_card(path: Path) -> dict[str, Any]:
     """Read a card; grid, scale and checksum are checked. Raises ModelError."""
     try:
+        if not is_file(path):  # a pipe would never end
+            raise ValueError("no file")
         with path.open("rb") as file:
             card = json.loads(file.read(LARGEST_CARD + 1))
         fits = 1 <= int(card["multiple"]) <= LARGEST_GRID and card.get("scale", SCALE) == SCALE
