@@ -177,14 +177,8 @@ def save_photo(
     written.
     """
     name, format = os.fspath(path), encode.format_of(path)
-    if not 1 <= quality <= 100:
-        raise PhotoError(f"The quality must be 1 to 100, not {quality}.")
-    longest = encode.LONGEST_SIDE.get(format)
-    if longest is not None and max(photo.width, photo.height) > longest:
-        raise PhotoError(
-            f"{name}: a photo of {photo.width} x {photo.height} pixels does not fit into {format}, "
-            f"which ends at {longest}; write a PNG or TIFF."
-        )
+    check_quality(quality)
+    check_side_limit(path, photo.width, photo.height)
     exif = None
     if photo.exif is not None and not strip_metadata:
         with suppress(Exception):  # only EXIF that did not come from load_photo can be damaged
@@ -214,6 +208,38 @@ def check_output_path(path: str | os.PathLike[str]) -> None:
     """
     encode.format_of(path)
     check_writable(path)
+
+
+def check_quality(quality: int) -> None:
+    """Raises PhotoError where a quality is out of range."""
+    if not 1 <= quality <= 100:
+        raise PhotoError(f"The quality must be 1 to 100, not {quality}.")
+
+
+def check_side_limit(path: str | os.PathLike[str], width: int, height: int) -> None:
+    """Raises PhotoError where the format of ``path`` cannot hold a photo of so many pixels."""
+    format = encode.format_of(path)
+    longest = encode.LONGEST_SIDE.get(format)
+    if longest is not None and max(width, height) > longest:
+        raise PhotoError(
+            f"{os.fspath(path)}: a photo of {width} x {height} pixels does not fit into {format}, "
+            f"which ends at {longest}; write a PNG or TIFF."
+        )
+
+
+def lost_in_format(photo: Photo, path: str | os.PathLike[str]) -> list[str]:
+    """What a user should know that the format of ``path`` cannot hold of a photo, in words."""
+    format, lost = encode.format_of(path), list[str]()
+    if format == "JPEG" and photo.alpha is not None and not is_opaque(photo.alpha):
+        lost.append("JPEG has no transparency: transparent parts were laid over white")
+    if photo.bits == 16 and format not in encode.FORMATS_16_BIT:
+        lost.append(f"{format} has 8 bits here, the photo 16; PNG and TIFF keep them")
+    return lost
+
+
+def is_opaque(alpha: Levels) -> bool:
+    """Whether nothing is transparent."""
+    return bool((alpha == np.iinfo(alpha.dtype).max).all())
 
 
 def to_colors_of(reference: Photo, photo: Photo) -> NDArray[np.uint8]:
