@@ -61,7 +61,7 @@ def local_engine(budget: WorkerBudget, stop: threading.Event) -> Engine:
         one_at_a_time = threading.Lock()
         problems: list[BaseException] = []
 
-        def work() -> None:
+        def work(ended: threading.Event) -> None:
             """Do jobs until none waits. Each is noted here, which no Ctrl-C interrupts."""
             try:
                 while not stop.is_set():
@@ -74,17 +74,19 @@ def local_engine(budget: WorkerBudget, stop: threading.Event) -> Engine:
             except BaseException as problem:
                 problems.append(problem)
                 stop.set()
+            finally:
+                ended.set()
 
-        threads = [threading.Thread(target=work) for _ in range(workers)]
-        for thread in threads:
-            thread.start()
+        ends = [threading.Event() for _ in range(workers)]
+        for ended in ends:
+            threading.Thread(target=work, args=(ended,)).start()
         try:
-            for thread in threads:
-                thread.join()
+            for ended in ends:  # Thread.join, once interrupted, no longer waits (bpo-45274)
+                ended.wait()
         finally:
             stop.set()
-            for thread in threads:
-                thread.join()
+            for ended in ends:
+                ended.wait()
         if problems:
             raise problems[0]
 
