@@ -125,6 +125,7 @@ def upscale(
         cache=cache,
         own_results=own_results,
     )
+    upscaler.networks.timed = not quiet
     upscaler.set_reference(list(ref))
     with progress_bar(photo.name, quiet or json) as progress:
         warn = estimate_printer(file, quiet)
