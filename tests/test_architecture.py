@@ -25,8 +25,18 @@ PAGE = (ROOT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 # Rooms and files of the top level, from the lowest up: each imports only what stands before it.
 ORDER = (
-    *("errors", "progress", "arrays", "resize", "image", "registration", "degradation"),
-    *("weights", "model", "inference", "report", "result", "render", "upscaler", "batch"),
+    *("errors", "progress", "arrays", "resize", "image", "csv_rows", "registration"),
+    *(
+        "degradation",
+        "weights",
+        "model",
+        "inference",
+        "report",
+        "result",
+        "render",
+        "upscaler",
+        "batch",
+    ),
     *("data", "evaluate", "train", "web", "cli", "__main__"),
 )
 PUBLIC = {

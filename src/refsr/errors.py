@@ -13,6 +13,10 @@ class PhotoError(RefsrError):
     """A photo cannot be read or written."""
 
 
+class DiskFullError(PhotoError):
+    """A file cannot be written because its disk or the user's share of it is full."""
+
+
 class TooLargeError(PhotoError):
     """A photo has more pixels than were allowed."""
 

@@ -264,7 +264,7 @@ class Upscaler:
         prepared = in_colors_of(photo, loaded)
         network = self.networks.select(photo, degraded=own is not None)
         size = job_size(photo, factor, loaded, prepared, network, whole if own else None)
-        plan = make_plan(size, network, self.max_memory)
+        plan = make_plan(size, network, self.max_memory, self.networks.timed)
         if announce:
             announce(plan.estimate)
 

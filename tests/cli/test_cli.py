@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -19,6 +20,7 @@ import skimage.data
 from numpy.typing import NDArray
 
 from refsr.cli import COMMANDS, duration, main
+from refsr.cli.usage import flags_of, with_repeated_ref
 from refsr.errors import DataError
 from refsr.inference.memory import parse_memory
 from refsr.render import Renderer
@@ -117,7 +119,7 @@ def test_an_empty_folder_of_references_is_refused(
 
 
 OUTPUTS: list[tuple[list[str], str]] = [
-    (["-o", "{tmp}/none/out.png"], "none does not exist"),
+    (["-o", "{small}/none/out.png"], "none cannot be made: no such folder"),
     (["-o", "{tmp}/locked.png"], "is write-protected"),
     (["-o", "{tmp}/out.xyz"], "ends in .xyz"),
     (["-o", "{tmp}/out"], "has no extension"),
@@ -127,9 +129,12 @@ OUTPUTS: list[tuple[list[str], str]] = [
     (["-o", "{small}"], "is an input photo"),
     (["-o", "{sharp}"], "is an input photo"),
     (["-o", "{tmp}/out.png", "--map", "{tmp}/./out.png"], "would be written twice"),
-    (["-o", "{tmp}/out.png", "--map", "{tmp}/none/map.png"], "none does not exist"),
+    (["-o", "{tmp}/out.png", "--map", "{small}/map.png"], "cannot be made"),
     (["-o", "{tmp}/out.png", "--map", "{tmp}/map.json"], "ends in .json"),
-    (["-o", "{tmp}/out.png", "--report", "{tmp}/none/report.json"], "none does not exist"),
+    (["-o", "{tmp}/out.png", "--report", "{small}/report.json"], "cannot be made"),
+    (["-o", "/proc/x.png"], "its folder takes no new files"),
+    (["-o", "{tmp}/out.jpg", "--quality", "101"], "quality must be 1 to 100, not 101"),
+    (["-o", "-", "--json"], "both write to stdout"),
     (["-o", "{tmp}/out.png", "--report", "{tmp}"], "is a folder"),
     (["-o", "{tmp}/out.png", "--report", "{small}"], "is an input photo"),
     (["-o", "{tmp}/out.png", "--model", "ssem"], "did you mean 'ssen'?"),
@@ -422,7 +427,7 @@ def test_a_reader_that_leaves_and_a_full_disk_behind_stdout(photos: Path) -> Non
         [],
         ["upscal"],
         ["upscale"],
-        ["upscale", "a.png"],
+        ["upscale", "a.png", "b.png"],
         ["upscale", "a.png", "-o", "b.png", "--device", "abacus"],
         ["upscale", "a.png", "-o", "b.png", "--threads", "many"],
         ["upscale", "a.png", "-o", "b.png", "--color"],
@@ -486,10 +491,10 @@ def test_a_name_with_a_dash_in_front(
 FLAGS = {
     "upscale": "-o --out --ref --model --device --runtime --max-memory --report --map --json "
     "--quiet --max-pixels --threads --strip-metadata --scale --strength --strict --look --ensemble "
-    "--cache",
+    "--cache --quality --own-results",
     "batch": "-o --out --refs --resume --format --engine --address --workers --max-memory --json "
     "--quiet --model --device --runtime --scale --strength --strict --max-pixels --look --ensemble "
-    "--strip-metadata --cache",
+    "--strip-metadata --cache --quality",
     "check": "--ref --json --max-pixels --cache",
     "evaluate": "--root --model --reference --json --max-side --photo --jpeg --limit --quiet "
     "--look --ensemble",
@@ -506,6 +511,60 @@ FLAGS = {
 
 def test_every_command_has_its_golden_flags() -> None:
     assert set(FLAGS) == set(COMMANDS)
+
+
+@pytest.mark.parametrize("command", set(FLAGS) - {"data"})
+def test_flags_are_known_before_they_are_parsed(command: str, capfd: Read) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    shown = capfd.readouterr().out
+    named = re.findall(r"(?m)^│ (-.*?)(?:  |$)", shown)
+    flags = {
+        word: bool(re.search(r" [A-Z{]", line))
+        for line in named
+        for word in re.findall(r"(?<!\S)--?[a-z][a-z-]*", line)
+    }
+    assert flags == flags_of(COMMANDS[command])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["upscal", "a.png"], "There is no command 'upscal'; did you mean upscale?"),
+        (["xyz"], "There is no command 'xyz'; there are: upscale, batch,"),
+        (["upscale", "a.png", "--reff", "b.png"], "no flag --reff; did you mean --ref?"),
+        (["batch", "a", "-o", "b", "--map"], "no flag --map; did you mean --maps?"),
+        (["batch", "a", "-o", "b", "--max_memry=3GB"], "--max-memry; did you mean --max-memory?"),
+    ],
+)
+def test_what_is_mistyped_gets_one_line(arguments: list[str], words: str, capfd: Read) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert words in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("s --ref a b -o out", "s --ref a --ref b -o out"),
+        ("--ref a b s", "--ref a --ref b s"),
+        ("--ref a b --json s", "--ref a --ref b --json s"),
+        ("--ref a s -o out", "--ref a s -o out"),
+        ("--ref a --ref b c s --scale 2", "--ref a --ref b --ref c s --scale 2"),
+        ("s --ref=a b c --quiet", "s --ref=a --ref b --ref c --quiet"),
+        ("--quiet s --ref a b --strength 0.5", "--quiet s --ref a --ref b --strength 0.5"),
+        ("- --ref a b", "- --ref a --ref b"),
+        ("--ref a b -- s", "--ref a --ref b -- s"),
+        ("-o out s --ref a b", "-o out s --ref a --ref b"),
+    ],
+)
+def test_one_ref_takes_several_photos(given: str, meant: str) -> None:
+    words = ["upscale", *given.split()]
+    assert with_repeated_ref(words, COMMANDS["upscale"]) == ["upscale", *meant.split()]
 
 
 @pytest.mark.parametrize("command", FLAGS)
@@ -659,7 +718,13 @@ def test_evaluate_prints_a_table_and_writes_every_number(
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(7, "7 seconds"), (44, "40 seconds"), (600, "10 minutes")],
+    [
+        (0.2, "1 second"),
+        (1.4, "1 second"),
+        (7, "7 seconds"),
+        (44, "40 seconds"),
+        (600, "10 minutes"),
+    ],
 )
 def test_a_time_for_a_reader(seconds: float, words: str) -> None:
     assert duration(seconds) == words

@@ -6,20 +6,22 @@ No photo is decoded here. A row or folder that cannot become a job still becomes
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import os
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from refsr.batch.journal import own_files
+from refsr.csv_rows import read_csv_rows
 from refsr.errors import DataError
 from refsr.image.atomic import real_path, reason
-from refsr.image.photo import is_photo_folder, is_photo_name, mark_of_file
+from refsr.image.decode import open_image
+from refsr.image.photo import SUFFIXES, is_photo_folder, is_photo_name, mark_of_file
 
 OUTPUT_FORMATS = ("png", "jpg", "webp", "tif", "avif")
-COLUMNS = ("input", "reference", "output")
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,9 @@ class BatchJob:
 def plan_jobs(source: Path, out: Path, refs: Path | None, format: str) -> list[BatchJob]:
     """The jobs of a folder (recursive; symlinked folders are not followed) or of a CSV file.
 
-    The folders ``out`` and ``refs`` are not read as input where they are inside ``source``. Outputs
-    mirror the tree: a/b.jpg becomes OUT/a/b.FORMAT. Raises DataError where there is nothing to do.
+    The folders may lie in each other: what a batch wrote to ``out``, and the folder ``out`` or
+    ``refs`` inside ``source``, are not read as input. Outputs mirror the tree: a/b.jpg becomes
+    OUT/a/b.FORMAT. Raises DataError where there is nothing to do.
     """
     if format not in OUTPUT_FORMATS:
         names = ", ".join(OUTPUT_FORMATS)
@@ -46,28 +49,58 @@ def plan_jobs(source: Path, out: Path, refs: Path | None, format: str) -> list[B
         raise DataError(f"{out} is not a folder; give a folder for the results.")
     if refs is not None and not refs.is_dir():
         raise DataError(f"The reference folder {refs} does not exist.")
+    own = own_files(out)
     if source.is_dir():
-        found, problems = find_photos(source, [out] if refs is None else [out, refs])
+        found, problems = find_photos(source, [out] if refs is None else [out, refs], own)
         jobs = [BatchJob(source / one, out / one.with_suffix(f".{format}")) for one in found]
         jobs += [BatchJob(path, out, problem=text) for path, text in problems.items()]
     elif source.is_file():
-        jobs = read_csv(source, out, format)
+        refuse_photo(source)
+        jobs = [without_own_input(job, own) for job in read_csv(source, out, format)]
     else:
         raise DataError(f"{source} does not exist; give a folder of photos or a CSV file.")
     if not jobs:
         raise DataError(f"{source} contains no photos.")
     root = source if source.is_dir() else source.parent
     if refs is not None:
-        find = index_references(refs)
+        find = index_references(refs, find_references(refs, source, out))
         jobs = [job if job.references else with_references(job, root, find) for job in jobs]
     return with_unique_outputs(jobs, format)
 
 
-def find_photos(folder: Path, exclude: list[Path]) -> tuple[list[Path], dict[Path, str]]:
+def refuse_photo(source: Path) -> None:
+    """Raises DataError where a photo is given in the place of a list."""
+    is_photo = source.suffix.lower() in SUFFIXES
+    with suppress(Exception), source.open("rb") as file:  # of no photo anything may be raised
+        is_photo = is_photo or bool(open_image(file, source.name))
+    if is_photo:
+        raise DataError(f"{source} is a photo; upscale a single one with `refsr upscale {source}`.")
+
+
+def without_own_input(job: BatchJob, own: frozenset[Path]) -> BatchJob:
+    """A job of a CSV file, with a problem where its input is what a batch wrote to the folder."""
+    if job.problem or not own or real_path(job.input) not in own:
+        return job
+    why = f"{job.input} is a result of an earlier batch in this folder"
+    return dataclasses.replace(job, problem=f"{why}; choose another output folder.")
+
+
+def find_references(refs: Path, source: Path, out: Path) -> list[Path]:
+    """The photos of the folder ``refs``, without what a batch wrote to ``out``.
+
+    The folders ``source`` and ``out`` inside ``refs`` are not read. Raises DataError.
+    """
+    return [refs / one for one in find_photos(refs, [source, out], own_files(out))[0]]
+
+
+def find_photos(
+    folder: Path, exclude: list[Path], own: frozenset[Path] = frozenset()
+) -> tuple[list[Path], dict[Path, str]]:
     """Photos in a folder tree (relative, sorted), and each unreadable folder with the reason.
 
-    A broken symlink is listed, too: it becomes a job that fails. The folders of ``exclude`` and
-    names that begin with a dot are skipped, and so are other systems' folders of thumbnails.
+    A broken symlink is listed, too: it becomes a job that fails. Folders of ``exclude`` inside
+    ``folder``, files of ``own`` (real paths), names that begin with a dot and other systems'
+    thumbnails are skipped.
     """
     found: list[Path] = []
     problems: dict[Path, str] = {}
@@ -82,9 +115,10 @@ def find_photos(folder: Path, exclude: list[Path]) -> tuple[list[Path], dict[Pat
         folders[:] = [
             one for one in folders if is_photo_folder(one) and real_path(here / one) not in excluded
         ]
+        real, relative = real_path(here), here.relative_to(folder)
         for name in files:
-            if is_photo_name(name):
-                found.append((here / name).relative_to(folder))
+            if is_photo_name(name) and real / name not in own:
+                found.append(relative / name)
     return sorted(found), problems
 
 
@@ -94,23 +128,11 @@ def read_csv(path: Path, out: Path, format: str) -> list[BatchJob]:
     Paths are relative to the CSV file, outputs to ``out``. Several references are separated by ';'
     or given in several rows of the same input. Raises DataError where it is not such a file.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            names = reader.fieldnames or ()
-            if "input" not in names:
-                raise DataError(
-                    f"{path} has no column 'input'; its header must name the columns input, "
-                    "reference (optional) and output (optional)."
-                )
-            rows = [{name: (row.get(name) or "").strip() for name in COLUMNS} for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read as a CSV file ({error}).") from error
-    merged: dict[tuple[str, str], list[Path]] = {}
-    for row in rows:
-        references = merged.setdefault((row["input"], row["output"]), [])
-        given = (path.parent / one.strip() for one in row["reference"].split(";") if one.strip())
-        references += [one for one in given if one not in references]
+    merged: dict[tuple[str, str], dict[Path, None]] = {}
+    for row in read_csv_rows(path, ("input",), ("reference", "output")):
+        references = merged.setdefault((row["input"], row["output"]), {})
+        names = (one.strip() for one in row["reference"].split(";"))
+        references.update((path.parent / one, None) for one in names if one)
     return [
         csv_job(path, out, format, name, output, tuple(references))
         for (name, output), references in merged.items()
@@ -121,7 +143,7 @@ def csv_job(
     path: Path, out: Path, format: str, name: str, output: str, references: tuple[Path, ...]
 ) -> BatchJob:
     """The job of one input of a CSV file; an output outside ``out`` is a problem."""
-    if not name or "\0" in name + output:
+    if not name or any("\0" in one for one in (name, output, *map(str, references))):
         return BatchJob(path, out, problem=f"{path} has a row without a valid input path.")
     given = Path(name)
     mirrored = Path(given.name) if leaves_folder(given) else given
@@ -149,16 +171,19 @@ def leaves_folder(path: Path) -> bool:
     return bool(path.anchor) or ".." in path.parts
 
 
-def index_references(refs: Path) -> Callable[[Path], tuple[Path, ...]]:
-    """A function from a photo (a relative path) to its references; see ``with_references``."""
-    found, _ = find_photos(refs, [])
+def index_references(refs: Path, album: list[Path]) -> Callable[[Path], tuple[Path, ...]]:
+    """A function from a photo (a relative path) to its references; see ``with_references``.
+
+    ``album``: the photos of the folder ``refs``.
+    """
     by_path: dict[str, list[Path]] = {}
     by_stem: dict[str, list[Path]] = {}
-    for one in found:
-        by_path.setdefault(one.with_suffix("").as_posix().lower(), []).append(refs / one)
-        by_stem.setdefault(one.stem.lower(), []).append(refs / one)
+    for path in album:
+        one = path.relative_to(refs)
+        by_path.setdefault(one.with_suffix("").as_posix().lower(), []).append(path)
+        by_stem.setdefault(one.stem.lower(), []).append(path)
         for folder in one.parents[:-1]:
-            by_path.setdefault(folder.as_posix().lower(), []).append(refs / one)
+            by_path.setdefault(folder.as_posix().lower(), []).append(path)
 
     def find(photo: Path) -> tuple[Path, ...]:
         same = by_path.get(photo.with_suffix("").as_posix().lower())
@@ -175,10 +200,13 @@ def with_references(
     """A job with the references of its own name, or else one that searches all references.
 
     By name, for a/b.jpg: REFS/a/b.* or the photos in REFS/a/b/; else REFS/b.* or REFS/b/; else the
-    only reference with the stem b, in any folder. Case is ignored.
+    only reference with the stem b, in any folder. Case is ignored. No photo is its own reference.
     """
     inside = job.input.is_relative_to(root)
     references = find(job.input.relative_to(root) if inside else Path(job.input.name))
+    if references:
+        itself = real_path(job.input)
+        references = tuple(one for one in references if real_path(one) != itself)
     return dataclasses.replace(job, references=references, search=not references)
 
 
@@ -190,14 +218,16 @@ def with_unique_outputs(jobs: list[BatchJob], format: str) -> list[BatchJob]:
 
     times = Counter(key(job.output) for job in jobs)
     taken = {name for name, count in times.items() if count == 1}
+    used = Counter[str]()  # how often each new name was asked for
     done: list[BatchJob] = []
     for job in jobs:
-        output, number = job.output, 1
+        output = job.output
         if times[key(output)] > 1 and not job.problem:
-            output = output.with_name(f"{job.input.name}.{format}")
+            output = first = output.with_name(f"{job.input.name}.{format}")
             while key(output) in taken:
-                number += 1
-                output = output.with_name(f"{job.input.name}-{number}.{format}")
+                used[key(first)] += 1
+                number = used[key(first)] + 1
+                output = first.with_name(f"{job.input.name}-{number}.{format}")
             taken.add(key(output))
         done.append(dataclasses.replace(job, output=output))
     return done

@@ -1,73 +1,124 @@
-"""The journal of a batch, OUTDIR/.refsr-batch.jsonl: which jobs are finished, for --resume.
+"""The journal of a batch, OUTDIR/.refsr-batch.jsonl: what was written there, and of which jobs.
 
-It has one line per job, on disk before the next job starts. A job is finished if its line matches
-its input, references and options as they are now, and the output (and any map or report beside it)
-still has the size and SHA-256 in the line. Everything else is done again.
+It has one line per job, on disk before the next job starts, and is never emptied: a batch that
+starts anew adds a line that says so. So the results of all batches in a folder are known as such,
+whatever becomes of the next one.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
-from refsr.batch.jobs import BatchJob
-from refsr.batch.options import BatchOptions
 from refsr.errors import DataError
-from refsr.image.atomic import reason, without_links
+from refsr.image.atomic import real_path, reason, without_links
 
 JOURNAL = ".refsr-batch.jsonl"
 LOCKED_BYTE = 1 << 30  # on Windows, where locked bytes cannot be read: far behind the end
+NEW_BATCH = "new batch"  # the status of a line after which nothing before counts as finished
 
-Record = dict[str, Any]  # of one job: input, output, status and more; see ``worker.run_job``
+# Of one job: input, output, status and more, see ``worker.run_job``; in the journal also "name",
+# the output relative to the journal's folder.
+Record = dict[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Journal:
     """The journal of an output folder, locked while it is open."""
 
-    records: dict[str, Record]  # by output; the last of each
-    file: BinaryIO
+    records: dict[str, Record]  # by name; the last of each, of the batch that is continued
+    file: BinaryIO  # unbuffered
+    starts_anew: bool  # and has not said so yet
 
     def append(self, record: Record) -> None:
-        """Add a line; it is on disk on return."""
-        self.file.write(json.dumps(record).encode() + b"\n")
-        self.file.flush()
-        os.fsync(self.file.fileno())
+        """Add a line; it is on disk on return. Raises DataError."""
+        lines = [{"status": NEW_BATCH}] if self.starts_anew else []
+        data = b"".join(json.dumps(one).encode() + b"\n" for one in [*lines, record])
+        try:
+            self.file.write(data)
+            os.fsync(self.file.fileno())
+        except OSError as error:
+            raise DataError(f"{JOURNAL} cannot be written: {reason(error)}.") from error
+        self.starts_anew = False
 
 
 @contextmanager
 def open_journal(out: Path, resume: bool) -> Generator[Journal]:
-    """The journal of the folder ``out`` (created if missing); emptied unless ``resume``.
+    """The journal of the folder ``out`` (created if missing); without records unless ``resume``.
 
-    A line that is not JSON was cut short by a crash and is ignored. Raises DataError where the
-    folder cannot be used or another batch uses it.
+    Raises DataError where the folder cannot be used or another batch uses it.
     """
+    path = out / JOURNAL
     try:
         out.mkdir(parents=True, exist_ok=True)
-        file = open(out / JOURNAL, "a+b", opener=without_links)  # noqa: SIM115  # below
+        file = open(path, "ab", buffering=0, opener=without_links)  # noqa: SIM115  # below
     except OSError as error:
         raise DataError(f"{out} cannot be used for results: {reason(error)}.") from error
     with file, locked(file, out):
-        records: dict[str, Record] = {}
-        if resume:
-            file.seek(0)
-            text = file.read()
-            for line in text.splitlines():
-                with suppress(ValueError, KeyError, TypeError):
+        records, any_before = dict[str, Record](), False
+        for record in read_records(path):
+            any_before = True
+            if record["status"] == NEW_BATCH:
+                records.clear()
+            else:
+                records[record["name"]] = record
+        if is_torn(path):
+            file.write(b"\n")
+        yield Journal(records if resume else {}, file, any_before and not resume)
+
+
+def read_records(path: Path) -> Generator[Record]:
+    """The lines of a journal that hold a record; none where there is no journal.
+
+    A line that was cut short by a crash, or holds anything else, is ignored. Raises DataError where
+    the file cannot be read.
+    """
+    try:
+        with open(path, "rb", opener=without_links) as file:
+            for line in file:
+                record: Any = None
+                with suppress(ValueError, RecursionError):
                     record = json.loads(line)
-                    records[record["output"]] = record
-            if text and not text.endswith(b"\n"):
-                file.write(b"\n")
-        else:
-            file.truncate(0)
-        yield Journal(records, file)
+                if isinstance(record, dict):
+                    known = cast("Record", record)
+                    name = known.setdefault("name", known.get("output"))
+                    status = known.get("status")
+                    if status == NEW_BATCH or isinstance(name, str):
+                        yield {"status": None, **known}
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {reason(error)}.") from error
+
+
+def is_torn(path: Path) -> bool:
+    """Whether the last line of a file has no end."""
+    with path.open("rb") as file:
+        if file.seek(0, os.SEEK_END) == 0:
+            return False
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) != b"\n"
+
+
+def own_files(out: Path) -> frozenset[Path]:
+    """The real paths of all that batches wrote to ``out``, as its journal knows it.
+
+    Raises DataError where there is a journal that cannot be read.
+    """
+    folder = real_path(out)
+    found: set[Path] = set()
+    for record in read_records(out / JOURNAL):
+        if record["status"] == "done":
+            with suppress(ValueError, TypeError):  # whatever a damaged line holds
+                output = folder / record["name"]
+                found |= {output, *(output.with_name(one) for one in record.get("beside", ()))}
+    return frozenset(found)
 
 
 @contextmanager
@@ -96,57 +147,3 @@ def set_lock(file: BinaryIO, held: bool) -> None:
         import fcntl
 
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB if held else fcntl.LOCK_UN)
-
-
-def is_finished(job: BatchJob, record: Record, key: str, side_files: list[Path]) -> bool:
-    """Whether a record of the journal still holds for the job, its output and ``side_files``.
-
-    ``key``: the job's fingerprint now. ``side_files``: the files that belong beside the output.
-    """
-    if record.get("status") != "done" or record.get("key") != key:
-        return False
-    with suppress(OSError):
-        if job.output.stat().st_size != record.get("bytes"):
-            return False
-        written = {str(path): file_digest(path) for path in side_files}
-        same = file_digest(job.output) == record.get("sha256")
-        return same and written == record.get("beside", {})
-    return False
-
-
-def fingerprint(job: BatchJob, options: BatchOptions, searched: str) -> str:
-    """A digest of all that determines the result: files (path, size, mtime), options and model.
-
-    ``searched``: ``file_stamps`` of the reference folder.
-    """
-    from refsr import __version__
-    from refsr.weights.models import AUTO, CLEAN, DAMAGED, DETAIL_TRANSFER, find_model
-
-    names = {AUTO: [CLEAN, DAMAGED], DETAIL_TRANSFER: []}.get(options.model, [options.model])
-    models = [find_model(name).card["sha256"] for name in names]
-    settings = asdict(options)
-    del settings["cache"]  # it changes no result
-    what = [
-        __version__,
-        settings,
-        models,
-        file_stamps([job.input, *job.references]),
-        searched if job.search else "",
-    ]
-    return hashlib.sha256(json.dumps(what).encode()).hexdigest()
-
-
-def file_stamps(files: list[Path]) -> str:
-    """Path, size and modification time of files, as JSON; missing files are left out."""
-    found: list[list[Any]] = []
-    for path in files:
-        with suppress(OSError, ValueError):
-            status = path.stat()
-            found.append([str(path.absolute()), status.st_size, status.st_mtime_ns])
-    return json.dumps(found)
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, in hex. Raises OSError."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from refsr.batch.jobs import BatchJob
-from refsr.batch.journal import Record
 from refsr.batch.options import BatchOptions
-from refsr.batch.worker import Engine, load_upscaler, run_job
+from refsr.batch.worker import Engine, Finish, load_upscaler, run_job
 from refsr.errors import Cancelled, DataError
 from refsr.inference.cores import usable_cores
 from refsr.inference.memory import parse_memory
@@ -54,30 +51,43 @@ def local_engine(budget: WorkerBudget, stop: threading.Event) -> Engine:
             raise Cancelled("The batch was interrupted.")
 
     def run(
-        jobs: list[BatchJob], options: BatchOptions, pool: ReferencePool | None
-    ) -> Iterator[tuple[BatchJob, Record]]:
+        jobs: list[BatchJob], options: BatchOptions, pool: ReferencePool | None, finish: Finish
+    ) -> None:
         waiting: queue.SimpleQueue[BatchJob] = queue.SimpleQueue()
-        done: queue.SimpleQueue[tuple[BatchJob, Record]] = queue.SimpleQueue()
         for job in jobs:
             waiting.put(job)
         workers = min(budget.workers, len(jobs))
         upscaler = load_upscaler(options, budget.memory, workers)
+        one_at_a_time = threading.Lock()
+        problems: list[BaseException] = []
 
-        def work() -> None:
-            with suppress(queue.Empty, Cancelled):
+        def work(ended: threading.Event) -> None:
+            """Do jobs until none waits. Each is noted here, which no Ctrl-C interrupts."""
+            try:
                 while not stop.is_set():
                     job = waiting.get_nowait()
-                    done.put((job, run_job(upscaler, job, options, pool, check_stop)))
+                    record = run_job(upscaler, job, options, pool, check_stop)
+                    with one_at_a_time:
+                        finish(job, record)
+            except (queue.Empty, Cancelled):
+                pass
+            except BaseException as problem:
+                problems.append(problem)
+                stop.set()
+            finally:
+                ended.set()
 
-        threads = [threading.Thread(target=work) for _ in range(workers)]
-        for thread in threads:
-            thread.start()
+        ends = [threading.Event() for _ in range(workers)]
+        for ended in ends:
+            threading.Thread(target=work, args=(ended,)).start()
         try:
-            for _ in jobs:
-                yield done.get()
+            for ended in ends:  # Thread.join, once interrupted, no longer waits (bpo-45274)
+                ended.wait()
         finally:
             stop.set()
-            for thread in threads:
-                thread.join()
+            for ended in ends:
+                ended.wait()
+        if problems:
+            raise problems[0]
 
     return run

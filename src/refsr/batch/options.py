@@ -29,6 +29,8 @@ class BatchOptions:
     """crisp is sharper where a reference supports it, and takes twice as long."""
     ensemble: bool = False
     """Average eight flips and rotations: slightly better, eight times slower."""
+    quality: int = 95
+    """Of JPEG, WebP and AVIF files, from 1 to 100."""
     strip_metadata: bool = False
     """Remove EXIF data (location, camera, date) from the results; the color profile stays."""
     maps: bool = False

@@ -11,13 +11,13 @@ import importlib
 import os
 import socket
 from collections import deque
-from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from refsr.batch.jobs import BatchJob
 from refsr.batch.journal import Record
 from refsr.batch.options import BatchOptions
-from refsr.batch.worker import Engine, load_upscaler, run_job
+from refsr.batch.worker import Engine, Finish, load_upscaler, run_job
 from refsr.errors import DataError
 
 if TYPE_CHECKING:
@@ -99,8 +99,8 @@ def ray_engine(address: str, memory: int, workers: int) -> Engine:
     """
 
     def run(
-        jobs: list[BatchJob], options: BatchOptions, pool: ReferencePool | None
-    ) -> Iterator[tuple[BatchJob, Record]]:
+        jobs: list[BatchJob], options: BatchOptions, pool: ReferencePool | None, finish: Finish
+    ) -> None:
         ray = connect(address)
         shared = ray.put(pool)
         make = ray.remote(Worker).options(num_cpus=1, memory=memory)
@@ -138,7 +138,12 @@ def ray_engine(address: str, memory: int, workers: int) -> Engine:
                         retry(waiting, job, attempt)
                     else:
                         idle.append(worker)
-                        yield job, record
+                        finish(job, record)
+        except KeyboardInterrupt:  # what has finished meanwhile is noted, too
+            for answer in ray.wait([*busy], num_returns=len(busy), timeout=0)[0] if busy else ():
+                with suppress(ray.exceptions.RayError):
+                    finish(busy[answer][1], ray.get(answer))
+            raise
         finally:
             for worker in [*idle, *starting.values(), *(one[0] for one in busy.values())]:
                 ray.kill(worker)

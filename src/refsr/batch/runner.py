@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from refsr.batch.jobs import BatchJob, find_photos, why_skipped
-from refsr.batch.journal import Record, file_stamps, fingerprint, is_finished, open_journal
+from refsr.batch.conflicts import mark_conflicts, side_files
+from refsr.batch.finished import fingerprints, is_finished
+from refsr.batch.jobs import BatchJob, find_references, why_skipped
+from refsr.batch.journal import JOURNAL, Record, open_journal
 from refsr.batch.options import BatchOptions
-from refsr.batch.worker import Engine, side_files
+from refsr.batch.worker import Engine
+from refsr.errors import DataError
+from refsr.image.atomic import check_writable
 
 if TYPE_CHECKING:
     from refsr.registration.feature_cache import FeatureCache
@@ -27,29 +30,37 @@ def run_batch(
     resume: bool,
     tell: Callable[[Record], None],
     cache: FeatureCache | None = None,
+    source: Path | None = None,
 ) -> dict[str, int]:
     """Run all jobs or, with ``resume``, those that are not finished.
 
-    ``tell`` is called with the record of each job. ``cache``: for the features of the references
-    in ``refs``. Returns how many jobs were "done", "failed" and "skipped": finished before, or
-    refsr's own files, whose records say "why".
-    Raises DataError where ``out`` cannot be used or another batch uses it, PhotoError where none
-    of the references can be read.
+    ``tell`` is called with the record of each job, one at a time, from any thread. ``cache``: for
+    the features of the references in ``refs``. ``source``: the folder or list of the jobs. Returns
+    how many jobs were "done", "failed" and "skipped": finished before, or refsr's own files, whose
+    records say "why".
+
+    All is checked before the work, and nothing written until then. Raises DataError where ``out``
+    cannot be used, is full, or another batch uses it, PhotoError where none of the references can
+    be read, ModelError.
     """
+    from refsr.image.photo import check_quality
     from refsr.registration.own_results import without_own
     from refsr.registration.pool import build_pool
 
-    jobs = mark_conflicts(jobs, options)
+    check_quality(options.quality)
+    album = [] if refs is None else find_references(refs, source or refs, out)
+    fingerprint = fingerprints(options, album)
+    read = [*album, *([source] if source is not None and source.is_file() else [])]
+    jobs = mark_conflicts(jobs, options, read)
     counts = {"done": 0, "failed": 0, "skipped": 0}
-    references = [] if refs is None else [refs / one for one in find_photos(refs, [])[0]]
-    searched = file_stamps(references)
     with open_journal(out, resume) as journal:
+        check_writable(out / JOURNAL)
         remove_temporary_files(jobs)
-        keys = {job: fingerprint(job, options, searched) for job in jobs}
-        unfinished: list[BatchJob] = []
+        keys: dict[BatchJob, str] = {}
         for job in jobs:
-            record = journal.records.get(str(job.output))
-            if record and is_finished(job, record, keys[job], side_files(job, options)):
+            key = fingerprint(job)
+            record = journal.records.get(name_in(out, job))
+            if record and is_finished(job, record, key, side_files(job, options)):
                 counts["skipped"] += 1
                 tell({**record, "status": "skipped"})
             elif why := why_skipped(job, options.own_results):
@@ -57,30 +68,32 @@ def run_batch(
                 own = {"input": str(job.input), "output": str(job.output)}
                 tell({**own, "status": "skipped", "why": why})
             else:
-                unfinished.append(job)
+                keys[job] = key
         pool = None
-        if references and any(job.search for job in unfinished):
-            pool = build_pool(references, options.max_pixels, cache=cache)
+        if album and any(job.search for job in keys):
+            pool = build_pool(album, options.max_pixels, cache=cache)
             pool = pool if options.own_results else without_own(pool)
-        for job, record in engine(unfinished, options, pool) if unfinished else ():
+
+        def finish(job: BatchJob, record: Record) -> None:
             counts[record["status"]] += 1
-            journal.append({**record, "key": keys[job]})
+            is_full = record.pop("disk_full", False)
+            if not is_full:
+                journal.append({**record, "key": keys[job], "name": name_in(out, job)})
             tell(record)
+            if is_full:
+                raise DataError(
+                    f"The disk of {job.output.parent} is full; make room and continue with "
+                    "--resume."
+                )
+
+        if keys:
+            engine(list(keys), options, pool, finish)
     return counts
 
 
-def mark_conflicts(jobs: list[BatchJob], options: BatchOptions) -> list[BatchJob]:
-    """The jobs, with a problem for those whose map or report would overwrite another job's file."""
-    taken = {job.output for job in jobs}
-    marked: list[BatchJob] = []
-    for job in jobs:
-        files = side_files(job, options)
-        twice = taken.intersection(files)
-        if twice and not job.problem:
-            job = replace(job, problem=f"{min(twice)} would be written twice; rename {job.input}.")
-        taken.update(files)
-        marked.append(job)
-    return marked
+def name_in(out: Path, job: BatchJob) -> str:
+    """The output of a job as the journal of ``out`` knows it, wherever that folder is moved."""
+    return job.output.relative_to(out).as_posix()
 
 
 def remove_temporary_files(jobs: list[BatchJob]) -> None:

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from refsr.batch.conflicts import side_files
+from refsr.batch.finished import file_digest
 from refsr.batch.jobs import BatchJob
-from refsr.batch.journal import Record, file_digest
+from refsr.batch.journal import Record
 from refsr.batch.options import BatchOptions
-from refsr.errors import Cancelled, DataError, RefsrError
-from refsr.image.atomic import atomic_write, real_path, reason
+from refsr.errors import Cancelled, DataError, DiskFullError, RefsrError
+from refsr.image.atomic import atomic_write, check_writable, make_folder, real_path, reason
 
 if TYPE_CHECKING:
+    from refsr.inference.plan import Estimate
     from refsr.registration.pool import ReferencePool
     from refsr.upscaler import Result, Upscaler
 
-# Runs jobs on some machine or cluster, and yields each with its record as soon as it ends.
-Engine = Callable[
-    [list[BatchJob], BatchOptions, "ReferencePool | None"], Iterable[tuple[BatchJob, Record]]
-]
+Finish = Callable[[BatchJob, Record], None]  # may raise: the batch ends
+# Runs jobs on some machine or cluster, and gives each with its record to ``Finish``, one at a time,
+# as soon as it ends.
+Engine = Callable[[list[BatchJob], BatchOptions, "ReferencePool | None", Finish], None]
 
 
 def load_upscaler(options: BatchOptions, memory: int, workers: int = 1) -> Upscaler:
@@ -62,8 +65,9 @@ def run_job(
     """Run one job and return its record; every failure becomes a sentence in it.
 
     The record has input, output, status and seconds. status "done" comes with bytes, sha256, size,
-    references and, if there are side files, "beside" with their digests; "failed" with error.
-    Raises Cancelled where ``progress`` does.
+    references, notes and, if there are side files, "beside" with their names and digests; "failed"
+    with error and, if no other job can do better, "disk_full". Raises Cancelled where ``progress``
+    does.
     """
     started = time.perf_counter()
     record: Record = {"input": str(job.input), "output": str(job.output), "status": "failed"}
@@ -72,6 +76,8 @@ def run_job(
     except Cancelled:
         raise
     except RefsrError as error:
+        if isinstance(error, DiskFullError):
+            record["disk_full"] = True
         record["error"] = " ".join(str(error).split())
     except MemoryError:
         record["error"] = f"Not enough memory for {job.input}; use fewer --workers."
@@ -91,18 +97,23 @@ def upscale_job(
     progress: Callable[[float], None] | None,
 ) -> Record:
     """Upscale and write a job's photo; returns what its record says of it, with status "done"."""
-    from refsr.image.photo import check_output_path
+    from refsr.image.photo import check_output_path, check_side_limit, lost_in_format
     from refsr.registration.references import References
+
+    def check_fit(estimate: Estimate) -> None:
+        check_side_limit(job.output, estimate.width, estimate.height)
 
     if job.problem:
         raise DataError(job.problem)
-    read = {real_path(one) for one in (job.input, *job.references)}
-    for path in (job.output, *side_files(job, options)):
-        if real_path(path) in read:
-            raise DataError(f"{path} is an input photo; choose another output folder.")
-    job.output.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(job.output.parent)
+    files = side_files(job, options)
     check_output_path(job.output)
-    references = upscaler.prepare(job.references) if not job.search else References(pool=pool)
+    for path in files:
+        check_writable(path)
+    if job.search:
+        references = References(pool=pool and without_itself(pool, job.input))
+    else:
+        references = upscaler.prepare(job.references)
     result = upscaler.upscale(
         job.input,
         references=references,
@@ -110,19 +121,26 @@ def upscale_job(
         strength=options.strength,
         strict=options.strict,
         progress=progress,
+        announce=check_fit,
     )
-    result.save(job.output, strip_metadata=options.strip_metadata)
-    written = {str(path): write_side_file(path, result) for path in side_files(job, options)}
+    result.save(job.output, quality=options.quality, strip_metadata=options.strip_metadata)
+    written = {path.name: write_side_file(path, result) for path in files}
     used = [one["reference"] for one in result.report["references"] if one["used"]]
     record: Record = {"status": "done", "references": used, "size": result.report["output_size"]}
+    record["notes"] = [*result.report["notes"], *lost_in_format(result.photo, job.output)]
     record |= {"bytes": job.output.stat().st_size, "sha256": file_digest(job.output)}
     return record | ({"beside": written} if written else {})
 
 
-def side_files(job: BatchJob, options: BatchOptions) -> list[Path]:
-    """The files that a job writes beside its output: the map and the report."""
-    endings = [(options.maps, "map.png"), (options.reports, "report.json")]
-    return [job.output.with_name(f"{job.output.stem}.{end}") for wanted, end in endings if wanted]
+def without_itself(pool: ReferencePool, photo: Path) -> ReferencePool | None:
+    """A pool without the photo that it is searched for; None where nothing is left."""
+    from refsr.registration.pool import ReferencePool
+
+    def is_photo(path: Path) -> bool:
+        return path.name == photo.name and real_path(path) == real_path(photo)
+
+    others = [one for one in pool.thumbnails if not is_photo(Path(str(one.source)))]
+    return ReferencePool(tuple(others)) if others else None
 
 
 def write_side_file(path: Path, result: Result) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -12,10 +13,13 @@ from tyro.conf import Positional, UseAppendAction, arg
 
 from refsr.errors import DataError
 
+STANDARD = Path("-")  # stdin or stdout
+
 Command = TypeVar("Command", bound=Callable[..., None])
 
 Input = Positional[Path]
 Output = Annotated[Path, arg(aliases=["-o"])]
+OptionalOutput = Annotated[Path | None, arg(aliases=["-o"], metavar="PATH", help_behavior_hint="")]
 OptionalPath = Annotated[Path | None, arg(metavar="PATH", help_behavior_hint="")]
 OptionalInt = Annotated[int | None, arg(metavar="INT", help_behavior_hint="")]
 OptionalKind = Annotated[str | None, arg(metavar="KIND", help_behavior_hint="")]
@@ -29,6 +33,29 @@ def command(function: Command) -> Command:
     """
     function.__doc__ = re.sub(r"\n {8}(?=\S)", " ", inspect.cleandoc(function.__doc__ or ""))
     return function
+
+
+def read_source(photo: Path) -> Path | bytes:
+    """What to load for a photo's argument: its path, or the bytes of stdin for -. Raises DataError.
+
+    Call it before the work: a file that is missing or a folder is told so here.
+    """
+    if photo == STANDARD:
+        if sys.stdin is None or sys.stdin.isatty():
+            raise DataError("- is a photo on stdin, which is a terminal; pipe one in.")
+        return sys.stdin.buffer.read()
+    return photo
+
+
+def prepare_output(path: Path) -> None:
+    """Make the folder of an output file, and check that it can be written.
+
+    Raises DataError, PhotoError.
+    """
+    from refsr.image.atomic import check_writable, make_folder
+
+    make_folder(path.parent)
+    check_writable(path)
 
 
 def parse_pixel(text: str) -> tuple[int, int]:
@@ -46,6 +73,7 @@ def check_distinct(inputs: list[Path], outputs: list[Path]) -> None:
     """
     from refsr.image.atomic import is_folder, real_path
 
+    inputs, outputs = ([one for one in paths if one != STANDARD] for paths in (inputs, outputs))
     read = [file for path in inputs for file in (path.iterdir() if is_folder(path) else [path])]
     taken = {real_path(path): "is an input photo" for path in read}
     for path in outputs:

@@ -78,7 +78,15 @@ def batch(
 
         try:
             counts = run_batch(
-                jobs, per_photo, chosen, out=out, refs=refs, resume=resume, tell=tell, cache=cache
+                jobs,
+                per_photo,
+                chosen,
+                out=out,
+                refs=refs,
+                resume=resume,
+                tell=tell,
+                cache=cache,
+                source=source,
             )
         except KeyboardInterrupt:
             text = f"{told} of {len(jobs)} photos are finished; continue with --resume"

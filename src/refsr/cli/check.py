@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from refsr.cli.arguments import Input, OptionalPath, References, command
+from refsr.cli.arguments import Input, OptionalPath, References, command, read_source
 from refsr.cli.output import album_line, print_message, to_json
 
 
@@ -22,8 +22,8 @@ def check(
     It also says how the photo was taken (blurred, noisy, compressed), as far as that shows.
 
     Args:
-        photo: The photo to upscale.
-        ref: A sharp photo of the same subject, or a folder of them; may be repeated.
+        photo: The photo to upscale; - reads it from stdin.
+        ref: Sharp photos of the same subject, or folders of them; may be repeated.
         json: Print one JSON object on stdout instead of sentences.
         max_pixels: Reject larger photos before decoding them.
         cache: Cache the features of references in this folder, so that later runs are faster.
@@ -39,7 +39,7 @@ def check(
     upscaler = Upscaler.load(
         DETAIL_TRANSFER, max_pixels=max_pixels, cache=cache, own_results=own_results
     )
-    found = upscaler.check(photo, references=upscaler.prepare(list(ref)))
+    found = upscaler.check(read_source(photo), references=upscaler.prepare(list(ref)))
     if json:
         answer = {"input": str(photo), "references": found.references, "album": found.album}
         gain = {"notes": found.notes, "expected_gain_db": found.expected_gain_db}

@@ -19,11 +19,10 @@ from refsr.cli.info import demo, info
 from refsr.cli.streams import silent_native_stderr
 from refsr.cli.train import export, train
 from refsr.cli.upscale import upscale
+from refsr.cli.usage import USAGE, mistake, with_repeated_ref
 from refsr.cli.web import web
 from refsr.errors import RefsrError
 from refsr.image.quiet import quiet_libraries
-
-USAGE = 2  # exit code of wrong arguments
 
 COMMANDS = {
     "upscale": upscale,
@@ -51,6 +50,11 @@ def main(arguments: list[str] | None = None) -> int:
     if "" in arguments or any(re.fullmatch("--[a-z-]+=", one) for one in arguments):
         print_error("An argument is empty; give a value or leave the flag out.")
         return USAGE
+    if wrong := mistake(arguments, COMMANDS):
+        print_error(wrong)
+        raise SystemExit(USAGE)
+    if arguments and arguments[0] in COMMANDS:
+        arguments = with_repeated_ref(arguments, COMMANDS[arguments[0]])
     try:
         run_command(arguments)
     except SystemExit as stopped:

@@ -7,7 +7,14 @@ from typing import Any, Literal
 
 from tyro.conf import Positional
 
-from refsr.cli.arguments import OptionalInt, OptionalKind, OptionalPath, Output, command
+from refsr.cli.arguments import (
+    OptionalInt,
+    OptionalKind,
+    OptionalPath,
+    Output,
+    command,
+    prepare_output,
+)
 from refsr.cli.output import progress_bar, to_json, write_text
 
 
@@ -65,10 +72,9 @@ def evaluate(
     from refsr.evaluate.compare import compare_references
     from refsr.evaluate.run import evaluate as measure
     from refsr.evaluate.table import render_comparison, render_evaluation
-    from refsr.image.atomic import check_writable
 
     if json is not None:
-        check_writable(json)
+        prepare_output(json)
     if target.lower() == "real":
         from refsr.evaluate.real import measure_real, refuse_options, render_real
 

@@ -11,6 +11,7 @@ from refsr.cli.arguments import (
     check_distinct,
     command,
     parse_pixel,
+    prepare_output,
 )
 from refsr.cli.output import print_message, progress_bar
 
@@ -40,7 +41,8 @@ def explain(
         max_pixels: Reject larger photos before decoding them.
         quiet: Print no progress and no summary.
     """
-    from refsr.image.photo import Photo, check_output_path, load_photo, save_photo
+    from refsr.image.encode import format_of
+    from refsr.image.photo import Photo, load_photo, save_photo
     from refsr.report.explain import InspectableModel, modulation_map, registered
     from refsr.report.explain import explain as explain_pixel
     from refsr.report.figure import draw_figure, draw_heat
@@ -48,8 +50,10 @@ def explain(
     pixel = parse_pixel(at)
     outputs = [out] if heat is None else [out, heat]
     for path in outputs:
-        check_output_path(path)
+        format_of(path)
     check_distinct([photo] if ref is None else [photo, ref], outputs)
+    for path in outputs:
+        prepare_output(path)
     layers = InspectableModel(model, device)
     opened = load_photo(photo, max_pixels=max_pixels)
     reference = None if ref is None else load_photo(ref, max_pixels=max_pixels)

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import sys
+import threading
+import time
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
     from refsr.inference.plan import Estimate
     from refsr.registration.references import PoolReport
 
+TICK_SECONDS = 0.5  # between two looks of the bar
 LONG_SECONDS = 20.0  # jobs that take longer are announced
 
 
@@ -22,8 +28,54 @@ def print_message(text: str, quiet: bool = False) -> None:
         print(text, file=sys.stderr)
 
 
+class ProgressBar:
+    """A progress bar on stderr that moves between reports, too; its calls may come from any thread.
+
+    Between two reports it goes by the time, more slowly the farther it is beyond the last one.
+    """
+
+    def __init__(self, bar: tqdm[Any]) -> None:
+        self.bar, self.lock = bar, threading.Lock()
+        self.started = self.reported = time.monotonic()
+        self.share, self.step = 0.0, 1.0  # reported; the largest that a report added
+        self.seconds = math.inf  # of the whole job, estimated
+        self.shown, self.ticked = 0.0, -math.inf
+
+    def expect(self, seconds: float) -> None:
+        """The whole job, from its beginning, will take so long in about."""
+        with self.lock:
+            self.seconds = time.monotonic() - self.started + seconds
+
+    def __call__(self, done: float) -> None:
+        """The share ``done``, 0..1, is finished."""
+        with self.lock:
+            self.step = done - self.share if self.share == 0 else max(self.step, done - self.share)
+            self.share, self.reported = done, time.monotonic()
+            recent = self.reported - self.ticked < TICK_SECONDS / 5
+        if not recent:  # of many small steps not each is drawn
+            self.tick()
+
+    def tick(self) -> None:
+        """Show what is finished by now, and the time."""
+        with self.lock:
+            self.shown = max(self.shown, self.share_at(time.monotonic()))
+            self.bar.n = self.shown
+            self.ticked = time.monotonic()
+        self.bar.refresh()
+
+    def share_at(self, now: float) -> float:
+        """The share that is probably finished, from the last report and the pace until then."""
+        seconds = self.seconds
+        if self.share > 0:
+            seconds = (self.reported - self.started) / self.share
+        step = min(self.step, 1.0 - self.share)
+        if not (0 < seconds < math.inf and step > 0):
+            return self.share
+        return self.share + step * (1 - math.exp((self.reported - now) / (seconds * step)))
+
+
 @contextlib.contextmanager
-def progress_bar(name: str, quiet: bool) -> Generator[Callable[[float], None]]:
+def progress_bar(name: str, quiet: bool) -> Generator[ProgressBar]:
     """A progress bar on stderr with the remaining time; off where stderr is not a terminal.
 
     Yields a function that takes the finished share, 0..1.
@@ -32,15 +84,22 @@ def progress_bar(name: str, quiet: bool) -> Generator[Callable[[float], None]]:
 
     style = "{desc} {percentage:3.0f}%|{bar}| {elapsed} elapsed, {remaining} left"
     disable = True if quiet else None
-    least = 0  # updates are shares, not counts: every one may be shown
-    with tqdm(
-        total=1.0, desc=name, disable=disable, bar_format=style, miniters=least, leave=False
-    ) as bar:
+    with tqdm(total=1.0, desc=name, disable=disable, bar_format=style, leave=False) as bar:
+        progress, stop = ProgressBar(bar), threading.Event()
 
-        def update(done: float) -> None:
-            bar.update(done - bar.n)
+        def tick() -> None:
+            while not stop.wait(TICK_SECONDS):
+                progress.tick()
 
-        yield update
+        ticker = threading.Thread(target=tick, daemon=True)
+        if not bar.disable:
+            ticker.start()
+        try:
+            yield progress
+        finally:
+            stop.set()
+            if ticker.is_alive():
+                ticker.join()
 
 
 def estimate_printer(out: Path, quiet: bool) -> Callable[[Estimate], None]:
@@ -73,7 +132,8 @@ def estimate_printer(out: Path, quiet: bool) -> Callable[[Estimate], None]:
 def duration(seconds: float) -> str:
     """A rounded time in words: "40 seconds", "3 minutes"."""
     if seconds < 90:
-        return f"{max(1, round(seconds, -1 if seconds >= 10 else 0)):.0f} seconds"
+        number = max(1, round(seconds, -1 if seconds >= 10 else 0))
+        return f"{number:.0f} second{'s' * (number > 1)}"
     return f"{round(seconds / 60)} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from refsr.cli.arguments import (
+    STANDARD,
     Input,
+    OptionalOutput,
     OptionalPath,
-    Output,
     References,
     check_distinct,
     command,
+    prepare_output,
+    read_source,
 )
 from refsr.cli.output import (
     album_line,
@@ -21,12 +26,17 @@ from refsr.cli.output import (
     to_json,
     write_text,
 )
+from refsr.errors import DataError
+
+if TYPE_CHECKING:
+    from refsr.image.photo import Photo
+    from refsr.inference.plan import Estimate
 
 
 @command
 def upscale(
     photo: Input,
-    out: Output,
+    out: OptionalOutput = None,
     ref: References = (),
     model: str = "auto",
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
@@ -43,6 +53,7 @@ def upscale(
     own_results: bool = False,
     report: OptionalPath = None,
     map: OptionalPath = None,
+    quality: int = 95,
     strip_metadata: bool = False,
     json: bool = False,
     quiet: bool = False,
@@ -50,9 +61,11 @@ def upscale(
     """Upscale a photo with the detail of sharp photos of the same subject.
 
     Args:
-        photo: The photo to upscale.
-        out: Output file; its extension selects the format (png, jpg, webp, tif, avif).
-        ref: A sharp photo of the same subject, or a folder of them; may be repeated. Without one,
+        photo: The photo to upscale; - reads it from stdin.
+        out: Output file; its extension selects the format (png, jpg, webp, tif, avif). Its folder
+            is made if missing. - writes a PNG to stdout. Without it NAME_refsr.png beside the
+            photo.
+        ref: Sharp photos of the same subject, or folders of them; may be repeated. Without one,
             the network guesses the detail.
         model: auto picks the model for clean or for degraded photos; or a shipped model (see
             `refsr info`), detail-transfer, or an exported .onnx file.
@@ -80,6 +93,7 @@ def upscale(
         map: Write a map of where the detail comes from: green is borrowed from a reference, blue is
             borrowed and cannot be confirmed, orange is guessed by the network, gray is the photo's
             own.
+        quality: Quality of a JPEG, WebP or AVIF file, from 1 to 100.
         strip_metadata: Remove EXIF data (location, camera, date) from the result; the color profile
             stays.
         json: Print the report as one JSON object on stdout.
@@ -87,11 +101,16 @@ def upscale(
     """
     import cv2
 
-    from refsr.image.photo import lost_in_format
+    from refsr.image.photo import check_quality, check_side_limit, lost_in_format
     from refsr.inference.cores import usable_cores
     from refsr.result import save_map
     from refsr.upscaler import Upscaler
 
+    out = default_output(photo) if out is None else out
+    file = Path("stdout.png") if out == STANDARD else out  # its ending is the format
+    check_quality(quality)
+    check_stdout(out, json)
+    check_photo(photo)
     check_outputs([photo, *ref], out, map, report)
     if threads > 0:
         cv2.setNumThreads(min(threads, usable_cores()))
@@ -107,11 +126,19 @@ def upscale(
         cache=cache,
         own_results=own_results,
     )
+    upscaler.networks.timed = not quiet
     upscaler.set_reference(list(ref))
     with progress_bar(photo.name, quiet or json) as progress:
-        announce = estimate_printer(out, quiet)
+        warn = estimate_printer(file, quiet)
+
+        def announce(estimate: Estimate) -> None:
+            for path in (file, *([map] if map else [])):
+                check_side_limit(path, estimate.width, estimate.height)
+            progress.expect(estimate.seconds)
+            warn(estimate)
+
         result = upscaler.upscale(
-            photo,
+            read_source(photo),
             scale=scale,
             strength=strength,
             strict=strict,
@@ -119,9 +146,12 @@ def upscale(
             announce=announce,
         )
     del upscaler  # writing a large result takes memory of its own
-    record: dict[str, Any] = {"input": str(photo), "output": str(out), **result.report}
-    record["notes"] = [*record["notes"], *lost_in_format(result.photo, out)]
-    result.save(out, strip_metadata=strip_metadata)
+    record = {"input": str(photo), "output": str(out), **result.report}
+    record["notes"] = [*result.report["notes"], *lost_in_format(result.photo, file)]
+    if out == STANDARD:
+        write_to_stdout(result.photo, strip_metadata)
+    else:
+        result.save(out, quality=quality, strip_metadata=strip_metadata)
     if map is not None:
         save_map(result, map)
     if report is not None:
@@ -132,17 +162,60 @@ def upscale(
         print_message(line, quiet)
 
 
+def default_output(photo: Path) -> Path:
+    """Where the result goes where nobody says it: beside the photo, or stdin's to stdout.
+
+    Raises DataError where another file has that name.
+    """
+    from refsr.image.photo import mark_of_file
+
+    if photo == STANDARD:
+        return STANDARD
+    out = photo.with_name(f"{photo.stem}_refsr.png")
+    if out.exists() and mark_of_file(out) != "result":
+        raise DataError(f"{out} exists and is no result of refsr; name the result with -o.")
+    return out
+
+
+def check_stdout(out: Path, json: bool) -> None:
+    """Raises DataError where a picture cannot go to stdout."""
+    if out == STANDARD and json:
+        raise DataError("-o - and --json both write to stdout; leave one of them out.")
+    if out == STANDARD and (sys.stdout is None or sys.stdout.isatty()):
+        raise DataError("-o - writes a picture to stdout, which is a terminal; redirect it.")
+
+
+def check_photo(photo: Path) -> None:
+    """Raises DataError where the photo is a folder: there is another command for it."""
+    from refsr.image.atomic import is_folder
+
+    if is_folder(photo):
+        raise DataError(
+            f"{photo} is a folder; upscale all of its photos with `refsr batch {photo} -o OUT`."
+        )
+
+
+def write_to_stdout(photo: Photo, strip_metadata: bool) -> None:
+    """Write a photo as a PNG to stdout. Raises OSError."""
+    from refsr.image.photo import encode_photo
+
+    data = io.BytesIO()
+    encode_photo(photo, data, "PNG", 95, strip_metadata)
+    sys.stdout.buffer.write(data.getbuffer())
+
+
 def check_outputs(inputs: list[Path], out: Path, map: Path | None, report: Path | None) -> None:
     """Make sure before the work that all outputs can be written. Raises DataError, PhotoError."""
-    from refsr.image.atomic import check_writable
-    from refsr.image.photo import check_output_path
+    from refsr.image.encode import format_of
 
     for path in (out, map):
-        if path is not None:
-            check_output_path(path)
-    if report is not None:
-        check_writable(report)
-    check_distinct(inputs, [path for path in (out, map, report) if path is not None])
+        if path is not None and path != STANDARD:
+            format_of(path)
+    outputs = [path for path in (out, map, report) if path is not None]
+    check_distinct(inputs, outputs)
+    for path in outputs:
+        if path != STANDARD:
+            prepare_output(path)
 
 
 def summary(record: dict[str, Any]) -> list[str]:

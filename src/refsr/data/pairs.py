@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
+from refsr.csv_rows import read_csv_rows
 from refsr.data import layouts
 from refsr.errors import DataError
 from refsr.image.atomic import is_file, is_folder
@@ -71,18 +71,7 @@ def load_jobs(target: str, root: Path) -> list[EvaluationJob]:
 
 def csv_jobs(path: Path, root: Path) -> list[EvaluationJob]:
     """The jobs of a CSV file, one per row; every image must exist. Raises DataError."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-            if missing:
-                raise DataError(
-                    f"{path} has no column {missing[0]!r}; its first line must name the columns "
-                    f"{', '.join(COLUMNS)}."
-                )
-            rows = [{name: (row[name] or "").strip() for name in COLUMNS} for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read as a CSV file ({error}).") from error
+    rows = read_csv_rows(path, COLUMNS)
     if not rows:
         raise DataError(f"{path} lists no pairs.")
     jobs: list[EvaluationJob] = []

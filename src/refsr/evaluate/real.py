@@ -8,7 +8,6 @@ registered to the photo.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refsr.arrays import Pixels
+from refsr.csv_rows import read_csv_rows
 from refsr.errors import DataError
 from refsr.evaluate.metrics import luma
 from refsr.evaluate.protocol import BORDER, MAX_PSNR, load_pixels
@@ -73,17 +73,7 @@ def load_cases(root: Path) -> list[RealCase]:
     if not found:
         raise DataError(f"There is no {CASES} in {root}; give its folder with --root.")
     path = found[0] / CASES
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-            if missing:
-                raise DataError(f"{path} has no column {missing[0]!r}.")
-            rows = [
-                {k: (v or "").strip() for k, v in row.items() if k in expected()} for row in reader
-            ]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read as a CSV file ({error}).") from error
+    rows = read_csv_rows(path, COLUMNS, tuple(NOTES))
     cases: list[RealCase] = []
     for number, row in enumerate(rows, start=2):
         if not row["case"] or not row["small"]:
@@ -99,11 +89,6 @@ def load_cases(root: Path) -> list[RealCase]:
     if not cases:
         raise DataError(f"{path} lists no cases.")
     return cases
-
-
-def expected() -> set[str]:
-    """The columns that are read."""
-    return {*COLUMNS, *NOTES}
 
 
 def refuse_options(**given: bool) -> None:

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from refsr.errors import DataError, PhotoError
+from refsr.errors import DataError, DiskFullError, PhotoError
 
 REASONS = {
     errno.ENOSPC: "the disk is full",
@@ -29,6 +29,9 @@ REASONS = {
 }
 # For os.open: in a folder that others may write to, a link leads anywhere and a pipe never ends.
 NO_LINKS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+FULL = (errno.ENOSPC, errno.EDQUOT)
+MOUNTS = Path("/proc/self/mountinfo")  # where Linux lists what is mounted
+BLOCK = 4096  # bytes: what the smallest file takes of a disk
 PAUSES = (0.02, 0.05, 0.1, 0.2, 0.4)  # seconds, between tries to replace a file on Windows
 
 
@@ -64,10 +67,17 @@ def real_path(path: str | os.PathLike[str]) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _why(error: OSError | RuntimeError) -> str:
-    if isinstance(error, OSError):
-        return reason(error)
-    return "the name is not possible"  # pathlib's answer to a loop of links
+def _refusal(path: str | os.PathLike[str], error: OSError | RuntimeError) -> PhotoError:
+    """The error for a file that cannot be written, with the reason."""
+    name, kind = os.fspath(path), PhotoError
+    if not isinstance(error, OSError):
+        why = "the name is not possible"  # pathlib's answer to a loop of links
+    elif error.errno == errno.ENOENT and Path(path).parent.is_dir():  # as of /proc
+        why = "its folder takes no new files"
+    else:
+        why = reason(error)
+        kind = DiskFullError if error.errno in FULL else PhotoError
+    return kind(f"{name} cannot be written: {why}.")
 
 
 def without_links(path: str, flags: int) -> int:
@@ -114,7 +124,7 @@ def atomic_file(path: str | os.PathLike[str], *, follow_links: bool = True) -> G
             temporary.unlink(missing_ok=True)
             raise
     except (OSError, RuntimeError) as error:
-        raise PhotoError(f"{os.fspath(path)} cannot be written: {_why(error)}.") from error
+        raise _refusal(path, error) from error
 
 
 def _replace(temporary: Path, target: Path) -> None:
@@ -132,19 +142,22 @@ def _replace(temporary: Path, target: Path) -> None:
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
-    """Check that a file can be written at ``path``, by making an empty one beside it.
+    """Check that a file can be written at ``path``, by making a small one beside it.
 
-    Only this also holds on network drives, for root and with access lists.
+    Only this also holds on network drives, for root, with access lists and on a full disk.
 
-    Raises PhotoError where ``path`` is a folder or device, is write-protected, or its folder is
-    missing or cannot be written.
+    Raises PhotoError where ``path`` is a folder, device or mounted file, is write-protected, or its
+    folder is missing or cannot be written; DiskFullError where there is no room.
     """
     try:
         temporary, handle = _create_beside(_target(path))
-        os.close(handle)
-        temporary.unlink()
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(bytes(BLOCK))
+        finally:
+            temporary.unlink()
     except (OSError, RuntimeError) as error:
-        raise PhotoError(f"{os.fspath(path)} cannot be written: {_why(error)}.") from error
+        raise _refusal(path, error) from error
 
 
 def _target(path: str | os.PathLike[str]) -> Path:
@@ -164,7 +177,20 @@ def _target(path: str | os.PathLike[str]) -> Path:
             raise PhotoError(f"{name} is no ordinary file; give the name of a file to write.")
         if not os.access(target, os.W_OK):
             raise PhotoError(f"{name} exists and is write-protected.")
+        if is_mounted(target):
+            raise PhotoError(f"{name} is mounted and cannot be replaced; mount its folder instead.")
     return target
+
+
+def is_mounted(target: Path) -> bool:
+    """Whether a file is a mount of its own, as containers have it: nothing can take its place."""
+    with suppress(OSError):  # no Linux
+        points = (line.split(b" ")[4] for line in MOUNTS.read_bytes().splitlines())
+        escaped = os.fsencode(target).replace(b"\\", rb"\134")
+        for character in b" \t\n":
+            escaped = escaped.replace(bytes([character]), rb"\%03o" % character)
+        return escaped in points
+    return False
 
 
 def _create_beside(target: Path) -> tuple[Path, int]:

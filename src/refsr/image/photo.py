@@ -195,30 +195,37 @@ def save_photo(
     Raises PhotoError where the format is unknown or cannot hold the photo, or the file cannot be
     written.
     """
-    name, format = os.fspath(path), encode.format_of(path)
-    if not 1 <= quality <= 100:
-        raise PhotoError(f"The quality must be 1 to 100, not {quality}.")
+    name = os.fspath(path)
+    check_quality(quality)
     check_side_limit(path, photo.width, photo.height)
+    try:
+        with atomic_file(path) as file:
+            encode_photo(photo, file, encode.format_of(path), quality, strip_metadata)
+    except PhotoError:
+        raise
+    except MemoryError as error:
+        raise PhotoError(f"There is not enough memory to write {name}.") from error
+    except Exception as error:  # an encoder may raise anything
+        format = encode.format_of(path)
+        raise PhotoError(f"{name} could not be encoded as {format} ({error}).") from error
+
+
+def encode_photo(
+    photo: Photo, file: BinaryIO, format: str, quality: int, strip_metadata: bool
+) -> None:
+    """Write a photo to an empty ``file``; arguments as for ``save_photo``. May raise anything."""
     exif = None
     if photo.exif is not None and not strip_metadata:
         with suppress(Exception):  # only EXIF that did not come from load_photo can be damaged
             exif = with_size(photo.exif, photo.width, photo.height)
     if strip_metadata and photo.mark:
         exif = with_mark(None, photo.mark)
-    try:
-        channels, icc = encode.channels_for(
-            format, photo.pixels, photo.alpha, gray=photo.gray, icc=photo.icc
-        )
-        kept = (None, None, None) if strip_metadata else (photo.dpi, photo.xmp, photo.iptc)
-        metadata = encode.Metadata(icc, exif, *kept)
-        with atomic_file(path) as file:
-            encode.write(file, format, channels, metadata, quality)
-    except PhotoError:
-        raise
-    except MemoryError as error:
-        raise PhotoError(f"There is not enough memory to write {name}.") from error
-    except Exception as error:  # an encoder may raise anything
-        raise PhotoError(f"{name} could not be encoded as {format} ({error}).") from error
+    channels, icc = encode.channels_for(
+        format, photo.pixels, photo.alpha, gray=photo.gray, icc=photo.icc
+    )
+    kept = (None, None, None) if strip_metadata else (photo.dpi, photo.xmp, photo.iptc)
+    metadata = encode.Metadata(icc, exif, *kept)
+    encode.write(file, format, channels, metadata, quality)
 
 
 def check_side_limit(path: str | os.PathLike[str], width: int, height: int) -> None:
@@ -255,6 +262,12 @@ def check_output_path(path: str | os.PathLike[str]) -> None:
     """
     encode.format_of(path)
     check_writable(path)
+
+
+def check_quality(quality: int) -> None:
+    """Raises PhotoError where a quality is out of range."""
+    if not 1 <= quality <= 100:
+        raise PhotoError(f"The quality must be 1 to 100, not {quality}.")
 
 
 def to_colors_of(reference: Photo, photo: Photo) -> NDArray[np.uint8]:

@@ -45,6 +45,10 @@ class TileNetwork(Protocol):
         """Bytes of memory and seconds that one LR pixel takes here."""
         ...
 
+    def pace(self, side: int) -> float:
+        """Seconds per LR pixel of a tile of ``side`` x ``side`` LR pixels, measured now."""
+        ...
+
     def run(
         self,
         lr: Image,
@@ -77,6 +81,10 @@ class Crisp:
         (memory, seconds), (more, longer) = self.true.probe(), self.crisp.probe()
         return max(memory, more), seconds + longer
 
+    def pace(self, side: int) -> float:
+        """As of ``Network.pace``; one after the other."""
+        return self.true.pace(side) + self.crisp.pace(side)
+
     def run(
         self,
         lr: Image,
@@ -108,6 +116,10 @@ class Ensemble:
         """As of ``Network.probe``: one view's memory, the time of all."""
         memory, seconds = self.network.probe()
         return memory, seconds * len(VIEWS)
+
+    def pace(self, side: int) -> float:
+        """As of ``Network.pace``; of all views."""
+        return self.network.pace(side) * len(VIEWS)
 
     def run(
         self,

@@ -109,12 +109,12 @@ class Network:
             self.cost = float(each), self.pace()
         return self.cost
 
-    def pace(self) -> float:
-        """Seconds per LR pixel of a small tile, measured now."""
-        tile = black(PROBE)
+    def pace(self, side: int = PROBE) -> float:
+        """Seconds per LR pixel of a tile of ``side`` x ``side`` LR pixels, measured now."""
+        tile = black(side)
         started = time.perf_counter()
         self.run(*tile)
-        return (time.perf_counter() - started) / PROBE**2
+        return (time.perf_counter() - started) / side**2
 
     def run(
         self,

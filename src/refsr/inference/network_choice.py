@@ -28,6 +28,7 @@ class NetworkChoice:
     ) -> None:
         """``clean`` None is the training-free detail transfer. ``degraded`` loads the other one."""
         self.clean, self.degraded = clean, degraded
+        self.timed = False  # whether their speed is measured before each photo, for its estimate
 
     def select(
         self, photo: Photo, referenced: bool = False, degraded: bool = False, clean: bool = False
