@@ -56,8 +56,7 @@ class Renderer:
             if composite is not None:
                 place = block.core_rows, block.core_cols
                 canvas.unconfirmed[place] = composite.unconfirmed()[block.core(1)]
-                shares = np.array([one.contradicted for one in composite.registrations])
-                canvas.contradicted += shares * canvas.unconfirmed[place].size
+                canvas.contradicted += composite.contradicted * canvas.unconfirmed[place].size
             trim_heap()
             while True:
                 tiles = self.plan.tiles(multiple, block, tile_pixels)

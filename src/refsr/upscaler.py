@@ -58,6 +58,7 @@ from refsr.registration.references import (
     notes_of,
     prepare_references,
 )
+from refsr.registration.spot_check import spot_check
 from refsr.render import Renderer
 from refsr.report.provenance import taken_unconfirmed, with_own_detail
 from refsr.report.report import (
@@ -212,11 +213,12 @@ class Upscaler:
                 shrunk = register(small, prepared, flow_pixels, estimate_blindly(small))
                 if shrunk.coarse.composite.matched:
                     registered, zoom = shrunk, float(SCALE)
-            composite = registered.coarse.composite
+            looked = spot_check(registered.coarse)
+            composite = looked.composite
             notes += [of_shrunk(note) if zoom > 1 else note for note in registered.notes]
-            notes += differences(composite)
-            if not registered.coarse.shrunk:  # shrunk, it tells less than its blocks
-                notes += doubts(DOUBTFUL, float(composite.unconfirmed().mean()))
+            notes += differences(composite, looked.judged)
+            if looked.judged == 1:
+                notes += doubts(DOUBTFUL, looked.unconfirmed)
         rows = [
             describe(one.name, composite, i, None if self.own_results else one.photo.mark)
             for i, one in enumerate(loaded)
