@@ -28,12 +28,12 @@ from refsr.degradation.restore import (
     is_marred,
     register_aliased,
     restore,
-    restore_blindly,
 )
 from refsr.errors import DataError, PhotoError
 from refsr.image.photo import Photo, Source, load_photo
 from refsr.image.tone import Tone, without_tone
 from refsr.inference.blind_network import estimate_blindly
+from refsr.inference.corrected_photo import CorrectedPhoto, correct
 from refsr.inference.draw_alone import draw_alone
 from refsr.inference.ensemble import Mode, TileNetwork
 from refsr.inference.faces import faces_of
@@ -281,17 +281,12 @@ class Upscaler:
         watch.lap("registration")
 
         # A reference of nothing is exactly none.
-        used = coarse if coarse and coarse.composite.matched and strength > 0 else None
+        used = registered if coarse and coarse.composite.matched and strength > 0 else None
         taken = estimate_blindly(whole) if own else blind
         stays = own is not None and used is None and is_complete(own, taken)
-        if registered is not None and used is not None:
-            restoration = registered.restoration
-        else:
-            restoration = None if stays else restore_blindly(photo, blind)
-        photo = restoration.photo if restoration else photo
-        aliasing = registered.aliasing if registered is not None and used is not None else None
-        degraded = own is not None or is_marred(blind, restoration, aliasing)
-        network = self.networks.select(photo, used is not None, degraded, blind.is_clean)
+        corrected = CorrectedPhoto(photo) if stays else correct(photo, used, blind, strength)
+        photo, restoration = corrected.photo, corrected.restoration
+        network = self._network(corrected, blind, degraded=own is not None)
         canvas = Canvas.empty(photo, factor)
         if stays:
             blind = taken
@@ -300,9 +295,8 @@ class Upscaler:
             canvas = unchanged(whole, canvas)
             progress(1.0)
         else:
-            told = blind.told(restoration.kernel if restoration else None)
-            renderer = Renderer(photo, plan, network, strength, restoration, aliasing, told)
-            renderer.render(used, canvas, partly(progress, plan.registration_share))
+            renderer = Renderer(corrected, plan, network)
+            renderer.render(canvas, partly(progress, plan.registration_share))
             if own is not None:
                 canvas = at_own_size(canvas, whole, without_texture(own, taken))
         watch.lap("network")
@@ -313,7 +307,7 @@ class Upscaler:
             composite = with_contradicted(composite, np.asarray(shares, np.float64))
         notes = self._notes(photo, tone, references, loaded)
         notes += [of_shrunk(restoration.note) if own else restoration.note] if restoration else []
-        notes += [ALIASING_NOTE] if aliasing else []
+        notes += [ALIASING_NOTE] if corrected.aliasing else []
         doubtful = canvas.unconfirmed
         doubtful = doubtful if strict else taken_unconfirmed(canvas.amounts, doubtful)
         unconfirmed = float(doubtful.mean())
@@ -359,6 +353,35 @@ class Upscaler:
         if tone:
             finished = tone.give_to(finished, canvas.pixels)
         return finish_result(source, finished, canvas, similarity, report)
+
+    def network_inputs(
+        self, source: Source, *, references: References | None = None
+    ) -> tuple[CorrectedPhoto, TileNetwork | None]:
+        """What ``upscale`` gives to a network of a photo, and the network; for ``explain``.
+
+        ``references``: from ``prepare``; those of ``set_reference`` unless given. Raises
+        PhotoError.
+        """
+        references = self.references if references is None else references
+        photo, _ = self._load(source)
+        loaded, _ = references.select(photo, self._load_reference)
+        prepared = in_colors_of(photo, loaded)
+        blind, registered = estimate_blindly(photo), None
+        if prepared:
+            size = job_size(photo, SCALE, loaded, prepared, self.networks.select(photo))
+            flow_pixels = compute_budget(size, self.max_memory, 0.0).flow_pixels
+            registered = register(photo, prepared, flow_pixels, blind)
+        used = registered if registered and registered.coarse.composite.matched else None
+        corrected = correct(photo, used, blind)
+        return corrected, self._network(corrected, blind)
+
+    def _network(
+        self, corrected: CorrectedPhoto, blind: BlindEstimate, degraded: bool = False
+    ) -> TileNetwork | None:
+        """The network for a corrected photo. ``degraded``: it is known to be."""
+        marred = degraded or is_marred(blind, corrected.restoration, corrected.aliasing)
+        referenced = corrected.coarse is not None
+        return self.networks.select(corrected.photo, referenced, marred, blind.is_clean)
 
     def _load(self, source: Source) -> tuple[Photo, Tone | None]:
         """The photo, in gray where it has but one tone; that tone. Raises PhotoError."""
