@@ -354,27 +354,6 @@ class Upscaler:
             finished = tone.give_to(finished, canvas.pixels)
         return finish_result(source, finished, canvas, similarity, report)
 
-    def network_inputs(
-        self, source: Source, *, references: References | None = None
-    ) -> tuple[CorrectedPhoto, TileNetwork | None]:
-        """What ``upscale`` gives to a network of a photo, and the network; for ``explain``.
-
-        ``references``: from ``prepare``; those of ``set_reference`` unless given. Raises
-        PhotoError.
-        """
-        references = self.references if references is None else references
-        photo, _ = self._load(source)
-        loaded, _ = references.select(photo, self._load_reference)
-        prepared = in_colors_of(photo, loaded)
-        blind, registered = estimate_blindly(photo), None
-        if prepared:
-            size = job_size(photo, SCALE, loaded, prepared, self.networks.select(photo))
-            flow_pixels = compute_budget(size, self.max_memory, 0.0).flow_pixels
-            registered = register(photo, prepared, flow_pixels, blind)
-        used = registered if registered and registered.coarse.composite.matched else None
-        corrected = correct(photo, used, blind)
-        return corrected, self._network(corrected, blind)
-
     def _network(
         self, corrected: CorrectedPhoto, blind: BlindEstimate, degraded: bool = False
     ) -> TileNetwork | None:
@@ -461,6 +440,26 @@ def register(
         coarse = leave_out(coarse, copies)
     coarse = only_confirmed(coarse, faces_of(coarse), strict)
     return Registered(coarse, restoration)
+
+
+def network_inputs(
+    upscaler: Upscaler, source: Source, references: References
+) -> tuple[CorrectedPhoto, TileNetwork | None]:
+    """What ``upscale`` gives to a network of a photo, and the network; for ``report/explain.py``.
+
+    In gray where the photo has but one tone. Raises PhotoError.
+    """
+    photo, _ = upscaler._load(source)
+    loaded, _ = references.select(photo, upscaler._load_reference)
+    prepared = in_colors_of(photo, loaded)
+    blind, registered = estimate_blindly(photo), None
+    if prepared:
+        size = job_size(photo, SCALE, loaded, prepared, upscaler.networks.select(photo))
+        flow_pixels = compute_budget(size, upscaler.max_memory, 0.0).flow_pixels
+        registered = register(photo, prepared, flow_pixels, blind)
+    used = registered if registered and registered.coarse.composite.matched else None
+    corrected = correct(photo, used, blind)
+    return corrected, upscaler._network(corrected, blind)
 
 
 def at_own_size(canvas: Canvas, photo: Photo, own: OwnSize) -> Canvas:

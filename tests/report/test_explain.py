@@ -37,7 +37,7 @@ from refsr.report.explain import (
 )
 from refsr.report.figure import BORROWED, View, draw_discs, draw_figure, draw_heat
 from refsr.resize import imresize
-from refsr.upscaler import Upscaler
+from refsr.upscaler import Upscaler, network_inputs
 from refsr.weights.models import FOLDER, find_model
 from scenes import seen_through
 
@@ -69,7 +69,7 @@ def upscaler() -> Upscaler:
 @pytest.fixture(scope="module")
 def matched(upscaler: Upscaler, photo: Photo, reference: Photo) -> CorrectedPhoto:
     given = upscaler.prepare(reference.pixels)
-    return upscaler.network_inputs(photo.pixels, references=given)[0]
+    return network_inputs(upscaler, photo.pixels, given)[0]
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_the_network_gets_what_it_got_for_the_result(
 
         monkeypatch.setattr(of, "run", record)
 
-    corrected, network = upscaler.network_inputs(lr, references=given)
+    corrected, network = network_inputs(upscaler, lr, given)
     assert network is not None
     layers = InspectableModel(network.model)
     recorded(Network)
@@ -237,7 +237,7 @@ def test_a_refused_reference_and_none_are_the_same(
 ) -> None:
     foreign = upscaler.prepare(skimage.data.coffee()[:256, :256])
     none, refused = (
-        explain(upscaler.network_inputs(photo.pixels, references=given)[0], layers, (40, 50))
+        explain(network_inputs(upscaler, photo.pixels, given)[0], layers, (40, 50))
         for given in (References(), foreign)
     )
     assert none.source is None

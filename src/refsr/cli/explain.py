@@ -46,7 +46,7 @@ def explain(
     from refsr.report.explain import InspectableModel, modulation_map
     from refsr.report.explain import explain as explain_pixel
     from refsr.report.figure import draw_figure, draw_heat
-    from refsr.upscaler import Upscaler
+    from refsr.upscaler import Upscaler, network_inputs
 
     pixel = parse_pixel(at)
     outputs = [out] if heat is None else [out, heat]
@@ -56,7 +56,7 @@ def explain(
     for path in outputs:
         prepare_output(path)
     upscaler = Upscaler.load(model, device=device, max_pixels=max_pixels)
-    corrected, network = upscaler.network_inputs(photo, references=upscaler.prepare(ref))
+    corrected, network = network_inputs(upscaler, photo, upscaler.prepare(ref))
     layers = InspectableModel(None if network is None else network.model, device)
     found = explain_pixel(corrected, layers, pixel)
     save_photo(Photo.of(draw_figure(found)).marked("sheet"), out)

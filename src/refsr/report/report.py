@@ -19,7 +19,7 @@ NOTED = 0.003  # share of the photo: less is often an edge that lies a little of
 DOUBTED = 0.05  # share that is noted without --strict: 0.01 to 0.03 of every photo is so fine
 CONTRADICTED = (
     "in {about} {percent} % of the photo the reference shows something else, such as other text or "
-    "another face: nothing was taken there"
+    "another face: nothing is taken there"
 )
 LARGE = (
     "the photo is large: only {percent} % of it, where it is likeliest to differ from the "

@@ -20,7 +20,7 @@ from refsr.image.photo import Photo, save_photo
 from refsr.report.explain import Explanation, InspectableModel, explain, modulation_map
 from refsr.report.figure import draw_figure, draw_heat
 from refsr.resize import SCALE, imresize
-from refsr.upscaler import Upscaler
+from refsr.upscaler import Upscaler, network_inputs
 
 MARGIN = 16  # LR pixels at the border that are not chosen from
 WINDOW = 9  # LR pixels a side over which the lost detail is averaged
@@ -62,9 +62,8 @@ def draw_case(case: Case, model: str, out: Path) -> dict[str, Any]:
     hr = load_truth(case.job.input, None)
     photo = imresize(hr, scale=1 / SCALE)
     upscaler = Upscaler.load(model)
-    if case.with_reference:
-        upscaler.set_reference(list(case.job.references))
-    corrected, network = upscaler.network_inputs(photo)
+    references = upscaler.prepare(list(case.job.references) if case.with_reference else None)
+    corrected, network = network_inputs(upscaler, photo, references)
     layers = InspectableModel(None if network is None else network.model)
     everywhere = np.ones(photo.shape[:2], np.float32)
     heat, valid = modulation_map(corrected, layers, lambda share: None)
