@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -286,7 +287,7 @@ class Upscaler:
         stays = own is not None and used is None and is_complete(own, taken)
         corrected = CorrectedPhoto(photo) if stays else correct(photo, used, blind, strength)
         photo, restoration = corrected.photo, corrected.restoration
-        network = self._network(corrected, blind, degraded=own is not None)
+        network = network_for(self.networks, corrected, blind, degraded=own is not None)
         canvas = Canvas.empty(photo, factor)
         if stays:
             blind = taken
@@ -354,25 +355,11 @@ class Upscaler:
             finished = tone.give_to(finished, canvas.pixels)
         return finish_result(source, finished, canvas, similarity, report)
 
-    def _network(
-        self, corrected: CorrectedPhoto, blind: BlindEstimate, degraded: bool = False
-    ) -> TileNetwork | None:
-        """The network for a corrected photo. ``degraded``: it is known to be."""
-        marred = degraded or is_marred(blind, corrected.restoration, corrected.aliasing)
-        referenced = corrected.coarse is not None
-        return self.networks.select(corrected.photo, referenced, marred, blind.is_clean)
-
     def _load(self, source: Source) -> tuple[Photo, Tone | None]:
-        """The photo, in gray where it has but one tone; that tone. Raises PhotoError."""
-        photo = load_photo(source, max_pixels=self.max_pixels)
-        refuse_drawing(photo, source_name(source))
-        return without_tone(photo)
+        return load_input(source, self.max_pixels)
 
     def _load_reference(self, source: Source) -> LoadedReference:
-        """One reference with its features. Raises PhotoError."""
-        loaded = load_reference(source, self.max_pixels, self.cache)
-        trim_heap()
-        return loaded if self.own_results else withheld(loaded)
+        return load_one_reference(self, source)
 
     def _notes(
         self,
@@ -386,6 +373,31 @@ class Upscaler:
         seen += [OWN_RESULT_NOTE] if photo.mark == "result" else []
         cached = self.cache.notes if self.cache else ()
         return [*notes_of(photo, loaded), *seen, *references.left_out, *cached]
+
+
+def load_input(source: Source, max_pixels: int) -> tuple[Photo, Tone | None]:
+    """The photo, in gray where it has but one tone; that tone. Raises PhotoError."""
+    photo = load_photo(source, max_pixels=max_pixels)
+    refuse_drawing(photo, source_name(source))
+    return without_tone(photo)
+
+
+def load_one_reference(upscaler: Upscaler, source: Source) -> LoadedReference:
+    """One reference with its features. Raises PhotoError."""
+    loaded = load_reference(source, upscaler.max_pixels, upscaler.cache)
+    trim_heap()
+    return loaded if upscaler.own_results else withheld(loaded)
+
+
+def network_for(
+    networks: NetworkChoice,
+    corrected: CorrectedPhoto,
+    blind: BlindEstimate,
+    degraded: bool = False,  # it is known to be
+) -> TileNetwork | None:
+    """The network for a corrected photo."""
+    marred = degraded or is_marred(blind, corrected.restoration, corrected.aliasing)
+    return networks.select(corrected.photo, corrected.coarse is not None, marred, blind.is_clean)
 
 
 def refuse_drawing(photo: Photo, name: str) -> None:
@@ -449,8 +461,8 @@ def network_inputs(
 
     In gray where the photo has but one tone. Raises PhotoError.
     """
-    photo, _ = upscaler._load(source)
-    loaded, _ = references.select(photo, upscaler._load_reference)
+    photo, _ = load_input(source, upscaler.max_pixels)
+    loaded, _ = references.select(photo, partial(load_one_reference, upscaler))
     prepared = in_colors_of(photo, loaded)
     blind, registered = estimate_blindly(photo), None
     if prepared:
@@ -459,7 +471,7 @@ def network_inputs(
         registered = register(photo, prepared, flow_pixels, blind)
     used = registered if registered and registered.coarse.composite.matched else None
     corrected = correct(photo, used, blind)
-    return corrected, upscaler._network(corrected, blind)
+    return corrected, network_for(upscaler.networks, corrected, blind)
 
 
 def at_own_size(canvas: Canvas, photo: Photo, own: OwnSize) -> Canvas:
