@@ -3,7 +3,8 @@
     PYTHONPATH=src:tests python research/render_gallery.py [--only NAME]
 
 Each picture is shown at 100 %: a pixel of the file is a pixel of the result; ``readme``, the
-picture at the top of README.md, at 200 %, ``other_digits`` and ``other_eyes`` at 300 %.
+picture at the top of README.md, at 200 %, ``other_digits``, ``other_eyes`` and
+``too_small_to_tell`` at 300 %.
 """
 
 from __future__ import annotations
@@ -185,6 +186,27 @@ def other_eyes(gallery: Gallery) -> Pixels:
     return false_friend(gallery, hr, view, shut, (slice(60, 180), slice(120, 320)))
 
 
+def too_small_to_tell(gallery: Gallery) -> Pixels:
+    """Digits of two pixels of the photo: borrowed, said to be unconfirmed, and left if strict."""
+    page = Page(13, 0.0, 2)
+    hr, view = page.draw(), page.photographed(other=False)
+    lr, window = imresize(hr, scale=0.25), (slice(0, 100), slice(0, 200))
+    given = gallery.result(lr, [view])
+    panels = {
+        "the small photo": imresize(lr, 4.0),
+        "with reference": np.asarray(given.image),
+        "with reference, strict": np.asarray(gallery.result(lr, [view], strict=True).image),
+        "the map: blue cannot be confirmed": given.map()[: hr.shape[0]],
+    }
+    return side_by_side([(w, enlarged(i, window)) for w, i in panels.items()], columns=2)
+
+
+def enlarged(image: Pixels, window: tuple[slice, slice]) -> Pixels:
+    """A window of a picture, at 300 %."""
+    part = at(image, window)
+    return np.asarray(cv2.resize(part, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
 def false_friend(
     gallery: Gallery, hr: Pixels, view: Pixels, other: Pixels, window: tuple[slice, slice]
 ) -> Pixels:
@@ -196,14 +218,7 @@ def false_friend(
         "no reference": np.asarray(gallery.result(lr, []).image),
         "with reference": np.asarray(gallery.result(lr, [view]).image),
     }
-
-    def enlarged(image: Pixels) -> Pixels:
-        part = at(image, window)
-        return np.asarray(
-            cv2.resize(part, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC), np.uint8
-        )
-
-    return side_by_side([(words, enlarged(image)) for words, image in panels.items()], columns=2)
+    return side_by_side([(w, enlarged(i, window)) for w, i in panels.items()], columns=2)
 
 
 def map_of_two_parts(gallery: Gallery) -> Pixels:
@@ -232,6 +247,7 @@ PICTURES = {
     "other_windows": other_windows,
     "other_digits": other_digits,
     "other_eyes": other_eyes,
+    "too_small_to_tell": too_small_to_tell,
     "map_of_two_parts": map_of_two_parts,
     "strengths": strengths,
 }

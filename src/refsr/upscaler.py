@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -28,12 +29,12 @@ from refsr.degradation.restore import (
     is_marred,
     register_aliased,
     restore,
-    restore_blindly,
 )
 from refsr.errors import DataError, PhotoError
 from refsr.image.photo import Photo, Source, load_photo
 from refsr.image.tone import Tone, without_tone
 from refsr.inference.blind_network import estimate_blindly
+from refsr.inference.corrected_photo import CorrectedPhoto, correct
 from refsr.inference.draw_alone import draw_alone
 from refsr.inference.ensemble import Mode, TileNetwork
 from refsr.inference.faces import faces_of
@@ -58,6 +59,7 @@ from refsr.registration.references import (
     notes_of,
     prepare_references,
 )
+from refsr.registration.spot_check import spot_check
 from refsr.render import Renderer
 from refsr.report.provenance import taken_unconfirmed, with_own_detail
 from refsr.report.report import (
@@ -212,11 +214,12 @@ class Upscaler:
                 shrunk = register(small, prepared, flow_pixels, estimate_blindly(small))
                 if shrunk.coarse.composite.matched:
                     registered, zoom = shrunk, float(SCALE)
-            composite = registered.coarse.composite
+            looked = spot_check(registered.coarse)
+            composite = looked.composite
             notes += [of_shrunk(note) if zoom > 1 else note for note in registered.notes]
-            notes += differences(composite)
-            if not registered.coarse.shrunk:  # shrunk, it tells less than its blocks
-                notes += doubts(DOUBTFUL, float(composite.unconfirmed().mean()))
+            notes += differences(composite, looked.judged)
+            if looked.judged == 1:
+                notes += doubts(DOUBTFUL, looked.unconfirmed)
         rows = [
             describe(one.name, composite, i, None if self.own_results else one.photo.mark)
             for i, one in enumerate(loaded)
@@ -279,17 +282,12 @@ class Upscaler:
         watch.lap("registration")
 
         # A reference of nothing is exactly none.
-        used = coarse if coarse and coarse.composite.matched and strength > 0 else None
+        used = registered if coarse and coarse.composite.matched and strength > 0 else None
         taken = estimate_blindly(whole) if own else blind
         stays = own is not None and used is None and is_complete(own, taken)
-        if registered is not None and used is not None:
-            restoration = registered.restoration
-        else:
-            restoration = None if stays else restore_blindly(photo, blind)
-        photo = restoration.photo if restoration else photo
-        aliasing = registered.aliasing if registered is not None and used is not None else None
-        degraded = own is not None or is_marred(blind, restoration, aliasing)
-        network = self.networks.select(photo, used is not None, degraded, blind.is_clean)
+        corrected = CorrectedPhoto(photo) if stays else correct(photo, used, blind, strength)
+        photo, restoration = corrected.photo, corrected.restoration
+        network = network_for(self.networks, corrected, blind, degraded=own is not None)
         canvas = Canvas.empty(photo, factor)
         if stays:
             blind = taken
@@ -298,9 +296,8 @@ class Upscaler:
             canvas = unchanged(whole, canvas)
             progress(1.0)
         else:
-            told = blind.told(restoration.kernel if restoration else None)
-            renderer = Renderer(photo, plan, network, strength, restoration, aliasing, told)
-            renderer.render(used, canvas, partly(progress, plan.registration_share))
+            renderer = Renderer(corrected, plan, network)
+            renderer.render(canvas, partly(progress, plan.registration_share))
             if own is not None:
                 canvas = at_own_size(canvas, whole, without_texture(own, taken))
         watch.lap("network")
@@ -311,7 +308,7 @@ class Upscaler:
             composite = with_contradicted(composite, np.asarray(shares, np.float64))
         notes = self._notes(photo, tone, references, loaded)
         notes += [of_shrunk(restoration.note) if own else restoration.note] if restoration else []
-        notes += [ALIASING_NOTE] if aliasing else []
+        notes += [ALIASING_NOTE] if corrected.aliasing else []
         doubtful = canvas.unconfirmed
         doubtful = doubtful if strict else taken_unconfirmed(canvas.amounts, doubtful)
         unconfirmed = float(doubtful.mean())
@@ -359,16 +356,10 @@ class Upscaler:
         return finish_result(source, finished, canvas, similarity, report)
 
     def _load(self, source: Source) -> tuple[Photo, Tone | None]:
-        """The photo, in gray where it has but one tone; that tone. Raises PhotoError."""
-        photo = load_photo(source, max_pixels=self.max_pixels)
-        refuse_drawing(photo, source_name(source))
-        return without_tone(photo)
+        return load_input(source, self.max_pixels)
 
     def _load_reference(self, source: Source) -> LoadedReference:
-        """One reference with its features. Raises PhotoError."""
-        loaded = load_reference(source, self.max_pixels, self.cache)
-        trim_heap()
-        return loaded if self.own_results else withheld(loaded)
+        return load_one_reference(self, source)
 
     def _notes(
         self,
@@ -382,6 +373,31 @@ class Upscaler:
         seen += [OWN_RESULT_NOTE] if photo.mark == "result" else []
         cached = self.cache.notes if self.cache else ()
         return [*notes_of(photo, loaded), *seen, *references.left_out, *cached]
+
+
+def load_input(source: Source, max_pixels: int) -> tuple[Photo, Tone | None]:
+    """The photo, in gray where it has but one tone; that tone. Raises PhotoError."""
+    photo = load_photo(source, max_pixels=max_pixels)
+    refuse_drawing(photo, source_name(source))
+    return without_tone(photo)
+
+
+def load_one_reference(upscaler: Upscaler, source: Source) -> LoadedReference:
+    """One reference with its features. Raises PhotoError."""
+    loaded = load_reference(source, upscaler.max_pixels, upscaler.cache)
+    trim_heap()
+    return loaded if upscaler.own_results else withheld(loaded)
+
+
+def network_for(
+    networks: NetworkChoice,
+    corrected: CorrectedPhoto,
+    blind: BlindEstimate,
+    degraded: bool = False,  # it is known to be
+) -> TileNetwork | None:
+    """The network for a corrected photo."""
+    marred = degraded or is_marred(blind, corrected.restoration, corrected.aliasing)
+    return networks.select(corrected.photo, corrected.coarse is not None, marred, blind.is_clean)
 
 
 def refuse_drawing(photo: Photo, name: str) -> None:
@@ -436,6 +452,26 @@ def register(
         coarse = leave_out(coarse, copies)
     coarse = only_confirmed(coarse, faces_of(coarse), strict)
     return Registered(coarse, restoration)
+
+
+def network_inputs(
+    upscaler: Upscaler, source: Source, references: References
+) -> tuple[CorrectedPhoto, TileNetwork | None]:
+    """What ``upscale`` gives to a network of a photo, and the network; for ``report/explain.py``.
+
+    In gray where the photo has but one tone. Raises PhotoError.
+    """
+    photo, _ = load_input(source, upscaler.max_pixels)
+    loaded, _ = references.select(photo, partial(load_one_reference, upscaler))
+    prepared = in_colors_of(photo, loaded)
+    blind, registered = estimate_blindly(photo), None
+    if prepared:
+        size = job_size(photo, SCALE, loaded, prepared, upscaler.networks.select(photo))
+        flow_pixels = compute_budget(size, upscaler.max_memory, 0.0).flow_pixels
+        registered = register(photo, prepared, flow_pixels, blind)
+    used = registered if registered and registered.coarse.composite.matched else None
+    corrected = correct(photo, used, blind)
+    return corrected, network_for(upscaler.networks, corrected, blind)
 
 
 def at_own_size(canvas: Canvas, photo: Photo, own: OwnSize) -> Canvas:

@@ -6,7 +6,9 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import onnx
 import PIL.Image
@@ -15,10 +17,16 @@ import skimage.data
 import torch
 from torch import Tensor
 
+from pages import Page
+from refsr.arrays import Pixels
 from refsr.cli import main
 from refsr.errors import DataError, ModelError
 from refsr.image.photo import Photo
+from refsr.inference.corrected_photo import CorrectedPhoto
+from refsr.inference.network import Network
 from refsr.model.deform import deform_conv2d
+from refsr.registration.large_image import register_coarse
+from refsr.registration.references import References
 from refsr.report import explain as module
 from refsr.report.explain import (
     DeformLayer,
@@ -26,19 +34,21 @@ from refsr.report.explain import (
     InspectableModel,
     explain,
     modulation_map,
-    registered,
 )
 from refsr.report.figure import BORROWED, View, draw_discs, draw_figure, draw_heat
 from refsr.resize import imresize
+from refsr.upscaler import Upscaler, network_inputs
 from refsr.weights.models import FOLDER, find_model
+from scenes import seen_through
 
+SHIFTED = np.array([[1.02, 0.03, -6.0], [-0.02, 1.03, 4.0], [1e-5, 0.0, 1.0]])
 SHIFT = np.array([8, -12])  # HR pixels: the reference's first pixel in the photo's frame
 HR = np.asarray(skimage.data.astronaut(), np.uint8)
 
 
 @pytest.fixture(scope="module")
 def layers() -> InspectableModel:
-    return InspectableModel("ssen")
+    return InspectableModel(find_model("ssen"))
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +62,90 @@ def reference() -> Photo:
 
 
 @pytest.fixture(scope="module")
-def found(photo: Photo, reference: Photo, layers: InspectableModel) -> Explanation:
-    return explain(photo, registered(photo, reference), layers, (121, 102))
+def upscaler() -> Upscaler:
+    return Upscaler.load()
+
+
+@pytest.fixture(scope="module")
+def matched(upscaler: Upscaler, photo: Photo, reference: Photo) -> CorrectedPhoto:
+    given = upscaler.prepare(reference.pixels)
+    return network_inputs(upscaler, photo.pixels, given)[0]
+
+
+@pytest.fixture(scope="module")
+def found(matched: CorrectedPhoto, layers: InspectableModel) -> Explanation:
+    return explain(matched, layers, (121, 102))
+
+
+def seen(kind: str) -> tuple[Pixels, Pixels]:
+    """A small photo of 96 x 96 pixels and its reference."""
+    hr, size = HR[:384, 60:444].copy(), (384, 384)
+    view = seen_through(hr, SHIFTED, size)
+    if kind == "blurred":
+        hr = np.asarray(cv2.GaussianBlur(hr, (0, 0), 3), np.uint8)
+    if kind == "other digits":
+        page, other = Page(20, 0.5, 3), hr.copy()
+        hr[224:], other[224:] = page.draw()[:160, :384], page.draw(other=True)[:160, :384]
+        view = seen_through(other, SHIFTED, size)
+    if kind == "aliased":
+        return np.asarray(cv2.resize(hr, (96, 96), interpolation=cv2.INTER_LINEAR), np.uint8), view
+    return imresize(hr, scale=0.25), view
+
+
+@pytest.mark.parametrize("kind", ["other digits", "aliased", "blurred, alone"])
+def test_the_network_gets_what_it_got_for_the_result(
+    kind: str, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One tile: the photo corrected, the reference where it is not refuted, and what is told."""
+    lr, ref = seen(kind.split(",")[0])
+    given = References() if "alone" in kind else upscaler.prepare(ref)
+    got: dict[str, list[Any]] = {}
+
+    def recorded(of: type[Any]) -> None:
+        run = of.run
+
+        def record(self: Any, *inputs: Any, **named: Any) -> Any:
+            got.setdefault(of.__name__, []).append((self.model.name, inputs))
+            return run(self, *inputs, **named)
+
+        monkeypatch.setattr(of, "run", record)
+
+    corrected, network = network_inputs(upscaler, lr, given)
+    assert network is not None
+    layers = InspectableModel(network.model)
+    recorded(Network)
+    recorded(InspectableModel)
+    result = upscaler.upscale(lr, references=given)
+    explained = explain(corrected, layers, (190, 190))
+    model, inputs = got["Network"][-1]  # those before look whether the reference is a copy
+    ((same_model, others),) = got["InspectableModel"]
+    assert model == same_model
+    for index, (one, other) in enumerate(zip(inputs[:3] + inputs[4:5], others, strict=True)):
+        np.testing.assert_array_equal(one, other, err_msg=str(index))
+    assert np.abs(explained.sr.astype(int) - np.asarray(result.image)).max() <= 1
+    assert explained.corrected == (kind != "other digits")
+    assert explained.corrected != np.array_equal(explained.lr, lr)
+    if kind == "other digits":
+        digits, rest = np.split(others[2][32:352, 32:352] == 0, [192])[::-1]
+        assert digits.mean() > rest.mean() + 0.02
+
+
+def test_a_photo_in_blocks_is_explained_in_its_block(
+    matched: CorrectedPhoto, found: Explanation, layers: InspectableModel
+) -> None:
+    """The pixel's own place, and the samples around it, are those of the photo in one piece."""
+    coarse = matched.coarse
+    assert coarse is not None
+    shrunk = register_coarse(coarse.lr, coarse.composite.references, round(0.7 * 64 * 64))
+    assert shrunk.shrunk
+    blocks = replace(matched, coarse=replace(shrunk, block_pixels=1))
+    assert len(blocks.blocks()) == 4
+    explained = explain(blocks, layers, (121, 102))
+    assert np.abs(explained.xy_identity - found.xy_identity).max() < 0.3
+    assert np.abs(np.median(explained.xy - found.xy, axis=0)).max() < 0.5
+    heat, valid = modulation_map(blocks, layers, lambda share: None)
+    assert heat.shape == valid.shape == (64, 64)
+    assert valid[25, 30] > 0.5
 
 
 def what_autograd_says(stack: list[DeformLayer], x: int, y: int) -> np.ndarray:
@@ -140,10 +232,14 @@ def test_the_samples_lie_on_the_reference_where_it_shows_the_pixel(
     assert 4 < spread < 64  # taps alone reach 12 HR pixels
 
 
-def test_a_refused_reference_and_none_are_the_same(photo: Photo, layers: InspectableModel) -> None:
-    foreign = Photo.of(skimage.data.coffee()[:256, :256])
-    none = explain(photo, None, layers, (40, 50))
-    refused = explain(photo, registered(photo, foreign), layers, (40, 50))
+def test_a_refused_reference_and_none_are_the_same(
+    photo: Photo, layers: InspectableModel, upscaler: Upscaler
+) -> None:
+    foreign = upscaler.prepare(skimage.data.coffee()[:256, :256])
+    none, refused = (
+        explain(network_inputs(upscaler, photo.pixels, given)[0], layers, (40, 50))
+        for given in (References(), foreign)
+    )
     assert none.source is None
     assert refused.source is None
     assert np.array_equal(none.xy, refused.xy)
@@ -154,7 +250,7 @@ def test_a_refused_reference_and_none_are_the_same(photo: Photo, layers: Inspect
 def test_the_network_opens_more_for_a_matching_reference(
     found: Explanation, photo: Photo, layers: InspectableModel
 ) -> None:
-    alone = explain(photo, None, layers, (121, 102))
+    alone = explain(CorrectedPhoto(photo), layers, (121, 102))
     assert found.strength.sum() > 1.5 * alone.strength.sum()
 
 
@@ -163,10 +259,10 @@ def test_a_tiled_map_is_the_whole_one(
 ) -> None:
     photo = Photo.of(HR[:32, :352].copy())
     heard: list[float] = []
-    whole, _ = modulation_map(photo, None, layers, heard.append)
+    whole, _ = modulation_map(CorrectedPhoto(photo), layers, heard.append)
     assert heard == [1.0]
     monkeypatch.setattr(module, "TILE_PIXELS", 32 * 256)
-    tiled, validity = modulation_map(photo, None, layers, heard.append)
+    tiled, validity = modulation_map(CorrectedPhoto(photo), layers, heard.append)
     assert len(heard) > 2
     assert np.abs(whole - tiled).max() < 1e-3
     assert not validity.any()
@@ -177,7 +273,7 @@ def test_a_pixel_outside_is_refused(
     photo: Photo, layers: InspectableModel, place: tuple[int, int]
 ) -> None:
     with pytest.raises(DataError, match="the result, which is 256 x 256 pixels"):
-        explain(photo, None, layers, place)
+        explain(CorrectedPhoto(photo), layers, place)
 
 
 @pytest.fixture
@@ -199,12 +295,12 @@ def seal(path: Path, facts: dict[str, object]) -> None:
 
 def test_models_that_cannot_tell_say_why(silent: Path) -> None:
     with pytest.raises(ModelError, match="export it again"):
-        InspectableModel(str(silent))
+        InspectableModel(find_model(str(silent)))
     seal(silent, {"deform_layers": 0})
     with pytest.raises(ModelError, match="no deformable layers"):
-        InspectableModel(str(silent))
+        InspectableModel(find_model(str(silent)))
     with pytest.raises(ModelError, match="not a network"):
-        InspectableModel("detail-transfer")
+        InspectableModel(None)
 
 
 def test_a_view_draws_each_pixel_where_it_says() -> None:
@@ -251,13 +347,13 @@ def test_the_caption_fits_beside_the_narrowest_reference(found: Explanation) -> 
 def test_figures_at_the_border(
     photo: Photo, layers: InspectableModel, place: tuple[int, int]
 ) -> None:
-    assert draw_figure(explain(photo, None, layers, place)).shape[2] == 3
+    assert draw_figure(explain(CorrectedPhoto(photo), layers, place)).shape[2] == 3
 
 
 def test_a_photo_of_one_pixel(layers: InspectableModel) -> None:
     dot = Photo.of(np.full((1, 1, 3), 90, np.uint8))
-    assert draw_figure(explain(dot, None, layers, (3, 3))).shape[2] == 3
-    heat, _ = modulation_map(dot, None, layers, lambda done: None)
+    assert draw_figure(explain(CorrectedPhoto(dot), layers, (3, 3))).shape[2] == 3
+    heat, _ = modulation_map(CorrectedPhoto(dot), layers, lambda done: None)
     assert draw_heat(dot.as_uint8(), heat, None).shape[1] == 4
 
 
@@ -281,7 +377,10 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     out, heat = tmp_path / "fig.png", tmp_path / "heat.png"
     words = ["explain", str(small), "--ref", str(sharp), "-o", str(out), "--heat", str(heat)]
     assert main([*words, "--at", "60,70"]) == 0
-    assert f"fig.png: {9 ** InspectableModel('ssen').count} samples" in capsys.readouterr().err
+    assert (
+        f"fig.png: {9 ** InspectableModel(find_model('ssen')).count} samples"
+        in capsys.readouterr().err
+    )
     assert PIL.Image.open(heat).size[0] == 128
     assert PIL.Image.open(out).size[0] > 2000
     out.unlink()

@@ -23,7 +23,7 @@ def explain(
     at: str,
     ref: OptionalPath = None,
     heat: OptionalPath = None,
-    model: str = "ssen",
+    model: str = "auto",
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     max_pixels: int = 200_000_000,
     quiet: bool = False,
@@ -36,16 +36,17 @@ def explain(
         at: Pixel X,Y of the result, which is 4 times larger than the photo.
         ref: A sharp photo of the same subject; without one, the photo is its own reference.
         heat: Write a heat map of the mean modulation of the samples over the whole photo.
-        model: A shipped model or an exported .onnx file.
+        model: "auto" (the one that refsr upscale chooses), a shipped model or an .onnx file.
         device: Device that runs the network.
         max_pixels: Reject larger photos before decoding them.
         quiet: Print no progress and no summary.
     """
     from refsr.image.encode import format_of
-    from refsr.image.photo import Photo, load_photo, save_photo
-    from refsr.report.explain import InspectableModel, modulation_map, registered
+    from refsr.image.photo import Photo, save_photo
+    from refsr.report.explain import InspectableModel, modulation_map
     from refsr.report.explain import explain as explain_pixel
     from refsr.report.figure import draw_figure, draw_heat
+    from refsr.upscaler import Upscaler, network_inputs
 
     pixel = parse_pixel(at)
     outputs = [out] if heat is None else [out, heat]
@@ -54,17 +55,16 @@ def explain(
     check_distinct([photo] if ref is None else [photo, ref], outputs)
     for path in outputs:
         prepare_output(path)
-    layers = InspectableModel(model, device)
-    opened = load_photo(photo, max_pixels=max_pixels)
-    reference = None if ref is None else load_photo(ref, max_pixels=max_pixels)
-    composite = registered(opened, reference)
-    found = explain_pixel(opened, composite, layers, pixel)
+    upscaler = Upscaler.load(model, device=device, max_pixels=max_pixels)
+    corrected, network = network_inputs(upscaler, photo, upscaler.prepare(ref))
+    layers = InspectableModel(None if network is None else network.model, device)
+    found = explain_pixel(corrected, layers, pixel)
     save_photo(Photo.of(draw_figure(found)).marked("sheet"), out)
     if heat is not None:
         with progress_bar(photo.name, quiet) as progress:
-            shares, validity = modulation_map(opened, composite, layers, progress)
+            shares, validity = modulation_map(corrected, layers, progress)
         masked = None if found.source is None else validity
-        drawn = Photo.of(draw_heat(opened.as_uint8(), shares, masked))
+        drawn = Photo.of(draw_heat(found.lr, shares, masked))
         save_photo(drawn.marked("map"), heat)
     if ref is not None and found.source is None:
         text = f"{ref.name} is not used for this photo; the figure shows the photo as its own"

@@ -132,14 +132,10 @@ class Network:
 
         Raises MemoryError, or ModelError where the runtime fails.
         """
-        (height, width), multiple = lr.shape[:2], self.model.multiple
-        inputs = {"lr": network_input(lr, multiple)}
-        if self.model.self_reference or validity.any():
-            inputs["ref"] = network_input(ref, SCALE * multiple)
-            inputs["validity"] = network_input(validity, SCALE * multiple)
-        if self.model.conditions:
-            told = nothing_told() if condition is None else condition
-            inputs["condition"] = told.reshape(1, -1, 1, 1)
+        height, width = lr.shape[:2]
+        inputs = dict(model_inputs(self.model, lr, ref, validity, condition))
+        if not (self.model.self_reference or validity.any()):
+            del inputs["ref"], inputs["validity"]
         try:
             sr, gate = self.session.run(inputs, release)
         except Exception as error:
@@ -163,6 +159,21 @@ class Network:
                     f"{lr[2]} x {lr[3]} pixels, not {(*wanted, height, width)}; it is no network "
                     f"that enlarges {SCALE} times."
                 )
+
+
+def model_inputs(
+    model: Model, lr: Image, ref: Image, validity: Image, condition: Image | None
+) -> Inputs:
+    """The inputs of a ``Session``, padded to the model's grid; arguments as for ``Network.run``."""
+    inputs = {
+        "lr": network_input(lr, model.multiple),
+        "ref": network_input(ref, SCALE * model.multiple),
+        "validity": network_input(validity, SCALE * model.multiple),
+    }
+    if model.conditions:
+        told = nothing_told() if condition is None else condition
+        inputs["condition"] = told.reshape(1, -1, 1, 1)
+    return inputs
 
 
 def black(side: int) -> tuple[Image, Image, Image]:

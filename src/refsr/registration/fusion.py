@@ -94,6 +94,11 @@ class Composite:
         """Whether any reference is used."""
         return any(self.useful)
 
+    @property
+    def contradicted(self) -> NDArray[np.float64]:
+        """The share of the photo that contradicts each reference: (N,) 0..1."""
+        return np.array([one.contradicted for one in self.registrations], np.float64)
+
     def aligned(self, rows: slice, cols: slice) -> tuple[Image, Image]:
         """The fused reference (4H, 4W, 3) and validity (4H, 4W), 0..1, of a tile in LR px."""
         height, width = (rows.stop - rows.start) * SCALE, (cols.stop - cols.start) * SCALE

@@ -18,22 +18,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refsr.arrays import Image, network_input
-from refsr.degradation.condition import nothing_told
+from refsr.arrays import Image
 from refsr.errors import DataError, ModelError
-from refsr.image.photo import Photo, to_colors_of
-from refsr.image.tiling import cut
-from refsr.inference.back_projection import back_project
-from refsr.inference.network import Device
+from refsr.image.tiling import Tile, cut
+from refsr.inference.corrected_photo import CorrectedPhoto
+from refsr.inference.network import Device, model_inputs
 from refsr.inference.onnx import pick_provider
-from refsr.registration.fusion import Composite, fuse_references
-from refsr.registration.register import prepare_reference
+from refsr.registration.fusion import Composite
+from refsr.registration.large_image import HALO
 from refsr.registration.warp import FIELD_SCALE, Field, sample
 from refsr.resize import SCALE
-from refsr.weights.models import DETAIL_TRANSFER, Model, find_model
+from refsr.weights.models import Model
 
 TAPS = 9
-CONTEXT = 96  # LR pixels computed on each side of the chosen one; training patches have 32
+CONTEXT = HALO  # LR pixels computed on each side of the chosen one; training patches have 32
 TILE_PIXELS = 256 * 256  # LR pixels of a tile of the map, at most
 TRUSTED = 0.5  # validity above which a sample counts as taken from the reference
 
@@ -52,7 +50,8 @@ class Explanation:
 
     at: tuple[int, int]  # x, y of the pixel in the result
     layers: int
-    lr: NDArray[np.uint8]  # (h, w, 3) RGB, the photo
+    lr: NDArray[np.uint8]  # (h, w, 3) RGB, the photo as the network got it
+    corrected: bool  # whether that is not the photo as it came
     sr: NDArray[np.uint8]  # (H, W, 3) RGB, the result around the pixel
     sr_origin: tuple[int, int]  # x, y of the first pixel of ``sr`` in the result
     source: NDArray[np.uint8] | None  # RGB, the reference; None where it is the photo itself
@@ -65,13 +64,16 @@ class Explanation:
 class InspectableModel:
     """A model in ONNX Runtime that also returns its deformable layers' offsets and modulations."""
 
-    def __init__(self, name: str, device: Device = "auto") -> None:
-        """``name``: as for ``Upscaler.load``. Raises ModelError where it has no such outputs."""
+    def __init__(self, model: Model | None, device: Device = "auto") -> None:
+        """``model`` None: the detail transfer. Raises ModelError where there are no such outputs.
+
+        ``device``: as for ``Upscaler.load``.
+        """
         import onnxruntime
 
-        if name == DETAIL_TRANSFER:
+        if model is None:
             raise ModelError("detail-transfer is not a network: it has no samples; name a model.")
-        self.model: Model = find_model(name)
+        self.model = model
         provider = pick_provider(device)
         try:
             self.session: Any = onnxruntime.InferenceSession(
@@ -93,19 +95,15 @@ class InspectableModel:
                 "export it again from its checkpoint."
             )
 
-    def run(self, lr: Image, ref: Image, validity: Image) -> tuple[Image, list[DeformLayer]]:
+    def run(
+        self, lr: Image, ref: Image, validity: Image, condition: Image | None = None
+    ) -> tuple[Image, list[DeformLayer]]:
         """SR (4h, 4w, 3) and the layers, first to last; arguments as for ``Network.run``.
 
         The layers' maps are of the padded size, a multiple of the network's grid.
         """
-        (height, width), multiple = lr.shape[:2], self.model.multiple
-        feed = {
-            "lr": network_input(lr, multiple),
-            "ref": network_input(ref, SCALE * multiple),
-            "validity": network_input(validity, SCALE * multiple),
-        }
-        if self.model.conditions:
-            feed["condition"] = nothing_told().reshape(1, -1, 1, 1)
+        height, width = lr.shape[:2]
+        feed = dict(model_inputs(self.model, lr, ref, validity, condition))
         numbers = range(1, self.count + 1)
         names = [f"{kind}_{number}" for number in numbers for kind in ("offset", "modulation")]
         sr, *parts = (out[0] for out in self.session.run(["sr", *names], feed))
@@ -148,49 +146,42 @@ def sample_bilinear(channels: Image, xy: Field) -> Image:
     return (top * (1 - fy) + bottom * fy).T.astype(np.float32)
 
 
-def registered(photo: Photo, reference: Photo | None) -> Composite | None:
-    """The reference registered to the whole photo; None if ``reference`` is."""
-    if reference is None:
-        return None
-    pixels = to_colors_of(reference, photo)
-    return fuse_references(photo.as_uint8(), (prepare_reference(pixels, reference.alpha),))
-
-
 def explain(
-    photo: Photo, composite: Composite | None, layers: InspectableModel, at: tuple[int, int]
+    corrected: CorrectedPhoto, layers: InspectableModel, at: tuple[int, int]
 ) -> Explanation:
     """Find the samples behind pixel ``at`` (x, y of the result).
 
-    ``composite``: at most one reference, registered; if it is None or not used, the photo is its
-    own reference. Raises DataError for a pixel outside the result.
+    Without references the photo is its own. Raises DataError for a pixel outside the result.
     """
     x, y = at
+    photo = corrected.photo
     if not (0 <= x < photo.width * SCALE and 0 <= y < photo.height * SCALE):
         raise DataError(
             f"Pixel {x},{y} is outside the result, which is {photo.width * SCALE} x "
             f"{photo.height * SCALE} pixels; both count from 0."
         )
     x, y = x // SCALE, y // SCALE
-    rows, cols = (
-        context_slice(index, length, layers.model.multiple)
-        for index, length in ((y, photo.height), (x, photo.width))
-    )
-    used = composite if composite is not None and composite.matched else None
-    sr, outputs, validity = run_tile(photo, used, layers, rows, cols)
-    xy, strength = sampling_points(outputs, x - cols.start, y - rows.start)
+    block = block_of(corrected.blocks(), x, y)
+    composite = corrected.block(block)
+    tile = tile_around(block, x, y, layers.model.multiple)
+    sr, outputs, validity = run_tile(corrected, layers, composite, block, tile)
+    xy, strength = sampling_points(outputs, x - tile.cols.start, y - tile.rows.start)
     borrowed = sample_bilinear(validity[None], xy * SCALE + (SCALE - 1) / 2)[:, 0] > TRUSTED
-    xy = xy + np.array([cols.start, rows.start], np.float32)
+    xy = xy + np.array([tile.cols.start, tile.rows.start], np.float32)
     own = np.array([[x, y]], np.float32)
     source = None
-    if used is not None:
-        source = used.references[0].pixels
-        xy, own = (to_reference(used, points) for points in (xy, own))
+    if composite is not None:
+        corner = np.array([block.cols.start, block.rows.start], np.float32)
+        index = reference_at(composite, x - block.cols.start, y - block.rows.start)
+        source = composite.references[index].pixels
+        xy, own = (to_reference(composite, index, points - corner) for points in (xy, own))
     return Explanation(
         at=at,
         layers=len(outputs),
         lr=photo.as_uint8(),
+        corrected=corrected.restoration is not None,
         sr=np.rint(255 * sr).astype(np.uint8),
-        sr_origin=(cols.start * SCALE, rows.start * SCALE),
+        sr_origin=(tile.cols.start * SCALE, tile.rows.start * SCALE),
         source=source,
         xy=xy,
         xy_identity=own[0],
@@ -200,55 +191,79 @@ def explain(
 
 
 def modulation_map(
-    photo: Photo,
-    composite: Composite | None,
-    layers: InspectableModel,
-    progress: Callable[[float], None],
+    corrected: CorrectedPhoto, layers: InspectableModel, progress: Callable[[float], None]
 ) -> tuple[Image, Image]:
     """The modulation map (h, w), 0..1, and the validity (h, w), 0..1.
 
     The map is the product over the layers of each layer's mean modulation. ``progress`` is called
     with the finished share, 0..1.
     """
+    photo, step = corrected.photo, layers.model.multiple
     heat, valid = (np.empty((photo.height, photo.width), np.float32) for _ in range(2))
-    used = composite if composite is not None and composite.matched else None
-    step = layers.model.multiple
-    tiles = cut(photo.height, photo.width, -(-CONTEXT // step) * step, step, TILE_PIXELS)
-    for index, tile in enumerate(tiles):
-        _, outputs, validity = run_tile(photo, used, layers, tile.rows, tile.cols)
-        product = np.prod([layer.modulation.mean(axis=0) for layer in outputs], axis=0)
-        core, inner = (tile.core_rows, tile.core_cols), tile.core(1)
-        heat[core] = product[inner]
-        height, width = validity.shape
-        cells = validity.reshape(height // SCALE, SCALE, width // SCALE, SCALE)
-        valid[core] = cells.mean(axis=(1, 3))[inner]
-        progress((index + 1) / len(tiles))
+    done = 0
+    for block in corrected.blocks():
+        composite = corrected.block(block)
+        halo = -(-CONTEXT // step) * step
+        for tile in cut(photo.height, photo.width, halo, step, TILE_PIXELS, block):
+            _, outputs, validity = run_tile(corrected, layers, composite, block, tile)
+            product = np.prod([layer.modulation.mean(axis=0) for layer in outputs], axis=0)
+            core, inner = (tile.core_rows, tile.core_cols), tile.core(1)
+            heat[core] = product[inner]
+            height, width = validity.shape
+            cells = validity.reshape(height // SCALE, SCALE, width // SCALE, SCALE)
+            valid[core] = cells.mean(axis=(1, 3))[inner]
+            done += heat[core].size
+            progress(done / heat.size)
     return heat, valid
 
 
 def run_tile(
-    photo: Photo, composite: Composite | None, layers: InspectableModel, rows: slice, cols: slice
+    corrected: CorrectedPhoto,
+    layers: InspectableModel,
+    composite: Composite | None,  # of ``block``, in which the tile lies
+    block: Tile,
+    tile: Tile,
 ) -> tuple[Image, list[DeformLayer], Image]:
-    """Run a tile given in LR pixels: SR (4h, 4w, 3) 0..1, layers, validity (4h, 4w)."""
-    levels = np.float32(np.iinfo(photo.pixels.dtype).max)
-    lr = photo.pixels[rows, cols].astype(np.float32) / levels
-    if composite is None:
-        ref = np.zeros((lr.shape[0] * SCALE, lr.shape[1] * SCALE, 3), np.float32)
-        validity = np.zeros(ref.shape[:2], np.float32)
-    else:
-        ref, validity = composite.aligned(rows, cols)
-    sr, outputs = layers.run(lr, ref, validity)
-    return np.clip(back_project(sr, lr), 0, 1), outputs, validity
+    """Run a tile as the renderer does: SR (4h, 4w, 3) 0..1, layers, validity (4h, 4w)."""
+    lr, ref, validity = corrected.inputs(composite, block, tile)
+    sr, outputs = layers.run(lr, ref, validity, corrected.condition)
+    sr = corrected.back_projected(sr, lr, tile, layers.model.faithful)
+    return np.clip(sr, 0, 1), outputs, validity
 
 
-def context_slice(index: int, length: int, multiple: int) -> slice:
-    """The LR pixels to compute for pixel ``index``: CONTEXT or more on each side, on the grid."""
+def block_of(blocks: list[Tile], x: int, y: int) -> Tile:
+    """The block whose core holds LR pixel x, y of the photo."""
+    return next(
+        block
+        for block in blocks
+        if block.core_cols.start <= x < block.core_cols.stop
+        and block.core_rows.start <= y < block.core_rows.stop
+    )
+
+
+def tile_around(block: Tile, x: int, y: int, multiple: int) -> Tile:
+    """The LR pixels to compute for x, y: CONTEXT or more on each side, on the grid, in its block.
+
+    ``multiple``: LR pixels, of the network's grid.
+    """
     context = -(-CONTEXT // multiple) * multiple
-    start = index // multiple * multiple
-    return slice(max(0, start - context), min(length, start + multiple + context))
+    rows, cols = (
+        slice(max(part.start, start - context), min(part.stop, start + multiple + context))
+        for start, part in (
+            (y // multiple * multiple, block.rows),
+            (x // multiple * multiple, block.cols),
+        )
+    )
+    return Tile(rows, cols, slice(y, y + 1), slice(x, x + 1))
 
 
-def to_reference(composite: Composite, xy: Field) -> Field:
-    """Convert points (N, 2) from LR pixels of the photo to pixels of the reference: (N, 2)."""
+def reference_at(composite: Composite, x: int, y: int) -> int:
+    """The reference that serves LR pixel x, y; the first one used where none is valid."""
+    source = int(composite.source_index()[y, x])
+    return source if source >= 0 else composite.useful.index(True)
+
+
+def to_reference(composite: Composite, index: int, xy: Field) -> Field:
+    """Convert points (N, 2) from LR pixels of the composite to pixels of a reference: (N, 2)."""
     in_field = ((xy + 0.5) * FIELD_SCALE - 0.5).astype(np.float32)
-    return sample(composite.registrations[0].xy_ref, in_field[None])[0]
+    return sample(composite.registrations[index].xy_ref, in_field[None])[0]

@@ -106,7 +106,8 @@ def draw_figure(found: Explanation) -> Pixels:
         draw_discs(panels[index], points, radius, colors[order], found.strength[order])
     draw_cross(panels[2], views[2].to_panel(identity))
     name = "Reference" if found.source is not None else "Input, its own reference"
-    titles = ["Input", name, f"Samples, x{views[2].scale:.1f}", "Result"]
+    own = "Input, corrected" if found.corrected else "Input"
+    titles = [own, name, f"Samples, x{views[2].scale:.1f}", "Result"]
     canvas, corners = lay_out(panels, titles)
     pen = PIL.ImageDraw.Draw(canvas)
     for index, point in ((0, lr_xy), (3, sr_xy)):

@@ -18,8 +18,12 @@ from refsr.report.provenance import borrowed_share, overall_shares
 NOTED = 0.003  # share of the photo: less is often an edge that lies a little off
 DOUBTED = 0.05  # share that is noted without --strict: 0.01 to 0.03 of every photo is so fine
 CONTRADICTED = (
-    "in about {percent} % of the photo the reference shows something else, such as other text or "
-    "another face: nothing was taken there"
+    "in {about} {percent} % of the photo the reference shows something else, such as other text or "
+    "another face: nothing is taken there"
+)
+LARGE = (
+    "the photo is large: only {percent} % of it, where it is likeliest to differ from the "
+    "references, was compared at full size"
 )
 UNCONFIRMED = (
     "borrowed, cannot be confirmed: {percent} % of the photo, which is too coarse there to tell"
@@ -149,13 +153,17 @@ def verdict(composite: Composite, index: int, gain: float) -> str:
     return f"It covers {percent} % of your photo; {promise.format(gain=gain)}"
 
 
-def differences(composite: Composite | None) -> list[str]:
-    """What to say of places where a used reference shows something else than the photo."""
-    if composite is None:
+def differences(composite: Composite | None, judged: float = 1.0) -> list[str]:
+    """What to say of places where a used reference shows something else than the photo.
+
+    ``judged``: share of the photo in which that was looked for.
+    """
+    if composite is None or not composite.matched:
         return []
-    parts = zip(composite.registrations, composite.useful, strict=True)
-    share = max((one.contradicted for one, used in parts if used), default=0.0)
-    return [CONTRADICTED.format(percent=max(1, round(100 * share)))] if share > NOTED else []
+    share = float(composite.contradicted[list(composite.useful)].max())
+    about, percent = "about" if judged == 1 else "at least", max(1, round(100 * share))
+    notes = [CONTRADICTED.format(about=about, percent=percent)] if share > NOTED else []
+    return notes + ([LARGE.format(percent=round(100 * judged))] if judged < 1 else [])
 
 
 def doubts(words: str, share: float) -> list[str]:

@@ -17,12 +17,10 @@ from refsr.data.pairs import EvaluationJob
 from refsr.evaluate.paper.sections import Section
 from refsr.evaluate.protocol import load_truth
 from refsr.image.photo import Photo, save_photo
-from refsr.registration.fusion import Composite
 from refsr.report.explain import Explanation, InspectableModel, explain, modulation_map
 from refsr.report.figure import draw_figure, draw_heat
 from refsr.resize import SCALE, imresize
-from refsr.upscaler import Upscaler
-from refsr.weights.models import DETAIL_TRANSFER
+from refsr.upscaler import Upscaler, network_inputs
 
 MARGIN = 16  # LR pixels at the border that are not chosen from
 WINDOW = 9  # LR pixels a side over which the lost detail is averaged
@@ -61,21 +59,19 @@ def most_detailed_pixel(
 
 def draw_case(case: Case, model: str, out: Path) -> dict[str, Any]:
     """Draw one case and return its statistics. Raises ModelError, PhotoError, DataError."""
-    layers = InspectableModel(model)
     hr = load_truth(case.job.input, None)
-    photo = Photo.of(imresize(hr, scale=1 / SCALE))
-    composite: Composite | None = None
-    if case.with_reference:
-        upscaler = Upscaler.load(DETAIL_TRANSFER)
-        upscaler.set_reference(list(case.job.references))
-        composite = upscaler.check(photo.pixels).composite
-    everywhere = np.ones((photo.height, photo.width), np.float32)
-    heat, valid = modulation_map(photo, composite, layers, lambda share: None)
-    used = composite is not None and composite.matched
-    at = most_detailed_pixel(hr, photo.as_uint8(), valid if used else everywhere)
-    explanation = explain(photo, composite, layers, at)
+    photo = imresize(hr, scale=1 / SCALE)
+    upscaler = Upscaler.load(model)
+    references = upscaler.prepare(list(case.job.references) if case.with_reference else None)
+    corrected, network = network_inputs(upscaler, photo, references)
+    layers = InspectableModel(None if network is None else network.model)
+    everywhere = np.ones(photo.shape[:2], np.float32)
+    heat, valid = modulation_map(corrected, layers, lambda share: None)
+    used = corrected.coarse is not None
+    at = most_detailed_pixel(hr, photo, valid if used else everywhere)
+    explanation = explain(corrected, layers, at)
     save_photo(Photo.of(draw_figure(explanation)).marked("sheet"), out / f"fig7_{case.name}.png")
-    picture = draw_heat(photo.as_uint8(), heat, valid if used else None)
+    picture = draw_heat(photo, heat, valid if used else None)
     save_photo(Photo.of(picture).marked("map"), out / f"fig7_{case.name}_modulation.png")
     name = case.job.relative(case.job.input)
     return {"input": name, "at": list(at), **statistics(explanation)}
