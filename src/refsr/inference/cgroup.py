@@ -67,7 +67,7 @@ def groups(controller: str) -> Generator[tuple[Version, Path]]:
         lines = read(OWN_GROUPS).splitlines()
     paths = {V1: "/", V2: "/"}
     for line in lines:
-        _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
+        controllers, _, path = line.partition(":")[2].partition(":")
         if not controllers:
             paths[V2] = path
         elif controller in controllers.split(","):
