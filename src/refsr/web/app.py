@@ -128,11 +128,12 @@ def lifespan_of(manager: JobManager) -> Callable[[Starlette], Any]:
 
 
 def error_response(
-    status: int, message: str, part: str | None = None, connection: str = "keep-alive"
+    status: int, message: str, part: str | None = None, connection: str | None = None
 ) -> JSONResponse:
     """An error as JSON: one sentence under "error" and, if known, the upload that caused it."""
     body = {"error": message} if part is None else {"error": message, "part": part}
-    return JSONResponse(body, status, NO_STORE | {"connection": connection})
+    headers = NO_STORE if connection is None else NO_STORE | {"connection": connection}
+    return JSONResponse(body, status, headers)
 
 
 def task_error_response(error: TaskError) -> JSONResponse:

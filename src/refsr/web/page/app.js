@@ -110,7 +110,7 @@ function wireView() {
     viewer.redraw();
   });
   setInterval(() => {
-    if (!$("result").hidden) for (const { id } of state.jobs) call(`api/jobs/${id}`).catch(() => {});
+    for (const { id } of state.jobs) call(`api/jobs/${id}`).catch(() => {});
   }, KEEP_ALIVE_MS);
 }
 

@@ -1,7 +1,7 @@
 // Choosing photos: their tiles, and the check that says what the references are worth.
 
 import { send } from "./server.js";
-import { $, make, saveSession, setText, setTitle, setVerdictText, state } from "./state.js";
+import { $, saveSession, setText, setTitle, setVerdictText, state } from "./state.js";
 import { drawOutlines, tile } from "./tiles.js";
 
 const ALONE = "Without a reference, a network guesses the detail. Add a sharp photo of the same subject to get its real detail.";
@@ -21,11 +21,15 @@ export function addFiles(files, where) {
     if (where === null && !state.photos.length) state.photos = [chosen.shift()];
     state.references.push(...chosen);
   }
-  const { references, words } = state.info.limits;
+  const { references, kept, words } = state.info.limits;
+  const row = Math.floor(kept / 2); // the server keeps so many results, and not for this page alone
   const many = state.references.length > references;
+  const long = state.photos.length > row;
   if (many) state.references.length = references;
+  if (long) state.photos.length = row;
   photosChanged();
   if (many) setText("reference-problem", words.references);
+  if (long) setText("photo-problem", `At most ${row} photos in a row here; refsr batch takes any number.`);
 }
 
 export function photosChanged() {
