@@ -12,7 +12,7 @@ import PIL.Image
 from numpy.typing import NDArray
 
 HOST = "http://127.0.0.1"
-WORKER = {"max_memory": 10**9, "threads": 1, "photo_pixels": 10**6, "reference_pixels": 10**7}
+WORKER = {"max_memory": 10**9, "threads": 1, "photo_pixels": 270_000, "reference_pixels": 10**7}
 WORKER["own_size_pixels"] = 2 * 10**6
 PATIENCE = 600  # seconds: other work may share the cores
 SHIFT = np.array([[1.1, 0.02, -30.0], [0.01, 1.08, -22.0], [0.0, 0.0, 1.0]])  # HR px to the view's

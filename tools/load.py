@@ -37,6 +37,7 @@ import psutil
 
 from refsr import Upscaler
 from refsr.report.report import describe
+from refsr.web.server import LOCK
 
 SIZES = (40, 30), (60, 44), (84, 64), (120, 90)  # width, height of the small photos
 UPLOAD = 300_000  # bytes that the server takes at most
@@ -319,7 +320,8 @@ def files_left(folder: Path, timeout: float = TIMEOUT) -> list[str]:
     """The files of jobs, after waiting up to ``timeout`` seconds for their deletion."""
     until = time.monotonic() + timeout
     while True:
-        left = [str(path) for path in folder.rglob("*") if path.is_file()]
+        files = (path for path in folder.rglob("*") if path.is_file())
+        left = [str(path) for path in files if path.name != LOCK]  # the server's own
         if not left or time.monotonic() > until:
             return left
         time.sleep(0.1)

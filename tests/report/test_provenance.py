@@ -30,6 +30,7 @@ from refsr.report.provenance import (
     detail_amounts,
     detail_shares,
     overall_shares,
+    percents,
     provenance_map,
     unconfirmed_share,
 )
@@ -196,3 +197,17 @@ def test_the_class_of_gain_is_foreseen_in_85_percent_of_the_pairs(split: str) ->
         right += gain_class(expected_gain([worth])) == gain_class(real)
     assert len(rows) >= 50
     assert right >= 0.85 * len(rows)
+
+
+@pytest.mark.parametrize(
+    ("shares", "whole"),
+    [
+        ((0.335, 0.335, 0.33), (34, 33, 33)),
+        ((0.005, 0.499, 0.496), (0, 50, 50)),
+        ((0.2849, 0.2851, 0.43), (28, 29, 43)),
+        ((1.0, 0.0, 0.0), (100, 0, 0)),
+    ],
+)
+def test_percentages_sum_to_100(shares: tuple[float, ...], whole: tuple[int, ...]) -> None:
+    """Rounded one by one, the first three sum to 101, 101 and 100."""
+    assert tuple(percents(dict(zip("abc", shares, strict=True))).values()) == whole

@@ -155,6 +155,73 @@ def test_the_strength_blends_and_its_ends_are_exact(
 
 
 @pytest.mark.slow
+def test_downloads_of_another_width_and_quality(client: TestClient, done: dict[str, Any]) -> None:
+    url = f"/api/jobs/{done['id']}/result"
+    small = client.get(f"{url}.jpg?width=100&quality=30")
+    assert PIL.Image.open(io.BytesIO(small.content)).size == (100, 67)
+    assert "filename*=utf-8''small%20one-100px.jpg" in small.headers["content-disposition"]
+    better = client.get(f"{url}.jpg?width=100&quality=95")
+    assert len(better.content) > 1.5 * len(small.content)
+    told = client.head(f"{url}.jpg?width=100&quality=30")  # as the page asks for the size
+    assert int(told.headers["content-length"]) == len(small.content)
+    whole, wide = client.get(f"{url}.png"), client.get(f"{url}.png?width=5000")
+    assert wide.content == whole.content  # nothing is enlarged
+    full = np.asarray(PIL.Image.open(io.BytesIO(whole.content)), np.float64)
+    half = client.get(f"{url}.png?width=96")
+    pixels = np.asarray(PIL.Image.open(io.BytesIO(half.content)), np.float64)
+    assert np.abs(pixels - full.reshape(64, 2, 96, 2, 3).mean(axis=(1, 3))).max() <= 0.51
+    for query in ("width=0", "width=x", "quality=101", "quality=-1", "width=1e3"):
+        assert "must be a whole number" in refused(client.get(f"{url}.jpg?{query}"), 400)
+
+
+@pytest.mark.slow
+def test_the_map_and_the_report_come_as_files(
+    client: TestClient, done: dict[str, Any], photo: bytes, reference: bytes
+) -> None:
+    drawn = client.get(f"/api/jobs/{done['id']}/provenance.png")
+    assert "small%20one-map.png" in drawn.headers["content-disposition"]
+    upscaler = Upscaler.load(threads=1)
+    upscaler.set_reference([reference])
+    expected = upscaler.upscale(photo, scale=2).map()
+    assert np.array_equal(PIL.Image.open(io.BytesIO(drawn.content)), expected)
+    report = client.get(f"/api/jobs/{done['id']}/report.json")
+    assert "small%20one-report.json" in report.headers["content-disposition"]
+    assert report.json() == {"input": "small one.png", **done["report"]}
+
+
+def test_a_page_that_is_loaded_again_gets_its_photos_back(
+    client: TestClient, photo: bytes, reference: bytes
+) -> None:
+    id = client.post("/api/check", files=files(photo, reference)).json()["id"]
+    job = client.get(f"/api/jobs/{id}").json()
+    assert job["names"] == {"photo": "small one.png", "reference-1": "sharp 1.jpg"}
+    for part, data in (("photo", photo), ("reference-1", reference)):
+        got = client.get(f"/api/jobs/{id}/uploads/{part}")
+        assert got.content == data
+        assert got.headers["content-type"] == "application/octet-stream"
+        assert got.headers["content-disposition"].startswith("attachment")
+    for part in ("reference-2", "photo.jpg", "..%2Flock", "result.png"):
+        refused(client.get(f"/api/jobs/{id}/uploads/{part}"), 404)
+
+
+@pytest.mark.slow
+def test_looks_and_models_are_those_of_the_library(
+    client: TestClient, photo: bytes, reference: bytes, tmp_path: Path
+) -> None:
+    for model, look in (("ssen-tiny", "true"), ("auto", "crisp"), ("detail-transfer", "true")):
+        form = {"scale": "2", "model": model, "look": look}
+        job = client.post("/api/jobs", data=form, files=files(photo, reference)).json()
+        report = wait(client, job["id"], "done", "failed")["report"]
+        upscaler = Upscaler.load(model, look=look, threads=1)
+        upscaler.set_reference([reference])
+        own = upscaler.upscale(photo, scale=2)
+        assert (report["model"], report["look"]) == (own.report["model"], look)
+        own.save(tmp_path / "own.png")
+        got = client.get(f"/api/jobs/{job['id']}/result.png")
+        assert got.content == (tmp_path / "own.png").read_bytes()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("format", OUTPUT_FORMATS)
 def test_every_format_comes_with_metadata_or_without(
     format: str, client: TestClient, done: dict[str, Any]
@@ -231,21 +298,27 @@ def test_a_photo_of_too_many_pixels_is_refused(client: TestClient) -> None:
 
 
 def test_a_photo_too_large_to_be_enlarged_may_keep_its_size(client: TestClient) -> None:
-    wide = encoded(np.full((1001, 1000, 3), 90, np.uint8))
+    wide = encoded(np.full((1100, 1000, 3), 90, np.uint8))
     job = client.post("/api/jobs", data={"scale": "2"}, files=files(wide)).json()
-    assert "choose the same size" in wait(client, job["id"], "done", "failed")["error"]
+    told = wait(client, job["id"], "done", "failed")["error"]
+    assert "1000 x 1100 pixels is too large for 2 times its size here; choose the same" in told
     job = client.post("/api/jobs", data={"scale": "1"}, files=files(wide)).json()
     report = wait(client, job["id"], "done", "failed")["report"]
-    assert report["output_size"] == [1000, 1001]
+    assert report["output_size"] == [1000, 1100]
+    less = encoded(np.full((600, 900, 3), 90, np.uint8))
+    job = client.post("/api/jobs", data={"scale": "4"}, files=files(less)).json()
+    assert "choose 2x, or" in wait(client, job["id"], "done", "failed")["error"]
     checked = client.post("/api/check", files=files(wide)).json()
     assert checked["scale"] == 1
     assert checked["advice"] == "Your photo has all the detail that its size can hold."
 
 
-def test_a_failed_job_says_why(client: TestClient, photo: bytes) -> None:
+def test_a_failed_job_says_why_and_keeps_no_files(client: TestClient, manager: JobManager) -> None:
     job = client.post("/api/jobs", files=files(b"\x89PNG but not really")).json()
     failed = wait(client, job["id"], "failed")
     assert "small one.png" in failed["error"]
+    assert not manager.jobs[job["id"]].folder.exists()
+    refused(client.post("/api/jobs", files={"check": (None, job["id"])}), 404)
     refused(client.get(f"/api/jobs/{job['id']}/result.png"), 409)
 
 
@@ -286,7 +359,12 @@ def test_other_requests_that_cannot_be_used(client: TestClient, photo: bytes) ->
     bad = client.post("/api/jobs", data={"scale": "5"}, files=files(photo))
     assert "1, 2, 3 or 4" in refused(bad, 400)
     bad = client.post("/api/jobs", data={"strict": "maybe"}, files=files(photo))
-    assert "yes or no" in refused(bad, 400)
+    assert "strict must be no or yes." in refused(bad, 400)
+    for model in ("/etc/passwd.onnx", "ssen-crisp", ""):
+        bad = client.post("/api/jobs", data={"model": model}, files=files(photo))
+        assert "model must be auto, detail-transfer, ssen, " in refused(bad, 400)
+    bad = client.post("/api/jobs", data={"model": "ssen-tiny", "look": "crisp"}, files=files(photo))
+    assert "ssen-tiny has no crisp look" in refused(bad, 400)
     refused(client.post("/api/jobs", json={"photo": "/etc/passwd"}), 415)
     refused(client.post("/api/jobs", files={"check": (None, "no-such-job")}), 404)
     assert refused(client.get("/api/nothing"), 404) == "There is nothing at this address."

@@ -20,6 +20,7 @@ import pytest
 from numpy.typing import NDArray
 
 from refsr import Upscaler
+from refsr.report.provenance import map_colors
 from refsr.resize import imresize
 from scenes import facade, seen_through
 
@@ -64,6 +65,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def url() -> Generator[str]:
     """A server of its own process, as a user starts it."""
     command = [sys.executable, "-m", "refsr", "web", "--port", "0", "--threads", "1"]
+    command += ["--max-pixels", "300000"]  # a photo of 4 MP can only keep its size
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     match = re.search(r"http://\S+", server.stdout.readline())
@@ -101,6 +103,7 @@ def page(browser: BrowserContext, url: str) -> Generator[Page]:
     page.goto(url)
     page.wait_for_selector("#examples:not([hidden])")
     yield page
+    page.evaluate("() => localStorage.clear()")  # the choices that the next page would have
     page.close()
     assert wrong == []
     assert [one for one in asked if not one.startswith((url, f"blob:{url}"))] == []
@@ -198,6 +201,7 @@ def test_from_two_photos_to_a_download(page: Page, photos: Path, tmp_path: Path)
 
 def test_strict_is_explained_and_sent(page: Page, photos: Path) -> None:
     choose(page, photos / "small.png")
+    page.click("#more summary")
     assert not page.is_visible("#strict-hint")
     page.check("text=only what my photo confirms")
     assert "too coarse to tell" in page.inner_text("#strict-hint")
@@ -214,8 +218,7 @@ def test_zoom_and_pan_by_keyboard(page: Page, photos: Path) -> None:
     page.wait_for_selector("#result:not([hidden])")
     assert page.is_disabled("#strength")  # there is nothing to fade
     assert page.inner_text("#strength-hint").startswith("No reference is used")
-    page.focus("#view")
-    fitted = page.inner_text("#zoom")
+    fitted = page.inner_text("#zoom")  # nothing was clicked since: the keys work at once
     page.keyboard.press("1")
     assert page.inner_text("#zoom") == "100 %"
     for _ in range(6):
@@ -236,7 +239,37 @@ def test_zoom_and_pan_by_keyboard(page: Page, photos: Path) -> None:
     assert page.input_value("#divider") == "52"
     page.keyboard.press("l")
     assert page.get_attribute("#lens", "aria-pressed") == "true"
+    page.focus("#download")  # nor must the view be clicked again
+    page.keyboard.press("1")
+    assert page.inner_text("#zoom") == "100 %"
+    page.focus("#width")
+    page.keyboard.press("2")
+    page.keyboard.press("0")
+    assert page.inner_text("#zoom") == "100 %", "a number that is typed is no key"
+    assert page.input_value("#width") == "20"
 
+    hand = page.context.new_cdp_session(page)
+    screen = {"width": 1280, "height": 900, "deviceScaleFactor": 2, "mobile": False}
+    hand.send("Emulation.setDeviceMetricsOverride", screen)
+    page.click("#fit")
+    box = page.locator("#view").bounding_box()
+    assert box is not None
+    wanted = round(200 * min(box["width"] / 384, box["height"] / 256))
+    assert page.inner_text("#zoom") == f"{wanted} %", "of the screen's pixels, two for one of CSS"
+    page.click("#full")
+    page.keyboard.press("l")
+    drawn(page)
+    rows = page.evaluate(DRAWN_ROWS)
+    assert abs(rows - 256) <= 1, "a row of the result is a row of the screen"
+
+
+# Rows of the canvas, in its own pixels, in which the photo is drawn a little right of the middle.
+DRAWN_ROWS = """() => {
+  const canvas = document.querySelector("#view");
+  const column = Math.round(canvas.width / 2) + 90;
+  const { data } = canvas.getContext("2d").getImageData(column, 0, 1, canvas.height);
+  return data.filter((_, index) => index % 4 === 3 && data[index] > 127).length;
+}"""
 
 HAND_OVER = """async ([type, at, files]) => {
   const data = new DataTransfer();
@@ -391,6 +424,136 @@ def test_an_example_and_what_a_phone_sees(page: Page) -> None:
     assert page.evaluate("() => getComputedStyle(document.body).backgroundColor") != light
 
 
+def test_what_people_expect_while_it_works(page: Page, photos: Path) -> None:
+    """On a small laptop: progress in view, also in the tab's title; a reload keeps the job."""
+    page.set_viewport_size({"width": 1366, "height": 768})
+    choose(page, photos / "small.png", photos / "sharp.jpg")
+    page.wait_for_selector("#verdict:has-text('of your photo; there expect a')")
+    assert "dB" not in page.inner_text("body")
+    assert re.fullmatch(r"about [\d.]+ dB over .*", page.get_attribute("#verdict", "title") or "")
+    page.click("#run")
+    comes(page, "#working", "!one.hidden")
+    for part in ("#bar", "#cancel"):
+        box = page.locator(part).bounding_box()
+        assert box is not None
+        assert 0 <= box["y"] <= box["y"] + box["height"] <= 768, part
+    page.wait_for_function("() => /^(\\d+ %|Starting|Waiting.*) · refsr$/.test(document.title)")
+
+    page.reload()
+    comes(page, "#working", "!one.hidden")
+    assert page.locator("#photo-tiles .tile").count() == 1
+    assert "of your photo; there expect a" in page.inner_text("#verdict")
+    page.wait_for_selector("#result:not([hidden])")
+    assert page.title() == "Done · refsr"
+    comes(page, "#size", "one.textContent.includes('% of your photo’s file')")
+    page.reload()
+    page.wait_for_selector("#result:not([hidden])")
+    assert page.locator("#reference-tiles .tile").count() == 1
+
+    assert page.inner_text("#stale") == ""
+    page.select_option("#scale", "2")
+    assert "still the result from before (4×)" in page.inner_text("#stale")
+    page.select_option("#scale", "4")
+    assert page.inner_text("#stale") == ""
+    page.select_option("#scale", "2")
+    page.click("#run")  # again, without sending anything twice
+    comes(page, "#size", "one.textContent.startsWith('192 × 128 pixels')")
+    assert page.inner_text("#stale") == ""
+    assert "dB" not in page.inner_text("body")
+    page.click("#clear")
+    page.reload()
+    page.wait_for_selector("#examples:not([hidden])")
+    assert page.locator(".tile").count() == 0
+
+
+def test_several_photos_in_a_row(page: Page, photos: Path, tmp_path: Path) -> None:
+    """One that cannot be read stops none of the others; all are downloaded with one click."""
+    other = PIL.Image.fromarray(imresize(facade(4)[:256, :320], scale=0.25))
+    other.save(tmp_path / "other.png")
+    row = [photos / "small.png", photos / "diary.jpg", tmp_path / "other.png"]
+    page.set_input_files("#photo-input", row)
+    page.set_input_files("#reference-input", photos / "sharp.jpg")
+    page.wait_for_selector("#photo-problem:has-text('diary.jpg holds text')")  # before Run
+    assert page.inner_text("#run") == "Upscale 3 photos"
+    page.click("#run")
+    comes(page, "#stage", "one.textContent.startsWith('Photo 1 of 3: ')")
+    page.wait_for_selector("#result:not([hidden])")
+    names = [one.inner_text() for one in page.locator("#strip button").all()]
+    assert names == ["small.png", "other.png"]
+    assert "sharp.jpg: It covers" in page.inner_text("#facts")
+    assert page.locator("#photo-tiles .tile.wrong").count() == 1
+    page.locator("#strip button").nth(1).click()
+    comes(page, "#facts", "one.textContent.includes('could not be matched')")
+    page.select_option("#format", "jpg")
+    page.fill("#quality", "60")
+    got: list[Any] = []
+
+    def take(download: Any) -> None:  # Playwright refuses the method of a list
+        got.append(download)
+
+    page.on("download", take)
+    page.click("#download-all")
+    page.wait_for_function("() => document.querySelector('#download-all').disabled")
+    page.wait_for_function("() => !document.querySelector('#download-all').disabled")
+    page.click("#download-report")
+    page.wait_for_function("() => !document.querySelector('#download-report').disabled")
+    until = time.monotonic() + PATIENCE / 1000
+    while len(got) < 3:
+        page.wait_for_timeout(100)
+        assert time.monotonic() < until
+    wanted = ["other-4x.jpg", "other-report.json", "small-4x.jpg"]
+    assert sorted(one.suggested_filename for one in got) == wanted
+
+    page.reload()  # the last choices are remembered, and all results are there
+    page.wait_for_selector("#result:not([hidden])")
+    assert page.locator("#strip button").count() == 2
+    assert (page.input_value("#format"), page.input_value("#quality")) == ("jpg", "60")
+    page.fill("#width", "200")
+    comes(page, "#size", "/^200 × 133 pixels, \\d+ kB, \\d+ % of/.test(one.textContent)")
+    with page.expect_download() as taken:
+        page.click("#download")
+    taken.value.save_as(tmp_path / "got.jpg")
+    assert PIL.Image.open(tmp_path / "got.jpg").size == (200, 133)
+    size = round((tmp_path / "got.jpg").stat().st_size / 1000)
+    assert f", {size} kB, " in page.inner_text("#size")
+
+
+def test_a_wrong_photo_is_told_before_there_is_a_reference(page: Page, photos: Path) -> None:
+    page.set_input_files("#photo-input", photos / "diary.jpg")
+    page.wait_for_selector("#photo-problem:has-text('diary.jpg holds text, not a picture.')")
+    assert page.locator("#photo-tiles .tile.wrong").count() == 1
+    assert page.is_disabled("#run")
+    page.click("#clear")
+    page.set_input_files("#reference-input", photos / "diary.jpg")  # and before a photo
+    page.wait_for_selector("#reference-problem:has-text('diary.jpg holds text, not a picture.')")
+    assert page.locator("#reference-tiles .tile.wrong").count() == 1
+
+
+def test_the_maps_colors_are_the_legends(page: Page, photos: Path, tmp_path: Path) -> None:
+    """Of a photo without a reference all is guessed: vermilion, on bright ground and on dark."""
+    checks = np.kron(np.indices((24, 24)).sum(axis=0) % 2, np.ones((3, 3))) * 90
+    ground = np.repeat(np.linspace(20, 160, 72)[None], 72, axis=0)
+    PIL.Image.fromarray((ground + checks).astype(np.uint8)).save(tmp_path / "checks.png")
+    choose(page, tmp_path / "checks.png")
+    page.click("#run")
+    page.wait_for_selector("#result:not([hidden])")
+    page.click("#map")
+    for name, color in map_colors().items():
+        shown = page.eval_on_selector(
+            f"#legend .{name}", "one => getComputedStyle(one).backgroundColor"
+        )
+        assert shown == f"rgb({color[0]}, {color[1]}, {color[2]})"
+    slide(page, "divider", 0)
+    picture = drawn(page).astype(np.float64)
+    saturation = picture.max(axis=2) - picture.min(axis=2)
+    strong = picture[saturation > 0.6 * saturation.max()]
+    red, green, blue = (strong[:, plane] for plane in range(3))
+    guessed = map_colors()["guessed"]
+    hue = (guessed[1] - guessed[2]) / (guessed[0] - guessed[2])
+    assert len(strong) > 1000
+    assert np.abs((green - blue) / (red - blue) - hue).max() < 0.12
+
+
 @pytest.mark.parametrize("format", ["png", "tif"])  # Chromium reads no TIFF: the server has to say
 def test_a_large_photo_can_only_keep_its_size(page: Page, photos: Path, format: str) -> None:
     """The next photo has the choice again, and the scale that was chosen before."""
@@ -398,7 +561,7 @@ def test_a_large_photo_can_only_keep_its_size(page: Page, photos: Path, format: 
     PIL.Image.new("RGB", (2100, 2000), (90, 120, 60)).save(large)
     page.locator("#scale").select_option("3")
     choose(page, large)
-    comes(page, "#scale-hint", "one.textContent.includes('more than 4 megapixels')")
+    comes(page, "#scale-hint", "one.textContent.includes('more than 1.2 megapixels can only keep')")
     page.wait_for_timeout(1000)  # a picture from the server is smaller than the photo
     assert page.locator("#scale").input_value() == "1"
     assert page.locator("#scale option:disabled").count() == 3
@@ -406,3 +569,4 @@ def test_a_large_photo_can_only_keep_its_size(page: Page, photos: Path, format: 
     comes(page, "#scale-hint", "one.textContent === ''")
     assert page.locator("#scale").input_value() == "3"
     assert page.locator("#scale option:disabled").count() == 0
+    assert page.inner_text("#photo-limits").startswith("Up to 0.3 megapixels for 4×, 1.2 for 2×")

@@ -13,7 +13,7 @@ import pytest
 from refsr.inference.network import Network
 from refsr.inference.plan import DEFAULT_COST
 from refsr.web.eta import EtaEstimator
-from refsr.web.tasks import WorkerState, upscale
+from refsr.web.tasks import FIRST_NETWORK, WorkerState, upscale
 
 
 def test_the_time_left_counts_both_runs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,12 +63,12 @@ def test_only_the_first_job_measures_its_pace(
     monkeypatch.setattr(Network, "pace", lambda self: measured.append(pace(self)) or 1e-3)
     PIL.Image.fromarray(np.full((8, 8, 3), 90, np.uint8)).save(tmp_path / "photo", format="png")
     state = WorkerState("ssen", 450_000_000, 1, 4_000_000, 100_000_000)
-    assert state.ratios[0] == pytest.approx(1e-3 / DEFAULT_COST[1])
+    assert state.first_ratio == pytest.approx(1e-3 / DEFAULT_COST[1])
     begun, told = len(measured), list[dict[str, Any]]()
-    task = {"folder": str(tmp_path), "names": {"photo": "small.png"}, "scale": 4}
+    task = {"folder": str(tmp_path), "names": {"photo": "small.png"}, "scale": 4, "model": "ssen"}
     upscale(state, task, told.append)
     assert len(measured) == begun + 1
-    assert told[0]["seconds_left"] == pytest.approx(64 * 1e-3)
-    assert state.ratios_from_job
+    assert told[0]["seconds_left"] == pytest.approx(64 * 1e-3 * FIRST_NETWORK)
+    assert list(state.ratios) == [("ssen", "true")]
     upscale(state, task, told.append)
     assert len(measured) == begun + 1

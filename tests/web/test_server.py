@@ -15,9 +15,10 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
+from refsr.batch.journal import set_lock
 from refsr.errors import DataError
 from refsr.web.limits import Limits
-from refsr.web.server import FOLDER_PREFIX, open_listener, page_url, remove_old_folders
+from refsr.web.server import FOLDER_PREFIX, LOCK, open_listener, page_url, remove_old_folders
 from web_api import PATIENCE, files, refused
 
 pytest.importorskip("starlette", reason="the extra `web` is not installed")
@@ -48,9 +49,9 @@ def served(tmp_path: Path) -> Generator[Callable[[], tuple[subprocess.Popen[str]
 
 
 @pytest.mark.posix
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", ["SIGINT", "SIGTERM", "SIGHUP"])  # a terminal that is closed
 def test_the_server_stops_without_a_trace(
-    how: signal.Signals,
+    how: str,
     tmp_path: Path,
     served: Callable[[], tuple[subprocess.Popen[str], str]],
     photo: bytes,
@@ -61,7 +62,7 @@ def test_the_server_stops_without_a_trace(
     (folder,) = tmp_path.iterdir()
     assert (folder / answer.json()["id"] / "photo").read_bytes() == photo
     assert folder.stat().st_mode & 0o777 == 0o700
-    server.send_signal(how)
+    server.send_signal(getattr(signal, how))
     assert server.wait(timeout=PATIENCE) in (130, -signal.SIGTERM)
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(httpx.ConnectError):
@@ -100,6 +101,21 @@ def test_only_this_machine_is_served_by_default() -> None:
     assert page_url("0.0.0.0", 80) == "http://127.0.0.1:80/"
     assert page_url("::1", 80) == "http://[::1]:80/"
     assert listener.family == socket.AF_INET
+
+
+@pytest.mark.posix
+def test_the_lock_tells_a_folder_in_use_from_one_of_the_same_process_number(tmp_path: Path) -> None:
+    """In a container every server is process 1; and a living number may be another program's."""
+    ours, others = (tmp_path / f"{FOLDER_PREFIX}{os.getpid()}-{name}" for name in "ab")
+    for folder in (ours, others):
+        (folder / "job").mkdir(parents=True)
+        (folder / LOCK).touch()
+    with (others / LOCK).open("r+b") as file:
+        set_lock(file, True)
+        remove_old_folders(tmp_path)
+        assert list(tmp_path.iterdir()) == [others]
+    remove_old_folders(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_folders_of_killed_servers_are_removed(tmp_path: Path) -> None:

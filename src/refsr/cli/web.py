@@ -11,6 +11,7 @@ def web(
     port: int = 8160,
     max_memory: str = "auto",
     max_upload: str = "100MB",
+    max_pixels: int = 4_000_000,
     threads: int = 0,
 ) -> None:
     """Serve a web page and an HTTP API on this computer. Needs the extra `web`.
@@ -23,8 +24,11 @@ def web(
             most 1.5GB.
         max_upload: Size limit of one upload, photo and references together. Uploads are deleted
             after half an hour.
+        max_pixels: Size limit of a photo that is enlarged four times; one of four times as many
+            pixels can be enlarged twice. More takes memory, disk and patience in proportion.
         threads: CPU cores to use; 0 for all.
     """
+    from refsr.errors import DataError
     from refsr.inference.memory import parse_memory
     from refsr.web.limits import Limits
     from refsr.web.server import serve
@@ -32,4 +36,7 @@ def web(
     def opened(address: str) -> None:
         print(f"Open {address} in your browser; press Ctrl-C to stop the server.", flush=True)
 
-    serve(host, port, max_memory, threads, Limits(upload=parse_memory(max_upload)), opened)
+    if max_pixels < 1:
+        raise DataError(f"--max-pixels must be 1 or more, not {max_pixels}.")
+    limits = Limits.with_photo_pixels(max_pixels, parse_memory(max_upload))
+    serve(host, port, max_memory, threads, limits, opened)

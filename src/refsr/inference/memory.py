@@ -5,20 +5,15 @@ from __future__ import annotations
 import ctypes
 import re
 from contextlib import suppress
-from pathlib import Path
 
 import psutil
 
 from refsr.errors import DataError
+from refsr.inference import cgroup
 
 DEFAULT_LIMIT = 1_500_000_000  # bytes; more makes no job faster
 OPENCV_NO_MEMORY = -4  # cv2.error's code of a failed allocation
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-CGROUP = Path("/sys/fs/cgroup")  # the limits of Linux's containers
-CGROUP_FILES = (  # (limit, used), version 2 and 1
-    ("memory.max", "memory.current"),
-    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-)
 
 
 def parse_memory(amount: int | str) -> int:
@@ -55,9 +50,9 @@ def free_memory() -> int | None:
     found: list[int] = []
     with suppress(OSError, psutil.Error):
         found.append(psutil.virtual_memory().available)
-    for limit, used in CGROUP_FILES:
-        with suppress(OSError, ValueError):  # no limit is the word "max"
-            found.append(int((CGROUP / limit).read_bytes()) - int((CGROUP / used).read_bytes()))
+    within = cgroup.free_memory()
+    if within is not None:
+        found.append(within)
     return max(0, min(found)) if found else None
 
 

@@ -98,6 +98,19 @@ def overall_shares(amounts: Image) -> dict[str, float]:
     }
 
 
+def map_colors() -> dict[str, tuple[int, int, int]]:
+    """The colors of the map by what they stand for, RGB: for a legend beside it."""
+    return {**dict(TINTS), "both": BOTH, "unconfirmed": UNCONFIRMED}
+
+
+def percents(shares: dict[str, float]) -> dict[str, int]:
+    """Whole percents of shares that sum to one: they sum to 100, by the largest remainders."""
+    whole = {name: int(100 * share + 1e-9) for name, share in shares.items()}
+    left = 100 - sum(whole.values())
+    by_rest = sorted(shares, key=lambda name: whole[name] - 100 * shares[name])
+    return {name: one + (name in by_rest[:left]) for name, one in whole.items()}
+
+
 def tints(amounts: Image, unconfirmed: NDArray[np.bool_] | None = None) -> Image:
     """The map's color: (h, w, 4), RGB and alpha, 0..1 float32.
 
@@ -171,7 +184,8 @@ def draw_legend(
     kinds = [*TINTS]
     if unconfirmed > 0:
         kinds.insert(GUESSED, ("unconfirmed", UNCONFIRMED))
-    rows = [(f"{WORDS[name]} {100 * shares[name]:.0f} %", tint) for name, tint in kinds]
+    whole = percents({name: shares[name] for name, _ in kinds})
+    rows = [(f"{WORDS[name]} {whole[name]} %", tint) for name, tint in kinds]
     rows.insert(-1, ("some of both", BOTH))
     font = cv2.FONT_HERSHEY_SIMPLEX
     thick = max(1, round(1.6 * size))

@@ -6,12 +6,16 @@ import asyncio
 import secrets
 import shutil
 import time
+import traceback
+from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from refsr.web.limits import Limits
-from refsr.web.worker_process import Message, TaskError, WorkerProcess
+from refsr.web.worker_process import Message, QueuedTask, TaskError, WorkerProcess
 
 State = Literal["checking", "checked", "waiting", "working", "done", "failed", "cancelled"]
 ACTIVE: tuple[State, ...] = ("checking", "waiting", "working")
@@ -77,16 +81,31 @@ class JobManager:
         self.folder, self.limits = folder, limits
         self.check_worker, self.upscale_worker = check_worker, upscale_worker
         self.jobs: dict[str, Job] = {}
+        self.arriving: Counter[str] = Counter()  # requests that are uploading, by client
 
-    def refusal(self, client: str) -> str | None:
-        """Why no further job of this client is accepted now; None where one is."""
+    def refusal(self, client: str, *workers: WorkerProcess) -> str | None:
+        """Why no further task of this client is accepted now; None where one is.
+
+        ``workers``: those whose queues count; both unless given. Uploads count as waiting.
+        """
         messages = self.limits.messages()
-        for worker in (self.check_worker, self.upscale_worker):
-            if len(worker.queue) >= self.limits.waiting:
+        for worker in workers or (self.check_worker, self.upscale_worker):
+            if len(worker.queue) + self.arriving.total() >= self.limits.waiting:
                 return messages["queue"]
-            if worker.queue.count(client) >= self.limits.waiting_each:
+            if worker.queue.count(client) + self.arriving[client] >= self.limits.waiting_each:
                 return messages["queue_each"]
         return None
+
+    @contextmanager
+    def arrival(self, client: str) -> Generator[None]:
+        """Count a request as waiting while it uploads, until its task is in a queue."""
+        self.arriving[client] += 1
+        try:
+            yield
+        finally:
+            self.arriving[client] -= 1
+            if not self.arriving[client]:
+                del self.arriving[client]
 
     def create(self, client: str) -> Job:
         """A new job with an empty folder."""
@@ -108,27 +127,31 @@ class JobManager:
         job.state = "checking"
         return self.start(job, self.check_worker, {"task": "check"})
 
-    def upscale(self, job: Job, scale: int, strict: bool = False) -> asyncio.Task[None]:
-        """Start to upscale the photo; the job ends as done, failed or cancelled."""
+    def upscale(self, job: Job, options: Message) -> asyncio.Task[None]:
+        """Start to upscale the photo; the job ends as done, failed or cancelled.
+
+        ``options``: scale, strict, look and model, see ``tasks.upscale``.
+        """
         job.state, job.shown_progress, job.started, job.report = "waiting", 0.0, None, None
         for old in job.folder.glob("download-*"):
-            old.unlink()
-        message: Message = {"task": "upscale", "scale": scale, "strict": strict}
-        return self.start(job, self.upscale_worker, message)
+            old.unlink(missing_ok=True)
+        return self.start(job, self.upscale_worker, {**options, "task": "upscale"})
 
     def start(self, job: Job, worker: WorkerProcess, message: Message) -> asyncio.Task[None]:
         """Give a job's task to a worker and follow it."""
         job.failure = None
         job.message = message | {"folder": str(job.folder), "names": job.names}
-        job.task = asyncio.create_task(self.follow(job, worker, job.message))
+        queued = worker.submit(job.message, job.client, job.update)
+        job.task = asyncio.create_task(self.follow(job, worker, queued))
         return job.task
 
-    async def follow(self, job: Job, worker: WorkerProcess, message: Message) -> None:
-        """Wait for a job's task and set the job's state from its end."""
+    async def follow(self, job: Job, worker: WorkerProcess, queued: QueuedTask) -> None:
+        """Wait for a job's task and set the job's state from its end; a failed one has no files."""
         try:
-            answer = await worker.run(message, job.client, job.update)
+            answer = await worker.result_of(queued)
         except TaskError as error:
             job.failure, job.state = error, "failed"
+            shutil.rmtree(job.folder, ignore_errors=True)
         except asyncio.CancelledError:
             job.state = "cancelled"
             raise
@@ -138,18 +161,27 @@ class JobManager:
             else:
                 job.report, job.state = answer, "done"
 
-    async def render(self, job: Job, out: str, strength: float, strip: bool) -> Path:
-        """The download file ``out`` of a finished job, written if missing. Raises TaskError."""
-        path = job.folder / out
-        if not path.exists():
-            task: Message = {"task": "render", "folder": str(job.folder), "names": job.names}
-            task |= {"out": out, "strength": strength, "strip": strip}
-            job.rendering += 1
-            try:
-                await self.check_worker.run(task, job.client)
-            finally:
-                job.rendering -= 1
-        return path
+    def render(self, job: Job, out: str, options: Message) -> asyncio.Task[None]:
+        """Start to write the download file ``out`` of a finished job.
+
+        ``options``: what is written, see ``tasks.render``. The task raises TaskError; cancelling
+        it ends the work.
+        """
+        job.rendering += 1
+        task = {**options, "task": "render", "out": out, "folder": str(job.folder)}
+        queued = self.check_worker.submit({**task, "names": job.names}, job.client)
+        return asyncio.create_task(self.follow_render(job, job.folder / out, queued))
+
+    async def follow_render(self, job: Job, path: Path, queued: QueuedTask) -> None:
+        """Wait for a download file; older ones of the job make room. Raises TaskError."""
+        try:
+            await self.check_worker.result_of(queued)
+        finally:
+            job.rendering -= 1
+        written = sorted(job.folder.glob("download-*"), key=lambda one: one.stat().st_mtime)
+        for old in written[: -self.limits.kept_downloads]:
+            if old != path:
+                old.unlink(missing_ok=True)
 
     async def remove(self, job: Job) -> None:
         """Cancel a job, whatever its state, and remove its files."""
@@ -163,10 +195,21 @@ class JobManager:
         """Remove expired jobs every SWEEP_SECONDS, until cancelled."""
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
-            await self.sweep_once(time.monotonic())
+            try:
+                await self.sweep_once(time.monotonic())
+            except Exception as error:  # the next sweep tries again
+                traceback.print_exception(error)
 
     async def sweep_once(self, now: float) -> None:
-        """Remove the jobs without a request in ``keep_seconds``, and the oldest above ``kept``."""
+        """Remove the jobs without a request in ``keep_seconds``, and the oldest above ``kept``.
+
+        Of jobs that wait or work, those without one in ``unread_seconds``: nobody waits for them.
+        A check ends when its client leaves.
+        """
+        for job in list(self.jobs.values()):
+            unread = now - job.last_request > self.limits.unread_seconds
+            if unread and job.state in ("waiting", "working"):
+                await self.remove(job)
         idle = [job for job in self.jobs.values() if job.state not in ACTIVE and not job.rendering]
         idle.sort(key=lambda job: job.last_request)
         too_many = max(0, len(idle) - self.limits.kept)
@@ -182,8 +225,9 @@ class JobManager:
 
     def status(self, job: Job) -> dict[str, Any]:
         """The status of a job as the HTTP API gives it."""
-        facts: dict[str, Any] = {"id": job.id, "state": job.state, "progress": None}
-        facts |= {"seconds_left": None, "before_you": None, "error": None}
+        facts: dict[str, Any] = {"id": job.id, "state": job.state, "names": job.names}
+        facts |= {"progress": None}
+        facts |= {"seconds_left": None, "before_you": None, "error": None, "part": None}
         if job.state == "working":
             share, left = job.progress()
             facts["progress"], facts["seconds_left"] = round(share, 4), round(left, 1)
@@ -193,5 +237,5 @@ class JobManager:
         elif job.state == "done":
             facts["progress"], facts["seconds_left"] = 1.0, 0.0
         if job.failure is not None:
-            facts["error"] = str(job.failure)
+            facts["error"], facts["part"] = str(job.failure), job.failure.part
         return facts | {"verdict": job.verdict, "report": job.report}

@@ -7,9 +7,12 @@ by Host).
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import socket
+import time
 from collections.abc import MutableMapping
+from contextlib import suppress
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -28,6 +31,9 @@ HEADERS = {
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
     "cache-control": "no-cache",
 }
+UPLOAD_PATIENCE = 30.0  # seconds that a body may take, and what its size takes at UPLOAD_PACE
+UPLOAD_PACE = 20_000  # bytes per second; a slow phone has ten times as many
+DRAIN_SECONDS = 30.0  # for the rest of a body that nobody needs
 SAFE_METHODS = ("GET", "HEAD")
 CROSS_ORIGIN = "Requests from other sites are not allowed; open this server's own page."
 WRONG_HOST = "This is not an address of this server; open the one that `refsr web` printed."
@@ -35,6 +41,10 @@ WRONG_HOST = "This is not an address of this server; open the one that `refsr we
 
 class BodyTooLarge(Exception):
     """The body of a request is larger than allowed."""
+
+
+class UploadTooSlow(Exception):
+    """The body of a request comes more slowly than UPLOAD_PACE."""
 
 
 class SecurityMiddleware:
@@ -60,11 +70,19 @@ class SecurityMiddleware:
             answer = JSONResponse({"error": refused[1]}, refused[0])
             await answer(scope, receive, with_headers)
             return
-        received = 0
+        received, started, whole = 0, time.monotonic(), False
 
         async def counted() -> Message:
-            nonlocal received
-            message = await receive()
+            nonlocal received, whole
+            left = None
+            if not whole:  # later calls wait for the client to leave
+                allowed = UPLOAD_PATIENCE + received / UPLOAD_PACE
+                left = max(0.0, started + allowed - time.monotonic())
+            try:
+                message = await asyncio.wait_for(receive(), left)
+            except TimeoutError as error:
+                raise UploadTooSlow from error
+            whole = not message.get("more_body")
             received += len(message.get("body", b""))
             if received > self.limits.upload:
                 if message.get("more_body"):
@@ -114,8 +132,10 @@ def is_own_host(host: str) -> bool:
 
 async def drain(receive: Receive, max_bytes: int) -> None:
     """Read and discard the rest of a body: browsers read no answer before they have sent it."""
-    while max_bytes > 0:
-        message = await receive()
-        max_bytes -= len(message.get("body", b""))
-        if message["type"] != "http.request" or not message.get("more_body"):
-            return
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DRAIN_SECONDS):
+            while max_bytes > 0:
+                message = await receive()
+                max_bytes -= len(message.get("body", b""))
+                if message["type"] != "http.request" or not message.get("more_body"):
+                    return

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -14,12 +16,15 @@ from typing import Any
 
 import psutil
 
+from refsr.batch.journal import set_lock
 from refsr.errors import DataError
 from refsr.image.atomic import reason
 from refsr.inference.memory import parse_memory
 from refsr.web.limits import CHECK_MEMORY_SHARE, Limits
+from refsr.weights.models import AUTO, DETAIL_TRANSFER
 
 FOLDER_PREFIX = "refsr-web-"  # of the temporary folders
+LOCK = "lock"  # of a folder, held while its server runs
 SHUTDOWN_SECONDS = 3  # for downloads in progress
 
 
@@ -41,6 +46,7 @@ def serve(
         import uvicorn
 
         from refsr.web.app import make_app
+        from refsr.web.connection import Connection
         from refsr.web.job_manager import JobManager
         from refsr.web.worker_process import WorkerProcess
     except ImportError as error:
@@ -51,7 +57,10 @@ def serve(
     remove_old_folders(Path(tempfile.gettempdir()))
     with open_listener(host, port) as listener:
         folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-"))
+        lock = (folder / LOCK).open("xb")
         try:
+            set_lock(lock, True)
+            end_with_the_terminal()
             shared: dict[str, Any] = {
                 "threads": threads,
                 "photo_pixels": limits.photo_pixels,
@@ -61,8 +70,13 @@ def serve(
             check_memory = int(CHECK_MEMORY_SHARE * memory)
             upscale_memory = int((1 - CHECK_MEMORY_SHARE) * memory)
             workers = (
-                WorkerProcess({**shared, "model": "detail-transfer", "max_memory": check_memory}),
-                WorkerProcess({**shared, "model": "auto", "max_memory": upscale_memory}),
+                WorkerProcess(
+                    {**shared, "model": DETAIL_TRANSFER, "max_memory": check_memory},
+                    limits.check_seconds,
+                ),
+                WorkerProcess(
+                    {**shared, "model": AUTO, "max_memory": upscale_memory}, limits.upscale_seconds
+                ),
             )
             config = uvicorn.Config(
                 make_app(JobManager(folder, *workers, limits)),
@@ -71,13 +85,25 @@ def serve(
                 server_header=False,
                 timeout_graceful_shutdown=SHUTDOWN_SECONDS,
                 ws="none",
-                http="h11",
+                http=Connection,
                 loop="asyncio",
             )
             opened(page_url(host, listener.getsockname()[1]))
             uvicorn.Server(config).run([listener])
         finally:
+            lock.close()
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def end_with_the_terminal() -> None:
+    """End as by SIGTERM, without leaving photos behind, where the terminal is closed (SIGHUP).
+
+    Not under `nohup`, where that signal is ignored.
+    """
+    hangup = getattr(signal, "SIGHUP", None)  # Windows has none
+    main = threading.current_thread() is threading.main_thread()  # the only one that may
+    if hangup is not None and main and signal.getsignal(hangup) is signal.SIG_DFL:
+        signal.signal(hangup, lambda *_: signal.raise_signal(signal.SIGTERM))
 
 
 def open_listener(host: str, port: int) -> socket.socket:
@@ -114,11 +140,28 @@ def page_url(host: str, port: int) -> str:
 def remove_old_folders(temporary: Path) -> None:
     """Remove the folders that this user's servers left when they were killed."""
     for folder in temporary.glob(f"{FOLDER_PREFIX}*-*"):
-        pid = folder.name.removeprefix(FOLDER_PREFIX).partition("-")[0]
         with suppress(OSError, ValueError):
-            if folder.is_symlink() or not is_own(folder) or psutil.pid_exists(int(pid)):
-                continue
-            shutil.rmtree(folder, ignore_errors=True)
+            if not folder.is_symlink() and is_own(folder) and is_abandoned(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_abandoned(folder: Path) -> bool:
+    """Whether no server uses a folder any more. Raises OSError, ValueError for other folders.
+
+    The lock tells it: in containers, each of which has a process 1, the number does not. It is
+    for a server that is about to write its lock, and for folders of versions without one.
+    """
+    number = int(folder.name.removeprefix(FOLDER_PREFIX).partition("-")[0])
+    try:
+        lock = (folder / LOCK).open("r+b")
+    except FileNotFoundError:
+        return not psutil.pid_exists(number)
+    with lock:
+        try:
+            set_lock(lock, True)
+        except OSError:
+            return False
+        return True
 
 
 def is_own(path: Path) -> bool:

@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from refsr.degradation.own_size import measure_own_size, shrink
 from refsr.errors import PhotoError
 from refsr.image.exif import Mark
+from refsr.image.levels import to_8_bits
 from refsr.image.photo import Photo, load_photo, mark_of_file, save_photo
 from refsr.image.tone import without_tone
 from refsr.inference.blind_network import estimate_blindly
+from refsr.inference.ensemble import Mode
 from refsr.inference.memory import trim_heap
 from refsr.inference.network import Network
 from refsr.inference.plan import DEFAULT_COST
@@ -29,11 +31,13 @@ from refsr.registration.matching import NO_FEATURES
 from refsr.registration.own_results import withheld
 from refsr.registration.reference import Reference
 from refsr.registration.references import in_colors_of, load_reference
+from refsr.report.provenance import provenance_map
 from refsr.report.report import describe, expected_together
 from refsr.resize import SCALE
 from refsr.upscaler import (
     OWN_RESULT_NOTE,
     Result,
+    Scale,
     Upscaler,
     advise,
     best_scale,
@@ -41,24 +45,30 @@ from refsr.upscaler import (
     refuse_drawing,
     register,
 )
+from refsr.web.disk import require_space
 from refsr.web.eta import EtaEstimator
-from refsr.web.limits import Limits
+from refsr.web.limits import Limits, most_pixels
 from refsr.web.match_outlines import match_outlines
 from refsr.web.previews import write_overlay, write_preview, write_thumbnail
+from refsr.weights.models import AUTO
 
 CHECK_PIXELS = 100_000  # LR pixels that are registered for a check; larger photos are downscaled
+# Actual per estimated seconds of a first job, and of its network, over those of a small tile alone:
+# 0.64 to 0.93 and 1.4 to 1.7 were measured on photos of 240 to 360 pixels a side.
+FIRST_JOB, FIRST_NETWORK = 0.8, 1.5
 BAND_ROWS = 256  # rows that are blended at a time
 TOO_LARGE = (
-    "A photo of {width} x {height} pixels is too large to be enlarged here; choose the same size, "
-    "or enlarge it with refsr upscale."
+    "A photo of {photo.width} x {photo.height} pixels is too large for {scale} times its size "
+    "here; choose {largest}, or enlarge it with refsr upscale."
 )
+Choice = tuple[str, Mode]  # model and look
 
 Answer = dict[str, Any]
 Send = Callable[[Answer], None]
 
 
 class WorkerState:
-    """What a worker keeps from task to task: its model, its limits and its measured speed."""
+    """What a worker keeps from task to task: its models, its limits and its measured speed."""
 
     def __init__(
         self,
@@ -74,13 +84,34 @@ class WorkerState:
         self.own_size_pixels = max(photo_pixels, own_size_pixels)
         if threads > 0:
             cv2.setNumThreads(threads)
-        self.upscaler = Upscaler.load(
-            model, threads=threads, max_memory=max_memory, max_pixels=reference_pixels
-        )
+        self.options: dict[str, Any] = {
+            "threads": threads,
+            "max_memory": max_memory,
+            "max_pixels": reference_pixels,
+        }
+        self.choice: Choice = (model, "true")
+        self.upscaler = Upscaler.load(model, **self.options)
+        self.default = self.choice, self.upscaler
         # Actual per estimated seconds, of a job with references and of the network alone; each job
-        # measures them for the next.
-        self.ratios = self.measure_ratio(), self.measure_ratio()
-        self.ratios_from_job = False
+        # measures them for the next of the same model and look.
+        self.ratios: dict[Choice, tuple[float, float]] = {}
+        self.first_ratio = self.measure_ratio()
+
+    def use(self, model: str, look: Mode) -> None:
+        """Load a model with a look, unless it is the last one; the first is always kept.
+
+        Raises ModelError, and DataError where the model has no such look.
+        """
+        choice = model, look
+        if choice == self.choice:
+            return
+        if choice == self.default[0]:
+            self.choice, self.upscaler = self.default
+            return
+        self.choice, self.upscaler = self.default  # frees the last one before another is loaded
+        trim_heap()
+        self.upscaler = Upscaler.load(model, look=look, **self.options)
+        self.choice = choice
 
     def measure_ratio(self) -> float:
         """Actual per estimated seconds of the network at this moment, from a small tile."""
@@ -89,11 +120,15 @@ class WorkerState:
 
     def load_photo(self, folder: Path) -> Photo:
         """The photo. Raises PhotoError."""
-        return load_photo(folder / "photo", max_pixels=self.own_size_pixels)
+        return load_photo(folder / "photo", max_pixels=self.largest(1))
 
-    def is_too_large(self, photo: Photo) -> bool:
-        """Whether a photo may only keep its size."""
-        return photo.width * photo.height > self.photo_pixels
+    def largest(self, scale: int) -> int:
+        """Pixels of the largest photo that is taken at a scale."""
+        return most_pixels(scale, self.photo_pixels, self.own_size_pixels)
+
+    def is_too_large(self, photo: Photo, scale: int = 2) -> bool:
+        """Whether a photo is too large for a scale; at 2, it may only keep its size."""
+        return photo.width * photo.height > self.largest(scale)
 
 
 def check(state: WorkerState, task: Answer, send: Send) -> Answer:
@@ -208,20 +243,27 @@ def upscale(state: WorkerState, task: Answer, send: Send) -> Answer:
     parts = reference_parts(names)
     photo = state.load_photo(folder)
     refuse_drawing(photo, names["photo"])
-    if task["scale"] > 1 and state.is_too_large(photo):
-        raise PhotoError(TOO_LARGE.format(width=photo.width, height=photo.height))
+    scale: Scale = task["scale"]
+    if state.is_too_large(photo, scale):
+        largest = max(one for one in (1, 2, 3) if not state.is_too_large(photo, one))
+        raise PhotoError(TOO_LARGE.format(photo=photo, scale=scale, largest=largest_words(largest)))
+    for part in ["plain", "full", "alpha", "amounts", "unconfirmed"]:
+        (folder / f"{part}.npy").unlink(missing_ok=True)  # of a run at another scale
+    written = photo.width * photo.height * scale**2 * photo.pixels.itemsize * 4
+    require_space(folder, (2 if parts else 1) * written)
+    state.use(task.get("model", AUTO), task.get("look", "true"))
     write_preview(photo, folder / "before.png")
     del photo
-    measure = None if state.ratios_from_job else state.measure_ratio
-    eta = EtaEstimator(send, 2 if parts else 1, state.ratios, measure)
-    for part in ["plain", "full", "alpha"]:
-        (folder / f"{part}.npy").unlink(missing_ok=True)  # of a run at another scale
+    known = state.ratios.get(state.choice)
+    first = FIRST_JOB * state.first_ratio, FIRST_NETWORK * state.first_ratio
+    measure = None if known else lambda: FIRST_NETWORK * state.measure_ratio()
+    eta = EtaEstimator(send, 2 if parts else 1, known or first, measure)
 
     def run(references: list[Path], name: str) -> Result:
         result = state.upscaler.upscale(
             folder / "photo",
             references=state.upscaler.prepare(references),
-            scale=task["scale"],
+            scale=scale,
             strict=task.get("strict", False),
             progress=eta.progress,
             announce=eta.announce,
@@ -233,6 +275,8 @@ def upscale(state: WorkerState, task: Answer, send: Send) -> Answer:
     report = result.report
     if result.photo.alpha is not None:
         np.save(folder / "alpha.npy", result.photo.alpha)
+    np.save(folder / "amounts.npy", result.amounts)
+    np.save(folder / "unconfirmed.npy", result.unconfirmed)
     write_preview(result.photo, folder / "result.png")
     write_overlay(result, folder / "map.png")
     for row, part in zip(report["references"], parts, strict=True):
@@ -241,7 +285,7 @@ def upscale(state: WorkerState, task: Answer, send: Send) -> Answer:
         del result  # free its memory: its pixels are on disk
         eta.next_run()
         write_preview(run([], "plain").photo, folder / "plain.png")
-    state.ratios, state.ratios_from_job = eta.finish(), True
+    state.ratios[state.choice] = eta.finish()
     trim_heap()
     return dict(report)
 
@@ -250,14 +294,30 @@ def render(state: WorkerState, task: Answer, send: Send) -> Answer:
     """Write the result at a strength, with the photo's metadata, to the folder's file ``out``.
 
     Between 0 and 1 it is a blend of the results without and with references, as on the page; 0 and
-    1 are exactly these two.
+    1 are exactly these two. ``width``: pixels, shrunk with antialiasing; None keeps its size. With
+    ``map`` it is the picture of where each detail came from instead, with its legend.
     """
     del send
     folder = Path(task["folder"])
+    out = folder / task["out"]
+    if out.exists():  # of another request, which came before this one in the queue
+        return {}
+    pixels = blended(folder, task["strength"])
+    if task.get("map"):
+        amounts, unconfirmed = (np.load(folder / f"{n}.npy") for n in ("amounts", "unconfirmed"))
+        drawn = provenance_map(to_8_bits(pixels), amounts, unconfirmed)
+        save_photo(Photo(drawn).marked("map"), out)
+        return {}
     photo = state.load_photo(folder)
     alpha = np.load(folder / "alpha.npy") if photo.alpha is not None else None
-    result = photo.replaced(blended(folder, task["strength"]), alpha)
-    save_photo(result.marked("result"), folder / task["out"], strip_metadata=task["strip"])
+    width: int | None = task.get("width")
+    if width is not None and width < pixels.shape[1]:
+        size = max(1, round(pixels.shape[0] * width / pixels.shape[1])), width
+        pixels = area_shrunk(pixels, size)
+        alpha = None if alpha is None else area_shrunk(alpha, size)
+    result = photo.replaced(pixels, alpha).marked("result")
+    options = {"quality": task["quality"]} if task.get("quality") else {}
+    save_photo(result, out, strip_metadata=task["bare"], **options)
     trim_heap()
     return {}
 
@@ -267,6 +327,19 @@ TASKS: dict[str, Callable[[WorkerState, Answer, Send], Answer]] = {
     "upscale": upscale,
     "render": render,
 }
+
+
+def area_shrunk(plane: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    """A plane (H, W[, 3]) shrunk to ``size`` (height, width) by the mean of what each pixel covers.
+
+    It takes no floating-point copy, as ``imresize`` does: results have up to 64 megapixels.
+    """
+    return np.asarray(cv2.resize(plane, size[::-1], interpolation=cv2.INTER_AREA), plane.dtype)
+
+
+def largest_words(scale: int) -> str:
+    """A scale as the page calls it."""
+    return "the same size" if scale == 1 else f"{scale}x"
 
 
 def blended(folder: Path, strength: float) -> NDArray[Any]:

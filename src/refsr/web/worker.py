@@ -3,7 +3,7 @@
     python -m refsr.web.worker '{"model": "auto", "max_memory": 1500000000, ...}'
 
 A task is a line {"task": NAME, ...} on stdin. Its answers on stdout are any number of progress
-messages and then one {"done": ...} or {"failed": {"message", "part", "server_fault"}}. The process
+messages and then one {"done": ...} or {"failed": {"message", "part", "status"}}. The process
 ends at the end of its stdin.
 """
 
@@ -18,19 +18,23 @@ from typing import Any
 from refsr.errors import RefsrError, TooLargeError
 from refsr.image.quiet import quiet_libraries
 from refsr.inference.memory import is_out_of_memory
+from refsr.web.disk import DISK_FULL, is_disk_full
 from refsr.web.tasks import TASKS, WorkerState
+from refsr.web.worker_process import BAD_ANSWER
 
-INTERNAL_ERROR = "refsr failed on this photo; the server's terminal shows the error."
 OUT_OF_MEMORY = "Out of memory; try a smaller photo or fewer references."
+DISK_STATUS = 507  # of HTTP: Insufficient Storage
 
 
 def failure(error: Exception, task: dict[str, Any]) -> dict[str, Any]:
     """The arguments of the server's TaskError, with the user's names of the files."""
     if is_out_of_memory(error):
-        return {"message": OUT_OF_MEMORY, "part": None, "server_fault": True}
+        return {"message": OUT_OF_MEMORY, "part": None, "status": 500}
+    if is_disk_full(error):
+        return {"message": DISK_FULL, "part": None, "status": DISK_STATUS}
     if not isinstance(error, RefsrError):
         traceback.print_exception(error)
-        return {"message": INTERNAL_ERROR, "part": None, "server_fault": True}
+        return {"message": BAD_ANSWER, "part": None, "status": 500}
     message, cause = str(error), None
     if isinstance(error, TooLargeError):  # the page has no flags
         message = f"{error.fact} here; send a smaller version of it."
@@ -40,7 +44,7 @@ def failure(error: Exception, task: dict[str, Any]) -> dict[str, Any]:
         if path in message:
             message, cause = message.replace(path, name), part
     message = message.replace(task["folder"] + os.sep, "")
-    return {"message": message, "part": cause, "server_fault": False}
+    return {"message": message, "part": cause, "status": 422}
 
 
 def main() -> None:

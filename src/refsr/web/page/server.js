@@ -1,7 +1,19 @@
 // Requests to the server, and their errors as messages.
 
-const CLIENT = crypto.getRandomValues(new Uint32Array(2)).join(""); // identifies this tab in the fair queue
+const CLIENT = tabNumber(); // identifies this tab in the fair queue
 const NO_ANSWER = "The server does not answer; is `refsr web` still running?";
+
+// A random number that a reload keeps, where the browser lets it.
+function tabNumber() {
+  const fresh = crypto.getRandomValues(new Uint32Array(2)).join("");
+  try {
+    const kept = sessionStorage.getItem("refsr-tab") ?? fresh;
+    sessionStorage.setItem("refsr-tab", kept);
+    return kept;
+  } catch {
+    return fresh;
+  }
+}
 
 export class ServerError extends Error {
   constructor(message, status = 0, part = null) {
@@ -37,6 +49,13 @@ export async function call(url, as = "json") {
   }
   const answer = await response.json().catch(() => ({}));
   throw new ServerError(answer.error ?? NO_ANSWER, response.status);
+}
+
+// The bytes of a file on the server, which makes it for that.
+export async function fileSize(url) {
+  const response = await fetch(url, { method: "HEAD", headers: { "X-Refsr-Client": CLIENT } });
+  if (!response.ok) throw new ServerError(NO_ANSWER, response.status);
+  return Number(response.headers.get("content-length"));
 }
 
 function fileName(response) {

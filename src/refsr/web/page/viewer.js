@@ -5,6 +5,7 @@
 
 const GRAB = 26; // CSS pixels around the divider in which it can be dragged
 const MAX_ZOOM = 16;
+const LIFT = 0.4; // white over the map's gray: tints are told apart in dark places, too
 const LENS = { width: 300, height: 170 };
 
 export class Viewer {
@@ -14,7 +15,7 @@ export class Viewer {
     this.onChange = onChange; // called when the zoom or the divider has changed
     this.images = null;
     this.size = [1, 1]; // pixels of the result
-    this.zoom = 1; // CSS pixels per pixel of the result
+    this.zoom = 1; // CSS pixels per pixel of the result; see fullZoom
     this.centre = [0.5, 0.5]; // pixel of the result at the centre of the view
     this.divider = 0.5; // of the view's width
     this.strength = 1;
@@ -48,6 +49,15 @@ export class Viewer {
     return Math.min(width / this.size[0], height / this.size[1]);
   }
 
+  // 100 %: a pixel of the result is a pixel of the screen.
+  get fullZoom() {
+    return 1 / (window.devicePixelRatio || 1);
+  }
+
+  get percent() {
+    return (100 * this.zoom) / this.fullZoom;
+  }
+
   get isFit() {
     return this.zoom <= this.fitZoom * 1.001;
   }
@@ -66,7 +76,7 @@ export class Viewer {
 
   // Zoom while the pixel at a point of the view stays where it is.
   zoomTo(zoom, at = [this.viewSize[0] / 2, this.viewSize[1] / 2]) {
-    const least = Math.min(this.fitZoom, 1);
+    const least = Math.min(this.fitZoom, this.fullZoom);
     const next = Math.min(MAX_ZOOM, Math.max(least, zoom));
     const [x, y] = this.toImage(at);
     this.centre[0] = x - (at[0] - this.viewSize[0] / 2) / next;
@@ -153,12 +163,25 @@ export class Viewer {
       context.globalAlpha = plain ? this.strength : 1;
       context.drawImage(result, ...target);
       if (this.map) {
-        context.globalAlpha = 0.62;
-        context.imageSmoothingEnabled = true;
-        context.drawImage(this.images.map, ...target);
+        this.tint(target);
       }
     }
     context.restore();
+  }
+
+  // The map: the result in light gray, multiplied with the tints, so that they are the legend's.
+  tint(target) {
+    const { context } = this;
+    context.globalAlpha = 1;
+    context.globalCompositeOperation = "saturation";
+    context.fillStyle = "#808080";
+    context.fillRect(...target);
+    context.globalCompositeOperation = "source-over";
+    context.fillStyle = `rgb(255 255 255 / ${LIFT})`;
+    context.fillRect(...target);
+    context.globalCompositeOperation = "multiply";
+    context.imageSmoothingEnabled = true;
+    context.drawImage(this.images.map, ...target);
   }
 
   drawDivider(x, height) {
@@ -208,7 +231,7 @@ export class Viewer {
     context.clip();
     for (const [index, side] of ["before", "after"].entries()) {
       const x = left + index * half;
-      this.drawSide([x, top, half, size[1]], [x + half / 2, top + size[1] / 2], centre, 1, side);
+      this.drawSide([x, top, half, size[1]], [x + half / 2, top + size[1] / 2], centre, this.fullZoom, side);
     }
     context.fillStyle = "#fff";
     context.fillRect(left + half - 1, top, 2, size[1]);
@@ -242,10 +265,9 @@ export class Viewer {
     });
     canvas.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
     canvas.addEventListener("dblclick", (event) => {
-      if (this.isFit) this.zoomTo(1, [event.offsetX, event.offsetY]);
+      if (this.isFit) this.zoomTo(this.fullZoom, [event.offsetX, event.offsetY]);
       else this.fit();
     });
-    canvas.addEventListener("keydown", (event) => this.key(event));
   }
 
   down(event) {
@@ -305,7 +327,6 @@ export class Viewer {
   }
 
   key(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
     const [width, height] = this.viewSize;
     const actions = {
       ArrowLeft: () => this.pan(width / 8, 0),
@@ -316,7 +337,7 @@ export class Viewer {
       "=": () => this.zoomTo(this.zoom * 1.25),
       "-": () => this.zoomTo(this.zoom / 1.25),
       0: () => this.fit(),
-      1: () => this.zoomTo(1),
+      1: () => this.zoomTo(this.fullZoom),
       "[": () => this.setDivider(this.divider - 0.02),
       "]": () => this.setDivider(this.divider + 0.02),
     };
