@@ -174,3 +174,18 @@ def test_offsets_and_pixels_are_not_on_bfloat16s_grid() -> None:
         residual = sr - model.bicubic(lr)
     assert sr.dtype == torch.float32
     assert off_grid(residual) > 0.9
+
+
+def test_the_papers_network_begins_at_no_offset_and_half_a_modulation() -> None:
+    """Its deformable layers are not scaled down: no skip carries the reference around them."""
+    torch.manual_seed(1)
+    paper = SSEN(dataclasses.replace(THREE_LAYERS, **PAPER))  # type: ignore[arg-type]
+    torch.manual_seed(1)
+    ours = SSEN(THREE_LAYERS)
+    lr, ref, validity = example_inputs(paper, 2, 2)
+    with torch.no_grad():
+        for offset, modulation in paper.explain(lr, ref, validity)[2]:
+            assert not offset.any()
+            assert torch.equal(modulation, torch.full_like(modulation, 0.5))
+    sizes = [float(model.deforms[0].weight.detach().std()) for model in (paper, ours)]  # type: ignore[union-attr, operator]
+    assert sizes[0] > 5 * sizes[1]
