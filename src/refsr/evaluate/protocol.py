@@ -21,8 +21,12 @@ BORDER = SCALE  # HR pixels left out at each side: the field's convention, as ma
 MAX_PSNR = 100.0  # dB counted for an exact copy, whose PSNR is infinite, so that means stay finite
 GRAY = 128  # level of a blank reference: the middle of 8 bits
 
-AsIs = Literal["as-is", "as-is-shuffled", "as-is-none"]  # the network alone, see as_is.py
-ReferenceMode = Literal["given", "none", "shuffled", "blank", "self", "upscaled", AsIs]
+# fmt: off
+ReferenceMode = Literal[
+    "given", "none", "shuffled", "blank", "self", "upscaled",
+    "as-is", "as-is-shuffled", "as-is-none",  # the network alone: as_is.py
+]
+# fmt: on
 ALONE = "by the network alone: no registration, color match or back-projection"
 MODE_SENTENCES: dict[str, str] = {
     "given": "the references that the list names",

@@ -85,10 +85,8 @@ def table2(request: Request) -> Report:
         (f"{request.model}, itself", request.model, "self"),
     ]
     if request.baseline:  # both networks alone: what differs is the reference path
-        columns += [
-            (f"{request.model}, alone", request.model, "as-is-none"),
-            ("RCAN alone", request.baseline, "as-is-none"),
-        ]
+        columns.append((f"{request.model}, alone", request.model, "as-is-none"))
+        columns.append(("RCAN alone", request.baseline, "as-is-none"))
     measured: dict[str, Any] = {}
     rows: list[list[str]] = []
     found: list[str] = []
