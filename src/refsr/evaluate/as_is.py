@@ -46,7 +46,7 @@ def run_as_is(
     validity = np.full(size, float(bool(references)), np.float32)
     if references:
         ref = unit(fit_reference(references[0], *size))
-    each = cost(network, height * width)[0] + PICTURE_BYTES
+    each = cost(network, height * width, timed=False)[0] + PICTURE_BYTES
     pixels = max(MIN_TILE, int((max_memory - PROGRAM_BYTES) / each))
     sr = np.empty((*size, 3), np.float32)
     for tile in cut(height, width, TILE_HALO, network.model.multiple, pixels):
