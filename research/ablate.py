@@ -72,7 +72,16 @@ VARIANTS = (
     Variant("3 layers, no non-local", {"nonlocal_blocks": False}),
     Variant("3 layers, no modulation", {"modulation": False}),
 )
+THE_PAPERS = {  # our departures undone, one switch each; hr_transfer is off in every variant
+    "no residual": {"deform_residual": False},
+    "RGB alone": {"ref_inputs": "rgb"},
+    "modulation from 0.5": {"modulation_bias": 0.0},
+    "global attention": {"attention_window": 0},
+    "unscaled attention": {"attention_scaled": False},
+}
 EXTRAS = (
+    *(Variant(f"3 layers, {name}", change) for name, change in THE_PAPERS.items()),
+    Variant("the paper's network", {k: v for one in THE_PAPERS.values() for k, v in one.items()}),
     Variant("3 layers, HR gate", {"hr_transfer": True}),
     Variant("0 layers, HR gate", {"hr_transfer": True, "deform_layers": 0}),
     Variant("3 layers, growing, 3 x steps", {}, 3, 0.75, ("unregistered",)),

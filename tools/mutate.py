@@ -23,6 +23,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = {
+    "ssen": ["tests/model/test_paper_network.py", "tests/model/test_ssen.py"],
+    "trunk": ["tests/model/test_paper_network.py"],
+    "deform": ["tests/model/test_deform.py", "tests/model/test_paper_network.py"],
     "resize": ["tests/test_resize.py"],
     "tiling": ["tests/image/test_tiling.py", "tests/test_any_size.py"],
     "geometry": [

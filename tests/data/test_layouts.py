@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from refsr.data.layouts import benchmark, detect_layouts, format_ranges, scene_id
-from refsr.data.pairs import BENCHMARKS, load_jobs
+from refsr.data.pairs import BENCHMARKS, describe_jobs, load_jobs
 from refsr.errors import DataError
 from refsr.evaluate.protocol import shuffled_references
 
@@ -136,6 +136,23 @@ def test_benchmarks_without_references(tmp_path: Path, touch: Touch) -> None:
     assert sentences(tmp_path / "set14") == [
         f"{tmp_path}/set14 holds 28 photos where there should be 14."
     ]
+
+
+def test_what_was_found_is_said(tmp_path: Path, touch: Touch) -> None:
+    """Five photos of something else are not Set5, nor are three of it."""
+    touch(*(f"Set5/{name}.png" for name in ("baby", "bird", "butterfly", "head_GT", "woman")))
+    touch(*(f"mine/{n}.png" for n in range(5)), *(f"few/img_{n}.png" for n in range(3)))
+
+    def found(name: str) -> str:
+        root = tmp_path / name
+        return describe_jobs("set5", load_jobs("set5", root)).replace(str(root), "HERE")
+
+    assert found("Set5") == "Set5: 5 photos in HERE."
+    other = "This is not Set5: 5 photos in HERE (0, 1, 2, 3, 4); they have other names."
+    assert found("mine") == other
+    assert found("few") == "This is not Set5: 3 photos in HERE (img_0, img_1, img_2); Set5 has 5."
+    touch(*(f"001_{level}.png" for level in range(6)))
+    assert describe_jobs("cufed5", load_jobs("cufed5", tmp_path)) == "cufed5: 5 rows of 1 photo."
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)

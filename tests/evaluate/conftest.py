@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +30,7 @@ def cufed5(tmp_path: Path, natural: Pixels) -> Path:
 def tinted(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that adds to bicubic what the first reference's blue tells, no reference nothing."""
 
-    def load_method(model: str, *_: object) -> Callable[..., Pixels]:
+    def load_method(model: str, *_: object) -> run.Runner:
         def method(lr: Pixels, references: list[Pixels]) -> Pixels:
             sr = imresize(lr, scale=4.0)
             if model == "bicubic" or not references:
@@ -40,6 +39,6 @@ def tinted(monkeypatch: pytest.MonkeyPatch) -> None:
                 np.uint8
             )
 
-        return method
+        return run.Runner(method)
 
     monkeypatch.setattr(run, "load_method", load_method)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +57,12 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
     """What a model would be given: records every (LR, references) and answers with bicubic."""
     calls: Seen = []
 
-    def load_method(model: str, *_: object) -> Callable[..., NDArray[np.uint8]]:
+    def load_method(model: str, *_: object) -> run.Runner:
         def method(lr: NDArray[np.uint8], references: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
             calls.append((lr, references))
             return imresize(lr, scale=4.0)
 
-        return method
+        return run.Runner(method)
 
     monkeypatch.setattr(run, "load_method", load_method)
     return calls
@@ -189,7 +188,9 @@ def test_means_by_kind(jobs: list[EvaluationJob]) -> None:
 def test_the_result_is_json_and_a_table(jobs: list[EvaluationJob]) -> None:
     result = evaluate(jobs, model="lanczos", reference="blank")
     assert json.loads(json.dumps(result, allow_nan=False)) == result
-    assert {"protocol", "model", "look", "ensemble", "reference", "rows", "mean"} == set(result)
+    assert set(result) == {
+        *("protocol", "model", "look", "ensemble", "reference", "run_by", "rows", "mean")
+    }
     table = render_evaluation(result).splitlines()
     assert "lanczos" in table[0]
     assert "blank" in table[0]
@@ -334,13 +335,13 @@ def test_matlab_is_the_default_and_jpeg_a_synonym(jobs: list[EvaluationJob]) -> 
 def test_a_model_gets_the_jpeg_file_itself(jobs: list[EvaluationJob], monkeypatch: Any) -> None:
     files: list[object] = []
 
-    def load_method(model: str, *_: object) -> Callable[..., NDArray[np.uint8]]:
+    def load_method(model: str, *_: object) -> run.Runner:
         def method(small: object, references: object) -> NDArray[np.uint8]:
             files.append(small)
             assert isinstance(small, bytes)
             return imresize(decode_lr(small), scale=4.0)
 
-        return method
+        return run.Runner(method)
 
     monkeypatch.setattr(run, "load_method", load_method)
     evaluate(jobs[:1], jpeg=60)

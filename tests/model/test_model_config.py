@@ -34,4 +34,5 @@ def test_sizes_that_do_not_fit_are_said(change: dict[str, object], words: str) -
 def test_every_configuration_builds_its_network(path: Path) -> None:
     config = load_config(path)
     with torch.device("meta"):  # shapes alone: RCAN of the paper has 17 M parameters
-        assert len(SSEN(config.model).estimators) == config.model.deform_layers
+        layers = config.model.deform_layers if config.model.fusion else 0
+        assert len(SSEN(config.model).estimators) == layers

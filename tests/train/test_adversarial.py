@@ -28,7 +28,7 @@ from refsr.train.sampler import PatchSampler
 from refsr.train.trainer import Trainer
 
 SMALL = AdversarialConfig(weight=3e-3, warmup=1, channels=4)
-OBJECTIVES = pytest.mark.parametrize("objective", ["wgan-gp", "vanilla"])
+OBJECTIVES = pytest.mark.parametrize("objective", ["wgan-gp", "vanilla", "lsgan", "ragan"])
 
 
 @pytest.fixture
@@ -82,7 +82,8 @@ def test_the_discriminator_learns_to_tell_blurred_from_sharp(objective: Any) -> 
     config = dataclasses.replace(SMALL, objective=objective, learning_rate=5e-3)
     discriminator, terms, real, blurred = trained(config)
     assert terms["score/real"] > terms["score/fake"] + 0.3
-    assert float(discriminator.generator_loss(blurred)) > float(discriminator.generator_loss(real))
+    loss = discriminator.generator_loss
+    assert float(loss(real, blurred)) > float(loss(real, real))
 
 
 def test_the_penalty_holds_the_slope() -> None:
@@ -95,13 +96,13 @@ def test_the_penalty_holds_the_slope() -> None:
 
 def test_each_term_moves_its_own_network_only() -> None:
     discriminator = DiscriminatorTrainer(SMALL, 1, torch.device("cpu"))
-    fake = torch.rand(1, 3, 32, 32, requires_grad=True)
-    discriminator.update(torch.rand(1, 3, 32, 32), fake, 0, Ranks())
+    fake, real = torch.rand(1, 3, 32, 32, requires_grad=True), torch.rand(1, 3, 32, 32)
+    discriminator.update(real, fake, 0, Ranks())
     assert fake.grad is None  # the discriminator's update does not reach the network
     before = {name: value.clone() for name, value in discriminator.model.state_dict().items()}
     for parameter in discriminator.model.parameters():
         parameter.grad = None
-    discriminator.generator_loss(fake).backward()
+    discriminator.generator_loss(real, fake).backward()
     assert fake.grad is not None
     assert fake.grad.abs().sum() > 0
     assert all(parameter.grad is None for parameter in discriminator.model.parameters())
@@ -117,6 +118,26 @@ def test_a_broken_batch_does_not_reach_the_discriminator() -> None:
 
 
 # The run
+
+
+def test_relativistic_scores_want_the_whole_batch(photos: Path) -> None:
+    config = run_config(photos, photos, dataclasses.replace(SMALL, objective="ragan"), 1)
+    check_config(config, Ranks())
+    with pytest.raises(DataError, match=r"ragan.*one process"):
+        check_config(config, Ranks(0, 2))
+
+
+def test_a_named_score_chooses_the_best_weights_of_an_adversarial_run(
+    photos: Path, tmp_path: Path
+) -> None:
+    config = run_config(photos, tmp_path / "run", SMALL, 4)
+    data = dataclasses.replace(config.data, benchmark=str(photos))
+    named = dataclasses.replace(config.train, best=("simulated/given/haarpsi",))
+    train(dataclasses.replace(config, data=data, train=named))
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    scores = {line["step"]: line["simulated/given/haarpsi"] for line in lines}
+    about = load_weights(tmp_path / "run" / "best.safetensors")[1]
+    assert about["simulated/given/haarpsi"] == max(scores.values())
 
 
 @pytest.mark.parametrize("layers", [3, 4, 5])

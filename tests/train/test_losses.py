@@ -61,17 +61,17 @@ def test_an_exact_result_has_a_finite_gradient(kind: str) -> None:
 # Adversarial
 
 
-@pytest.mark.parametrize("objective", ["wgan-gp", "vanilla"])
+@pytest.mark.parametrize("objective", ["wgan-gp", "vanilla", "lsgan", "ragan"])
 def test_the_two_sides_minimize_opposite_losses(objective: str) -> None:
     """The discriminator raises real scores and lowers fake ones; the generator raises fake ones."""
-    real, fake = (torch.randn(2, 1, 3, 3, requires_grad=True) for _ in range(2))
+    real, fake = (torch.rand(2, 1, 3, 3, requires_grad=True) for _ in range(2))
     discriminator_loss(real, fake, objective).backward()  # type: ignore[arg-type]
     assert real.grad is not None
     assert fake.grad is not None
     assert (real.grad < 0).all()
     assert (fake.grad > 0).all()
     fake.grad = None
-    generator_loss(fake, objective).backward()  # type: ignore[arg-type]
+    generator_loss(fake, objective, real.detach()).backward()  # type: ignore[arg-type]
     assert (fake.grad < 0).all()
 
 
@@ -83,6 +83,27 @@ def test_the_vanilla_objective_is_cross_entropy() -> None:
     assert float(discriminator_loss(real, fake, "vanilla")) == pytest.approx(float(expected))
     honest = entropy(fake, torch.ones_like(fake))
     assert float(generator_loss(fake, "vanilla")) == pytest.approx(float(honest))
+
+
+def test_least_squares_are_the_definition() -> None:
+    real, fake = (
+        torch.tensor([0.5, 2.0]).view(2, 1, 1, 1),
+        torch.tensor([0.5, -1.0]).view(2, 1, 1, 1),
+    )
+    # ((0.5 - 1)^2 + (2 - 1)^2) / 4 + (0.5^2 + 1) / 4, and ((0.5 - 1)^2 + (-1 - 1)^2) / 4
+    assert float(discriminator_loss(real, fake, "lsgan")) == pytest.approx(0.625)
+    assert float(generator_loss(fake, "lsgan")) == pytest.approx(1.0625)
+
+
+def test_relativistic_average_is_the_definition() -> None:
+    torch.manual_seed(2)
+    real, fake = torch.randn(2, 1, 3, 3), torch.randn(2, 1, 3, 3)
+    above = torch.sigmoid(real - fake.mean())
+    below = torch.sigmoid(fake - real.mean())
+    expected = -torch.log(above).mean() - torch.log(1 - below).mean()
+    assert float(discriminator_loss(real, fake, "ragan")) == pytest.approx(float(expected))
+    expected = -torch.log(1 - above).mean() - torch.log(below).mean()
+    assert float(generator_loss(fake, "ragan", real)) == pytest.approx(float(expected))
 
 
 def test_the_penalty_of_a_linear_score_is_known(rng: np.random.Generator) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 from pathlib import Path
@@ -59,3 +60,54 @@ def test_a_broken_batch_changes_no_weight(photos: Path, tmp_path: Path) -> None:
     assert math.isnan(trainer.train_step(batch))
     for a, b in zip(before, trainer.model.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("beta2", "clip", "ema"), [(0.99, 0.02, 0.9), (0.999, 0.0, 0.0), (0.5, 0.02, 0.0)]
+)
+def test_a_step_is_adam_with_clip_offset_rate_and_average(
+    photos: Path, tmp_path: Path, beta2: float, clip: float, ema: float
+) -> None:
+    """Three steps, written out with torch's own parts."""
+    changes = {"gradient_clip": clip, "adam_beta2": beta2, "ema": ema, "warmup": 0}
+    config = tiny_run(
+        photos, tmp_path, **changes, schedule="constant", offset_learning_rate=0.25, steps=3
+    )
+    trainer = Trainer(config)
+    plain = copy.deepcopy(trainer.model)
+    means = [value.clone() for value in plain.parameters()]
+    named = dict(plain.named_parameters())
+    offsets = [value for name, value in named.items() if name.startswith("estimators.")]
+    rest = [value for name, value in named.items() if not name.startswith("estimators.")]
+    rate = config.train.learning_rate
+    adam = torch.optim.Adam(
+        [{"params": rest}, {"params": offsets, "lr": rate / 4}], rate, betas=(0.9, beta2)
+    )
+    norms: list[float] = []
+    for step, batch in enumerate(batches(PatchSampler(config.data, 1), 0, 3, 2)):
+        trainer.train_step(batch)
+        lr, hr, ref, validity = (
+            torch.from_numpy(batch[name]) for name in ("lr", "hr", "ref", "validity")
+        )
+        plain.zero_grad()
+        torch.sqrt((plain(lr, ref, validity)[0] - hr) ** 2 + 1e-6).mean().backward()
+        gradient = torch.cat([value.grad.flatten() for value in plain.parameters()])  # type: ignore[union-attr]
+        norms.append(float(gradient.norm()))
+        if clip:
+            for value in plain.parameters():
+                assert value.grad is not None
+                value.grad *= min(1.0, clip / norms[-1])
+        adam.step()
+        decay = min(ema, (1 + step) / (10 + step))
+        for mean, value in zip(means, plain.parameters(), strict=True):
+            mean.mul_(decay).add_(value.detach(), alpha=1 - decay)
+    assert max(norms) > 2 * 0.02  # the clip is felt
+    for got, wanted, average, mean in zip(
+        trainer.model.parameters(),
+        plain.parameters(),
+        trainer.ema.parameters(),
+        means,
+        strict=True,
+    ):
+        assert torch.allclose(got, wanted, rtol=0, atol=2e-6)  # a step moves a weight by 4e-4
+        assert torch.allclose(average, mean, rtol=0, atol=2e-6)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from refsr.inference.plan import Estimate
     from refsr.registration.references import PoolReport
 
+LINE_SECONDS = 30.0  # between two lines of progress
 TICK_SECONDS = 0.5  # between two looks of the bar
 LONG_SECONDS = 20.0  # jobs that take longer are announced
 
@@ -100,6 +101,33 @@ def progress_bar(name: str, quiet: bool) -> Generator[ProgressBar]:
             stop.set()
             if ticker.is_alive():
                 ticker.join()
+
+
+@contextlib.contextmanager
+def progress_report(name: str, quiet: bool) -> Generator[Callable[[float], None]]:
+    """``progress_bar``; where stderr is no terminal a line at once, and one every half minute."""
+    if quiet or sys.stderr.isatty():
+        with progress_bar(name, quiet) as bar:
+            yield bar
+    else:
+        yield progress_lines(name)
+
+
+def progress_lines(name: str) -> Callable[[float], None]:
+    """A function that takes the finished share, 0..1, and prints it and the time that is left."""
+    started = time.monotonic()
+    next_line = started + LINE_SECONDS
+    print_message(f"{name}: started")
+
+    def update(done: float) -> None:
+        nonlocal next_line
+        now = time.monotonic()
+        if done > 0 and now >= next_line:
+            left = (now - started) * (1 - done) / done
+            print_message(f"{name}: {100 * done:.0f} %, about {duration(left)} left")
+            next_line = now + LINE_SECONDS
+
+    return update
 
 
 def estimate_printer(out: Path, quiet: bool) -> Callable[[Estimate], None]:

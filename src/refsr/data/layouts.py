@@ -29,6 +29,15 @@ TITLES = {
     "scenes": "scenes of overlapping photos",
     "photos": "photos",
 }
+NAMES = {  # how the photos of each are called in common packs
+    "set5": re.compile(r"(baby|bird|butterfly|head|woman)(_|$)|img_\d+"),
+    "set14": re.compile(
+        r"(baboon|barbara|bridge|coastguard|comic|face|flowers|foreman|lenna|man|monarch|pepper|ppt3"
+        r"|zebra)(_|$)|img_\d+"
+    ),
+    "b100": re.compile(r"\d{4,6}(_|$)|img_\d+"),
+    "urban100": re.compile(r"img_?\d+"),
+}
 ALIASES = {"bsd100": "b100", "bsds100": "b100", "sunhays80": "sun80"}  # as other packs call them
 HR_FOLDERS = ("HR", "original", "GTmod12", "image_SRF_4")  # of the ground truth in common packs
 

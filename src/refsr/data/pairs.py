@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from refsr.image.atomic import is_file, is_folder
 # HR pixels a side that an evaluation needs: the least multiple of the scale in which the filters of
 # SSIM and HaarPSI fit inside the border. A test compares it with refsr.evaluate.metrics.
 MIN_SIDE = 24
+SHOWN = 6  # names of photos that a sentence lists
 MAX_QUOTED = 300  # characters of a path that an error quotes
 COLUMNS = ("input", "reference", "kind")
 # Benchmarks by name: every row; cufed5-l1 a single level; -all all references of an input at once.
@@ -67,6 +69,25 @@ def load_jobs(target: str, root: Path) -> list[EvaluationJob]:
     raise DataError(
         f"There is no benchmark {target!r}; did you mean {near!r}? A list of pairs is a .csv file."
     )
+
+
+def describe_jobs(target: str, jobs: Sequence[EvaluationJob]) -> str:
+    """What was found, in a sentence: how many photos, where, and whether they are the benchmark.
+
+    Any folder of photos can be read as Set5; its photos' number and names tell whether it is.
+    """
+    name, inputs = target.lower(), list(dict.fromkeys(job.input for job in jobs))
+    folder, count = inputs[0].parent, f"{len(inputs)} photo{'s' * (len(inputs) > 1)}"
+    if name not in layouts.SINGLE_IMAGE:
+        return f"{target}: {len(jobs)} rows of {count}."
+    stems = [path.stem for path in inputs]
+    wanted, title = layouts.SINGLE_IMAGE[name], layouts.TITLES[name]
+    other = [stem for stem in stems if not layouts.NAMES[name].match(stem.lower())]
+    if len(stems) == wanted and not other:
+        return f"{title}: {count} in {folder}."
+    shown = ", ".join(stems[:SHOWN]) + (", ..." if len(stems) > SHOWN else "")
+    why = f"{title} has {wanted}" if len(stems) != wanted else "they have other names"
+    return f"This is not {title}: {count} in {folder} ({shown}); {why}."
 
 
 def csv_jobs(path: Path, root: Path) -> list[EvaluationJob]:

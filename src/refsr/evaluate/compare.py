@@ -13,10 +13,11 @@ from typing import Any
 from refsr.data.pairs import EvaluationJob
 from refsr.errors import DataError
 from refsr.evaluate.protocol import MODE_SENTENCES, ReferenceMode
-from refsr.evaluate.run import evaluate
+from refsr.evaluate.run import AUTO_MACHINE, Machine, evaluate
 from refsr.inference.ensemble import Mode
 
 MODES: tuple[ReferenceMode, ...] = ("given", "shuffled", "blank", "none", "self")
+AS_IS_MODES: tuple[ReferenceMode, ...] = ("as-is", "as-is-shuffled", "as-is-none")
 
 
 def compare_references(
@@ -31,6 +32,7 @@ def compare_references(
     ensemble: bool = False,
     lpips: bool = False,
     sheets: Path | None = None,
+    machine: Machine = AUTO_MACHINE,
     progress: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
     """``evaluate`` in each of the ``modes``; arguments and errors as there.
@@ -46,7 +48,7 @@ def compare_references(
     results: dict[str, dict[str, Any]] = {}
     left_out: dict[str, str] = {}
     for index, mode in enumerate(modes):
-        if not any(job.references for job in jobs) and mode in ("given", "blank"):
+        if not any(job.references for job in jobs) and mode in ("given", "blank", "as-is"):
             left_out[mode] = "These jobs have no references."
             continue
 
@@ -66,10 +68,11 @@ def compare_references(
                 ensemble=ensemble,
                 lpips=lpips,
                 sheets=None if sheets is None else sheets / mode,
+                machine=machine,
                 progress=report,
             )
         except DataError as error:
-            if mode != "shuffled":
+            if mode not in ("shuffled", "as-is-shuffled"):
                 raise
             left_out[mode] = str(error)
     if not results:

@@ -21,7 +21,13 @@ BORDER = SCALE  # HR pixels left out at each side: the field's convention, as ma
 MAX_PSNR = 100.0  # dB counted for an exact copy, whose PSNR is infinite, so that means stay finite
 GRAY = 128  # level of a blank reference: the middle of 8 bits
 
-ReferenceMode = Literal["given", "none", "shuffled", "blank", "self", "upscaled"]
+# fmt: off
+ReferenceMode = Literal[
+    "given", "none", "shuffled", "blank", "self", "upscaled",
+    "as-is", "as-is-shuffled", "as-is-none",  # the network alone: as_is.py
+]
+# fmt: on
+ALONE = "by the network alone: no registration, color match or back-projection"
 MODE_SENTENCES: dict[str, str] = {
     "given": "the references that the list names",
     "none": "no reference",
@@ -29,6 +35,10 @@ MODE_SENTENCES: dict[str, str] = {
     "blank": f"one image of gray level {GRAY}, as large as the given reference (else as the truth)",
     "self": "the shrunk photo itself",
     "upscaled": "the shrunk photo, upscaled by bicubic",
+    "as-is": "the given reference as it lies, shrunk and padded to the result's frame, validity 1, "
+    + ALONE,
+    "as-is-shuffled": f"another scene's reference as it lies, {ALONE}",
+    "as-is-none": f"no reference, {ALONE}",
 }
 
 MATLAB = PhotoKind("matlab")  # the field's small photos
@@ -116,7 +126,7 @@ def reference_pixels(
     mode: ReferenceMode, paths: Sequence[Path], hr: Pixels, lr: Pixels, max_side: int | None
 ) -> list[Pixels]:
     """The references that a mode gives to the model: RGB images (HWC, uint8). Raises PhotoError."""
-    if mode == "none":
+    if mode in ("none", "as-is-none"):
         return []
     if mode == "self":
         return [lr]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,6 +17,7 @@ from refsr.degradation.simulate import LowRes, PhotoKind, parse_kind, simulate
 from refsr.errors import DataError
 from refsr.evaluate import lpips as lpips_metric
 from refsr.evaluate import perceptual
+from refsr.evaluate.as_is import run_as_is
 from refsr.evaluate.lpips import Distance
 from refsr.evaluate.metrics import psnr, ssim
 from refsr.evaluate.protocol import (
@@ -31,7 +33,9 @@ from refsr.evaluate.protocol import (
 )
 from refsr.evaluate.sheets import draw_sheet, write_sheet
 from refsr.image.atomic import make_folder
-from refsr.inference.ensemble import Mode
+from refsr.inference.cores import usable_cores
+from refsr.inference.ensemble import Mode, TileNetwork
+from refsr.inference.network import Device, Runtime
 from refsr.resize import SCALE, imresize
 
 METRICS = (
@@ -39,9 +43,30 @@ METRICS = (
     *("bicubic_psnr", "bicubic_ssim", "bicubic_haarpsi", "bicubic_detail", "seconds"),
 )
 OPTIONAL_METRICS = ("lpips", "bicubic_lpips")  # measured on request
+WITH_PATHS = ("given", "shuffled", "as-is", "as-is-shuffled")  # modes that use the rows' files
 IRRELEVANT = "irrelevant"  # the kind of a pair that shows two different things
 
 Method = Callable[[LowRes, list[Pixels]], Pixels]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What runs the model: as for ``Upscaler.load``."""
+
+    device: Device = "auto"
+    runtime: Runtime = "auto"
+    max_memory: int | str = "auto"
+
+
+@dataclass(frozen=True)
+class Runner:
+    """A method of upscaling, and what runs it, for the record."""
+
+    method: Method
+    run_by: dict[str, Any] = field(default_factory=dict)
+
+
+AUTO_MACHINE = Machine()
 
 
 def evaluate(
@@ -56,6 +81,7 @@ def evaluate(
     ensemble: bool = False,
     lpips: bool = False,
     sheets: Path | None = None,
+    machine: Machine = AUTO_MACHINE,
     progress: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
     """Upscale every job's shrunk photo and measure the result against the photo.
@@ -66,12 +92,14 @@ def evaluate(
     "matlab" unless given. ``jpeg``: the same as "jpeg:QUALITY".
     ``look``, ``ensemble``: as for ``Upscaler.load``. ``lpips``: measure LPIPS, too, which needs the
     extra `lpips`. ``sheets``: a folder, made if missing, for a picture of every row
-    (``refsr.evaluate.sheets``). ``progress`` is called with the finished share, 0..1.
+    (``refsr.evaluate.sheets``). ``machine``: what runs the model. ``progress`` is called with the
+    finished share, 0..1.
 
-    Returns {"protocol", "model", "look", "ensemble", "reference", "rows", "mean"}: a row for each
-    job with input, reference, kind and METRICS (of the result and of bicubic), with ``lpips`` also
-    OPTIONAL_METRICS; the mean by kind, of "all", and of the "matching" rows where some rows are
-    irrelevant. The result can be written as JSON.
+    Returns {"protocol", "model", "look", "ensemble", "reference", "run_by", "rows", "mean"}: what
+    ran it (runtime, provider, precision, threads, memory; empty for bicubic and Lanczos); a row for
+    each job with input, reference, kind and METRICS (of the result and of bicubic), with ``lpips``
+    also OPTIONAL_METRICS; the mean by kind, of "all", and of the "matching" rows where some rows
+    are irrelevant. The result can be written as JSON.
 
     Raises DataError for jobs that cannot be run as asked or a missing extra, PhotoError for a photo
     that cannot be read or a sheet that cannot be written, ModelError for a model that cannot be
@@ -86,12 +114,12 @@ def evaluate(
         raise DataError(f"max_side = {max_side} is too small to measure; give {MIN_SIDE} or more.")
     kind = choose_kind(photo, jpeg)
     chosen = [job.references for job in jobs]
-    if reference == "shuffled":
+    if reference in ("shuffled", "as-is-shuffled"):
         chosen = shuffled_references(jobs)
     if sheets is not None:
         make_folder(sheets)
     distance = lpips_metric.load_lpips() if lpips else None
-    method = load_method(model, look, ensemble)
+    runner = load_method(model, look, ensemble, machine, reference.startswith("as-is"))
     rows: list[dict[str, Any]] = []
     for index, (job, paths) in enumerate(zip(jobs, chosen, strict=True)):
         hr = load_truth(job.input, max_side)
@@ -100,10 +128,10 @@ def evaluate(
         bicubic = imresize(lr, scale=float(SCALE))
         references = reference_pixels(reference, paths, hr, lr, max_side)
         start = time.perf_counter()
-        sr = method(source, references)
+        sr = runner.method(source, references)
         seconds = time.perf_counter() - start
         baseline = measure(bicubic, hr, distance)
-        used = [job.relative(path) for path in paths] if reference in ("given", "shuffled") else []
+        used = [job.relative(path) for path in paths] if reference in WITH_PATHS else []
         rows.append(
             {
                 "input": job.relative(job.input),
@@ -126,6 +154,7 @@ def evaluate(
         "look": look,
         "ensemble": ensemble,
         "reference": reference,
+        "run_by": runner.run_by,
         "rows": rows,
         "mean": mean_by_kind(rows),
     }
@@ -161,24 +190,54 @@ def lanczos(lr: Pixels) -> Pixels:
     return np.asarray(Image.fromarray(lr).resize(size, Image.Resampling.LANCZOS))
 
 
-def load_method(model: str, look: Mode = "true", ensemble: bool = False) -> Method:
-    """A function from (LR photo, references) to the photo four times larger.
+def load_method(
+    model: str,
+    look: Mode = "true",
+    ensemble: bool = False,
+    machine: Machine = AUTO_MACHINE,
+    as_is: bool = False,
+) -> Runner:
+    """What maps (LR photo, references) to the photo four times larger.
 
-    Raises ModelError, and DataError for a look that the model does not have.
+    ``as_is``: by the network alone, see ``refsr.evaluate.as_is``. Raises ModelError, and DataError
+    for a look that the model does not have or a method that has no network to be alone.
     """
     if model == "bicubic":
-        return lambda lr, references: imresize(decode_lr(lr), scale=float(SCALE))
+        return Runner(lambda lr, references: imresize(decode_lr(lr), scale=float(SCALE)))
     if model == "lanczos":
-        return lambda lr, references: lanczos(decode_lr(lr))
+        return Runner(lambda lr, references: lanczos(decode_lr(lr)))
     from refsr.upscaler import Upscaler
 
-    upscaler = Upscaler.load(model, look=look, ensemble=ensemble)
+    upscaler = Upscaler.load(
+        model,
+        look=look,
+        ensemble=ensemble,
+        device=machine.device,
+        runtime=machine.runtime,
+        max_memory=machine.max_memory,
+    )
+    network, memory = upscaler.networks.clean, upscaler.max_memory
+    run_by = describe_run(network, memory)
+    if as_is:
+        if network is None:
+            raise DataError(f"{model} is no network: it cannot use a reference as it is.")
+        return Runner(lambda lr, refs: run_as_is(network, decode_lr(lr), refs, memory), run_by)
 
     def method(lr: LowRes, references: list[Pixels]) -> Pixels:
         upscaler.set_reference(references or None)
         return np.asarray(upscaler.upscale(lr).image)
 
-    return method
+    return Runner(method, run_by)
+
+
+def describe_run(network: TileNetwork | None, max_memory: int) -> dict[str, Any]:
+    """Runtime, provider, precision, threads and memory, for the record; without a network fewer."""
+    facts: dict[str, Any] = {"threads": usable_cores(), "max_memory": max_memory}
+    if network is None:
+        return facts
+    runtime, _, provider = network.provider.partition(", ")
+    name, _, precision = provider.partition(" ")  # ONNX Runtime computes in float32
+    return {"runtime": runtime, "provider": name, "precision": precision or "float32", **facts}
 
 
 def mean_by_kind(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:

@@ -21,13 +21,18 @@ class SSENConfig:
     rcan_groups: int = 10  # residual groups of the rcan trunk
     rcan_blocks: int = 20  # channel-attention blocks in each group
     rcan_reduction: int = 16  # of the channels inside the attention
+    fusion: bool = True  # off: no reference path at all, the trunk alone (RCAN, EDSR)
+    ref_inputs: Literal["rgb", "rgb_difference_validity"] = "rgb_difference_validity"  # paper: rgb
     deform_layers: int = 3  # stacked deformable convolutions; 3 is the paper's best
+    deform_residual: bool = True  # a skip around each of them; off: the paper
     deform_groups: int = 1  # channel groups, each with its own offsets
     offset_channels: int = 64  # of the offset estimator
     nonlocal_blocks: bool = True  # in the offset estimator
     modulation: bool = True  # off: deformable convolution without modulation (DCNv1)
+    modulation_bias: float = 2.0  # sigmoid(2) = 0.88 at first; 0: one half, as DCNv2 does
     skip: Literal["add", "concat"] = "add"  # of the estimator's skip connections
     attention_window: int = 32  # LR pixels a side of a non-local block's window; 0: global (paper)
+    attention_scaled: bool = True  # products over sqrt(channels); off: Wang et al. 2018 (paper)
     hr_transfer: bool = True  # gated HR detail; off: the reference acts at LR resolution only
     self_reference: bool = True  # without a reference, the photo is its own; off: it has none
     conditions: int = 0  # numbers that it is told of the photo; see degradation/condition.py

@@ -84,18 +84,17 @@ def _(x: Tensor, offset: Tensor, modulation: Tensor, weight: Tensor, bias: Tenso
 
 
 class DeformConv(nn.Module):
-    """One modulated deformable 3x3 convolution.
+    """One modulated deformable 3x3 convolution."""
 
-    Its weights start small: the layer is residual and begins as a small correction.
-    """
-
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, residual: bool = True) -> None:
+        """``residual``: it has a skip around it, so its weights start as a small correction."""
         super().__init__()
         self.weight = nn.Parameter(torch.empty(channels, channels, KERNEL, KERNEL))
         self.bias = nn.Parameter(torch.zeros(channels))
         nn.init.kaiming_normal_(self.weight)
-        with torch.no_grad():
-            self.weight.mul_(0.1)
+        if residual:
+            with torch.no_grad():
+                self.weight.mul_(0.1)
 
     def forward(self, x: Tensor, offset: Tensor, modulation: Tensor) -> Tensor:
         """See ``deform_conv2d``; export uses the opaque operator."""

@@ -9,7 +9,8 @@ The forward pass, at LR resolution unless marked HR:
     concat(lr_feat, aligned_feat) -> conv -> trunk -> + lr_feat -> pixel shuffle x4 -> conv (HR)
     sr = bicubic(lr) + residual + gate * (reference - bicubic(lr))
 
-Notable choices, each measured in docs/DECISIONS.md:
+Notable choices, each measured in docs/DECISIONS.md. Those that depart from the paper have a switch
+in ``SSENConfig``, which `configs/paper.toml` sets as the paper does (docs/PAPER.md):
 - the deformable path is residual, its modulation starts at 0.88 and its offsets at zero, so the
   aligned feature passes from the first step; else the network learns to ignore the reference;
 - where the reference is not valid, the upscaled photo replaces it (self-similarity), so a blank
@@ -40,7 +41,6 @@ from refsr.model.deform import TAPS, DeformConv
 from refsr.model.trunk import RCAN, ResBlock, conv3, edsr, run_blocks
 from refsr.resize import SCALE, contributions
 
-MODULATION_BIAS_INIT = 2.0  # sigmoid(2) = 0.88: at first nearly all of the reference passes
 FILM_HIDDEN = 32  # channels between the conditions and the modulation
 GATE_BIAS_INIT = -2.0  # sigmoid(-2) = 0.12: at first little HR detail is transferred
 
@@ -51,6 +51,15 @@ def zero_init(conv: nn.Conv2d) -> nn.Conv2d:
     assert conv.bias is not None
     nn.init.zeros_(conv.bias)
     return conv
+
+
+def in_float32(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """``conv`` of the features ``x`` (B, C, H, W), in float32 also inside an autocast region.
+
+    bfloat16 has eight bits: offsets of 38 px would lie on a grid of 1/4 px, pixels on one of 1/256.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        return conv(x.float())
 
 
 def build_trunk(config: SSENConfig) -> nn.Module:
@@ -71,11 +80,15 @@ def build_film(config: SSENConfig) -> nn.Module:
 
 
 class NonLocal(nn.Module):
-    """Embedded-Gaussian non-local block (Wang et al.) inside windows ``window`` pixels a side."""
+    """Embedded-Gaussian non-local block (Wang et al. 2018): softmax(theta phi) g, + the input."""
 
-    def __init__(self, channels: int, window: int) -> None:
+    def __init__(self, channels: int, window: int, scaled: bool = True) -> None:
+        """``window``: it attends within squares of so many pixels a side; 0: to everything.
+
+        ``scaled``: the products are divided by the root of the inner channels, as in a transformer.
+        """
         super().__init__()
-        self.window = window
+        self.window, self.scale = window, None if scaled else 1.0
         self.qkv = nn.Conv2d(channels, channels // 2 * 3, 1)  # theta, phi and g in one convolution
         self.out = zero_init(nn.Conv2d(channels // 2, channels, 1))
 
@@ -86,7 +99,7 @@ class NonLocal(nn.Module):
         rows, columns = height // wh, width // ww
         qkv = self.qkv(x).view(batch, 3, -1, rows, wh, columns, ww)
         theta, phi, g = qkv.permute(1, 0, 3, 5, 4, 6, 2).reshape(3, -1, 1, wh * ww, x.shape[1] // 2)
-        y = F.scaled_dot_product_attention(theta, phi, g)
+        y = F.scaled_dot_product_attention(theta, phi, g, scale=self.scale)
         y = y.view(batch, rows, columns, wh, ww, -1).permute(0, 5, 1, 3, 2, 4)
         return x + self.out(y.reshape(batch, -1, height, width))
 
@@ -98,13 +111,14 @@ class OffsetEstimator(nn.Module):
         super().__init__()
         c = config.offset_channels
         self.groups, self.modulated = config.deform_groups, config.modulation
+        self.modulation_bias = config.modulation_bias
         self.concat = config.skip == "concat"
         self.down = nn.ModuleList(
             [conv3(2 * config.channels, c, 2), conv3(c, c, 2), conv3(c, c, 2)]
         )
         inputs = [c] + [2 * c if self.concat else c] * 2
         self.attend = nn.ModuleList(
-            NonLocal(width, config.attention_window // step)
+            NonLocal(width, config.attention_window // step, config.attention_scaled)
             if config.nonlocal_blocks
             else nn.Identity()
             for width, step in zip(inputs, (8, 4, 2), strict=True)
@@ -125,10 +139,10 @@ class OffsetEstimator(nn.Module):
             if skips:
                 skip = skips.pop()
                 x = torch.cat([x, skip], 1) if self.concat else x + skip
-        out = self.out(x).float()
+        out = in_float32(self.out, x)
         offset, logit = out.split([self.groups * TAPS * 2, self.groups * TAPS], 1)
         modulation = (
-            torch.sigmoid(logit + MODULATION_BIAS_INIT)
+            torch.sigmoid(logit + self.modulation_bias)
             if self.modulated
             else torch.ones_like(logit)
         )
@@ -167,14 +181,15 @@ class SSEN(nn.Module):
         c = config.channels
         self.bicubic = BicubicX4()
         self.lr_in = conv3(3, c)
-        self.ref_in1 = conv3(7, c // 2, 2)
-        self.ref_in2 = conv3(c // 2, c, 2)
+        layers = config.deform_layers if config.fusion else 0
+        if config.fusion:
+            self.ref_in1 = conv3(3 if config.ref_inputs == "rgb" else 7, c // 2, 2)
+            self.ref_in2 = conv3(c // 2, c, 2)
         self.extract = nn.Sequential(*(ResBlock(c) for _ in range(config.feature_blocks)))
-        self.estimators = nn.ModuleList(
-            OffsetEstimator(config) for _ in range(config.deform_layers)
-        )
-        self.deforms = nn.ModuleList(DeformConv(c) for _ in range(config.deform_layers))
-        self.fuse = conv3(2 * c, c)
+        self.estimators = nn.ModuleList(OffsetEstimator(config) for _ in range(layers))
+        self.deforms = nn.ModuleList(DeformConv(c, config.deform_residual) for _ in range(layers))
+        if config.fusion:
+            self.fuse = conv3(2 * c, c)
         self.reconstruct = build_trunk(config) if trunk is None else trunk
         self.shuffle = conv3(c, SCALE * SCALE * (c // 4))
         self.out = conv3(c // 4, 4)
@@ -195,7 +210,7 @@ class SSEN(nn.Module):
         aligned ones, H and W are arbitrary, and the gate is zero. Without ``self_reference``, it is
         skipped for the photos of a batch whose reference is valid nowhere, too.
         """
-        if ref is None or validity is None:
+        if ref is None or validity is None or not self.config.fusion:
             return self.without_reference(lr, condition)
         if not self.config.self_reference:
             given = validity.amax((1, 2, 3)) > 0
@@ -244,10 +259,12 @@ class SSEN(nn.Module):
         self, lr_feat: Tensor, aligned_feat: Tensor, films: Sequence[Tensor]
     ) -> Tensor:
         """From features (B, C, H, W) to residual and gate logit (B, 4, 4H, 4W), float32."""
-        feat = self.fuse(torch.cat([lr_feat, aligned_feat], 1))
-        own = films[self.config.feature_blocks :]
-        feat = run_blocks(self.reconstruct, feat, own) + lr_feat
-        return self.out(F.leaky_relu(F.pixel_shuffle(self.shuffle(feat), SCALE), 0.1)).float()
+        both = torch.cat([lr_feat, aligned_feat], 1)
+        feat = self.fuse(both) if self.config.fusion else lr_feat
+        feat = run_blocks(self.reconstruct, feat, films[self.config.feature_blocks :])
+        if self.config.fusion or self.config.trunk == "edsr":  # RCAN alone has it within
+            feat = feat + lr_feat
+        return in_float32(self.out, F.leaky_relu(F.pixel_shuffle(self.shuffle(feat), SCALE), 0.1))
 
     def explain(
         self, lr: Tensor, ref: Tensor, validity: Tensor, condition: Tensor | None = None
@@ -257,19 +274,24 @@ class SSEN(nn.Module):
         One pair per layer, first layer first: offsets (B, G*18, H, W) in LR pixels, (dy, dx) of
         each group's taps, and modulation (B, G*9, H, W), 0..1.
         """
+        if not self.config.fusion:
+            return *self.without_reference(lr, condition), []
         samples: list[tuple[Tensor, Tensor]] = []
         with torch.autocast(lr.device.type, enabled=False):
             base = self.bicubic(lr)
             detail = (ref - base) * validity  # zero where the photo replaces the reference
         films = self.films(lr, condition)
         lr_feat = self.lr_features(lr, films)
-        ref_feat = torch.cat([base + detail - 0.5, detail, validity], 1)
+        ref_feat = base + detail - 0.5  # the reference as it is where its validity is one
+        if self.config.ref_inputs != "rgb":
+            ref_feat = torch.cat([ref_feat, detail, validity], 1)
         ref_feat = self.ref_in2(F.leaky_relu(self.ref_in1(ref_feat), 0.1))
         aligned_feat = self.extract(ref_feat)
         for estimate, deform in zip(self.estimators, self.deforms, strict=True):
             offset, modulation = estimate(lr_feat, aligned_feat)
             samples.append((offset, modulation))
-            aligned_feat = aligned_feat + deform(aligned_feat, offset, modulation)
+            sampled = deform(aligned_feat, offset, modulation)
+            aligned_feat = aligned_feat + sampled if self.config.deform_residual else sampled
         residual, logit = self.reconstruction(lr_feat, aligned_feat, films).split([3, 1], 1)
         if not self.config.hr_transfer:
             return base + residual, torch.zeros_like(logit), samples

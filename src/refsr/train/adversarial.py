@@ -62,10 +62,15 @@ class DiscriminatorTrainer:
             self.optimizer.step()
         return terms
 
-    def generator_loss(self, fake: Tensor) -> Tensor:
-        """L_adv of SR patches (B, 3, H, W) in 0..1, without gradients for the discriminator."""
+    def generator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
+        """L_adv of SR patches (B, 3, H, W) in 0..1, without gradients for the discriminator.
+
+        ``real``: the HR patches, with which ``ragan`` compares them.
+        """
         self.model.requires_grad_(False)
-        return generator_loss(self.model(fake), self.config.objective)
+        objective = self.config.objective
+        scores = self.model(real) if objective == "ragan" else None
+        return generator_loss(self.model(fake), objective, scores)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything a resumed run needs."""

@@ -54,20 +54,24 @@ class TrainConfig:
     period: int = 10_000  # steps after which the peak is multiplied by gamma; schedule.py
     gamma: float = 0.9  # as in the paper
     offset_learning_rate: float = 0.25  # of the offset estimators, as a factor
+    adam_beta2: float = 0.99  # of Adam's squared gradients; 0.999 is usual
     film_learning_rate: float = 20.0  # of what conditions change, as a factor
-    gradient_clip: float = 1.0  # maximal norm
+    gradient_clip: float = 1.0  # maximal norm; 0: none
     loss: Literal["charbonnier", "charbonnier_eps", "l1"] = (
         "charbonnier"  # _eps: epsilon not squared
     )
     charbonnier_epsilon: float = 1e-3  # for values in 0..1; with the paper's 1e-6 nearly L1
     distillation: float = 0.7  # weight of the loss against teacher or labels, where given
     reference_path: bool = True  # off: pre-training without the reference path
-    ema: float = 0.999  # decay of the averaged weights, which are validated and saved
+    ema: float = 0.999  # decay of the averaged weights, which are validated and saved; 0: none
     seed: int = 1
     threads: int = 2  # of torch
     workers: int = 1  # threads that prepare batches; the samples do not depend on it
     bf16: bool = True  # autocast where the hardware supports it; coordinates stay float32
     validate_every: int = 1000  # steps
+    # Scores of log.jsonl, as "patch_pairs/given", whose mean chooses the best weights; none: all
+    # that end in /given or /blank, but no best weights with an adversarial term.
+    best: tuple[str, ...] = ()
     checkpoint_minutes: float = 5.0
     start: str = ""  # initial weights, .safetensors or .onnx; the schedule starts at 0
 
@@ -77,7 +81,7 @@ class AdversarialConfig:
     """The paper's second stage: L_rec + weight * L_adv. Off where the weight is 0."""
 
     weight: float = 0.0  # of L_adv
-    objective: Literal["wgan-gp", "vanilla"] = "wgan-gp"
+    objective: Literal["wgan-gp", "vanilla", "lsgan", "ragan"] = "wgan-gp"
     gradient_penalty: float = 10.0  # weight; wgan-gp only
     warmup: int = 100  # steps in which only the discriminator learns from L_adv
     learning_rate: float = 2e-4  # of the discriminator; constant

@@ -65,12 +65,9 @@ class Log:
             file.write(json.dumps(line) + "\n")
         shown = "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
         tqdm.write(f"step {trainer.step}: loss {means['loss']:.5f}  {shown}")
-        mean = float(
-            np.mean([v for n, v in scores.items() if n.endswith(("given", "blank"))] or [0.0])
-        )
-        if mean > trainer.best and trainer.discriminator is None:
-            # with an adversarial term PSNR falls on purpose, so no weights are the best by it
-            trainer.best = mean
+        score = self.validation.best_by(scores)
+        if score is not None and score >= trainer.best:  # the latest of equal ones
+            trainer.best = score
             metadata = {**trainer.metadata(), **scores}
             save_weights(trainer.ema, self.folder / "best.safetensors", metadata)
 

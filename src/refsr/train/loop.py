@@ -45,6 +45,10 @@ def check_config(config: RunConfig, ranks: Ranks) -> None:
             f"patch = {config.data.patch} does not fit the network: with attention_window = "
             f"{config.model.attention_window} it must be a multiple of {multiple}."
         )
+    if config.adversarial.objective == "ragan" and ranks.size > 1:
+        raise DataError(
+            'objective = "ragan" compares with the mean of a whole batch: train it in one process.'
+        )
     if config.train.batch % ranks.size:
         raise DataError(
             f"batch = {config.train.batch} cannot be split equally between {ranks.size} processes."

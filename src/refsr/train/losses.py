@@ -2,7 +2,7 @@
 
 The paper trains with L_rec first, then with L_rec + L_adv. What it leaves open is an option here:
 the meaning of epsilon in Charbonnier, and the adversarial objective, where its P_r and P_g suggest
-Wasserstein with a gradient penalty.
+Wasserstein with a gradient penalty; the others are those that super-resolution uses.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Reconstruction = Literal["charbonnier", "charbonnier_eps", "l1"]
-Objective = Literal["wgan-gp", "vanilla"]
+Objective = Literal["wgan-gp", "vanilla", "lsgan", "ragan"]
 
 
 def charbonnier(sr: Tensor, hr: Tensor, epsilon: float) -> Tensor:
@@ -40,18 +40,33 @@ def discriminator_loss(real: Tensor, fake: Tensor, objective: Objective) -> Tens
 
     ``wgan-gp``: mean fake score minus mean real score (Arjovsky et al. 2017), to which
     ``gradient_penalty`` is added. ``vanilla``: binary cross entropy with the scores as logits
-    (Goodfellow et al. 2014).
+    (Goodfellow et al. 2014). ``lsgan``: half the squared distance of real scores from 1 and of fake
+    ones from 0 (Mao et al. 2017). ``ragan``: relativistic average, cross entropy of each score less
+    the mean of the other kind (Jolicoeur-Martineau 2019, as in ESRGAN, Wang et al. 2018).
     """
     if objective == "wgan-gp":
         return fake.mean() - real.mean()
+    if objective == "lsgan":
+        return ((real - 1.0) ** 2).mean() / 2 + (fake**2).mean() / 2
+    if objective == "ragan":
+        real, fake = real - fake.mean(), fake - real.mean()
     return F.softplus(-real).mean() + F.softplus(fake).mean()
 
 
-def generator_loss(fake: Tensor, objective: Objective) -> Tensor:
-    """L_adv, the generator's loss from the scores of its patches; ``vanilla`` is the
-    non-saturating form, -log D(fake).
+def generator_loss(fake: Tensor, objective: Objective, real: Tensor | None = None) -> Tensor:
+    """L_adv, the generator's loss from the scores (B, 1, h, w) of its patches.
+
+    ``vanilla`` is the non-saturating form, -log D(fake). ``ragan`` needs the scores of ``real``
+    patches, too, and is the discriminator's loss with the two exchanged.
     """
-    return -fake.mean() if objective == "wgan-gp" else F.softplus(-fake).mean()
+    if objective == "wgan-gp":
+        return -fake.mean()
+    if objective == "lsgan":
+        return ((fake - 1.0) ** 2).mean() / 2
+    if objective == "ragan":
+        assert real is not None
+        return discriminator_loss(fake, real, objective)
+    return F.softplus(-fake).mean()
 
 
 def gradient_penalty(

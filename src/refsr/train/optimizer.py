@@ -68,10 +68,15 @@ class Optimizers:
     """
 
     def __init__(
-        self, model: nn.Module, kind: Kind, offset_factor: float, film_factor: float = 1.0
+        self,
+        model: nn.Module,
+        kind: Kind,
+        offset_factor: float,
+        film_factor: float = 1.0,
+        beta2: float = 0.99,
     ) -> None:
         """``offset_factor``: the offset estimators' learning rate, relative to the rest;
-        ``film_factor``: that of what conditions change."""
+        ``film_factor``: that of what conditions change. ``beta2``: of Adam."""
         self.matrices: list[tuple[Tensor, nn.Parameter]] = []
         factors = {"estimators": offset_factor, "film": film_factor}
         groups = (1.0, *factors.values())
@@ -87,7 +92,7 @@ class Optimizers:
             else:
                 adam[factor].append(value)
         self.optimizers: list[torch.optim.Optimizer] = [
-            torch.optim.Adam(parameter_groups(adam), betas=(0.9, 0.99))
+            torch.optim.Adam(parameter_groups(adam), betas=(0.9, beta2))
         ]
         if self.matrices:
             self.optimizers.append(Muon(parameter_groups(muon)))

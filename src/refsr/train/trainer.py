@@ -64,7 +64,11 @@ class Trainer:
         self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # stubs
         self.ema = copy.deepcopy(self.model).eval().requires_grad_(False)
         self.optimizer = Optimizers(
-            self.model, t.optimizer, t.offset_learning_rate, t.film_learning_rate
+            self.model,
+            t.optimizer,
+            t.offset_learning_rate,
+            t.film_learning_rate,
+            t.adam_beta2,
         )
         self.forward: nn.Module = self.model  # DistributedDataParallel with several processes
         if ranks.size > 1:
@@ -101,13 +105,14 @@ class Trainer:
         if self.discriminator is not None:
             terms |= self.discriminator.update(batch["hr"], sr, self.step, self.ranks)
             terms["reconstruction"] = float(loss.detach())
-            adversarial = self.discriminator.generator_loss(sr)
+            adversarial = self.discriminator.generator_loss(batch["hr"], sr)
             terms["adversarial"] = float(adversarial.detach())
             if self.step >= self.config.adversarial.warmup:
                 loss = loss + self.config.adversarial.weight * adversarial
         self.model.zero_grad(set_to_none=True)
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), t.gradient_clip)
+        most = t.gradient_clip or math.inf
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), most)
         if torch.isfinite(norm):  # a batch with NaN or infinity is skipped
             self.optimizer.step(learning_rate(self.step, self.config, self.seconds))
         decay = min(t.ema, (1 + self.step) / (10 + self.step))

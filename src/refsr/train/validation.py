@@ -11,6 +11,7 @@ import torch
 
 from refsr.arrays import pad_to_multiple
 from refsr.degradation.condition import condition
+from refsr.errors import DataError
 from refsr.evaluate.metrics import psnr
 from refsr.evaluate.perceptual import MIN_SIDE, detail_share, haarpsi
 from refsr.model.ssen import SSEN
@@ -30,6 +31,7 @@ from refsr.train.degrade import degraded_lr
 from refsr.train.pair_cache import cached_pairs
 from refsr.train.simulate import MARGIN, simulate_reference
 
+PERCEPTUAL = ("haarpsi", "detail")  # measured, too, with an adversarial term
 CROP = 384  # HR pixels a side of a validation crop; a validation takes a few seconds
 
 
@@ -40,7 +42,7 @@ class Validation:
         self.sets: dict[str, list[Sample]] = {}
         self.perceptual = config.adversarial.weight > 0  # PSNR does not measure sharpness
         self.reference_path = config.train.reference_path
-        data = config.data
+        self.best, data = config.train.best, config.data
         if data.benchmark:
             photos = [load_hr(path, 10_000) for path in image_files(Path(data.benchmark))]
             self.sets["benchmark"] = [
@@ -59,6 +61,31 @@ class Validation:
             self.sets = {
                 name: degrade(samples, data.aliased) for name, samples in self.sets.items()
             }
+        measured = [f"{name}/{kind}" for name in self.sets for kind in self.kinds(name)]
+        for name in self.best:
+            score, _, metric = name.partition("/")[2].partition("/")
+            wanted = f"{name.partition('/')[0]}/{score}"
+            if wanted not in measured or metric not in ("", *PERCEPTUAL * self.perceptual):
+                raise DataError(
+                    f"best = {name!r} is no score of this run; it measures: {', '.join(measured)}."
+                )
+
+    def kinds(self, name: str) -> tuple[str, ...]:
+        """The references that the set ``name`` is measured with."""
+        blank_only = name == "benchmark" or not self.reference_path
+        return ("blank",) if blank_only else ("blank", "given", "mismatched")
+
+    def best_by(self, scores: dict[str, float]) -> float | None:
+        """The score by which the best weights are chosen; None where nothing says it.
+
+        With an adversarial term PSNR falls on purpose, so only scores that the configuration names
+        choose among those weights.
+        """
+        names = list(self.best)
+        if not names and self.perceptual:
+            return None
+        names = names or [name for name in scores if name.endswith(("/given", "/blank"))]
+        return float(np.mean([scores[name] for name in names] or [0.0]))
 
     @torch.no_grad()
     def run(self, model: SSEN) -> tuple[dict[str, float], np.ndarray | None]:
@@ -66,8 +93,7 @@ class Validation:
         scores: dict[str, float] = {}
         rows: list[np.ndarray] = []
         for name, samples in self.sets.items():
-            blank_only = name == "benchmark" or not self.reference_path
-            kinds = ["blank"] if blank_only else ["blank", "given", "mismatched"]
+            kinds = self.kinds(name)
             values: dict[str, list[float]] = {kind: [] for kind in kinds}
             perceptual: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
             for index, sample in enumerate(samples):
@@ -81,7 +107,7 @@ class Validation:
                     if self.perceptual and min(sr.shape[:2]) >= MIN_SIDE + 2 * SCALE:
                         perceptual[kind, "haarpsi"].append(haarpsi(sr, sample.hr, border=SCALE))
                         perceptual[kind, "detail"].append(detail_share(sr, sample.hr, border=SCALE))
-                if not blank_only and len(rows) < 4:
+                if "given" in kinds and len(rows) < 4:
                     images = [
                         imresize(sample.lr, scale=SCALE),
                         outputs["blank"],

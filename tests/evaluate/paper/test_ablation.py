@@ -24,6 +24,7 @@ def test_the_ablations_tables(tmp_path: Path) -> None:
     assert read_runs(tmp_path / "ablation.jsonl") == runs
     claims, registered, displaced, *_ = ablation_sections(runs)
     verdicts = {row[0]: row[1] for row in claims.rows}
+    assert verdicts["no layer already gains"] == "+0.41, repeats"
     assert verdicts["3 layers beat 0"] == "+0.60, repeats"
     assert verdicts["3 layers beat 1"] == "-0.20, does not"
     assert verdicts["non-local blocks help"] == "+0.00, open"
@@ -37,7 +38,7 @@ def test_the_ablations_tables(tmp_path: Path) -> None:
     ]
     (alone,) = ablation_sections(runs[:2])[1].notes[1:]
     assert alone.startswith("Every network: ")
-    assert ablation_sections(runs[:3])[0].rows[0][2] == "+0.61, repeats (one seed)"
+    assert ablation_sections(runs[:3])[0].rows[1][2] == "+0.61, repeats (one seed)"
 
 
 def test_runs_that_are_no_json(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,25 @@ def test_table2_measures_what_is_there(tmp_path: Path, natural: Pixels, tinted: 
     assert row[:2] == ["set5", "1"]
     assert row[-1] == "32.63 / 0.9002"
     assert len(row) == len(record["sections"][1]["head"])
+    assert "This is not Set5: 1 photo in" in text
+    assert "(bird); Set5 has 5." in text.replace("\n  ", " ")
+    assert "--baseline" in text
+
+
+def test_table2_has_the_baseline_without_a_reference_path(tmp_path: Path, natural: Pixels) -> None:
+    folder = tmp_path / "data" / "Set5"
+    folder.mkdir(parents=True)
+    Image.fromarray(natural[:64, :96]).save(folder / "bird.png")
+    request = request_for(tmp_path / "data", tmp_path, model="ssen-tiny", baseline="bicubic")
+    text, record = written("table2", request)
+    (row,) = record["sections"][1]["rows"]
+    cells = dict(zip(record["sections"][1]["head"], row, strict=True))
+    assert cells["RCAN alone"] == cells["bicubic"]
+    own, alone = (float(cells[name].split()[0]) for name in ("ssen-tiny, alone", "RCAN alone"))
+    (gain,) = re.findall(
+        r"With SSEN over RCAN alone.*: set5 ([+-]\d+\.\d+)", text.replace("\n ", "")
+    )
+    assert float(gain) == pytest.approx(own - alone, abs=0.011)
 
 
 def test_table3_by_level_and_by_viewpoint(cufed5: Path, tinted: None, tmp_path: Path) -> None:
@@ -73,7 +93,11 @@ def test_table3_by_level_and_by_viewpoint(cufed5: Path, tinted: None, tmp_path: 
     shares: list[float] = []
     request = request_for(cufed5, tmp_path, pairs=listed, progress=shares.append)
     text, record = written("table3", request)
-    levels, own = record["sections"][1:]
+    paper, levels, perceptual, own = record["sections"]
+    assert {row[0] for row in paper["rows"]} == set(published.LEVEL_ROWS)
+    assert [row[0] for row in perceptual["rows"]] == [row[0] for row in levels["rows"]]
+    crisp = record["measured"]["crisp"]["mean"]["L2"]
+    assert perceptual["rows"][1][-2:] == [f"{crisp['haarpsi']:.4f}", f"{crisp['psnr']:.2f}"]
     assert [row[0] for row in levels["rows"]] == [
         *("XH L1", "H L2", "M L3", "L L4", "XL L5", "all"),
     ]
@@ -90,6 +114,9 @@ def test_table4_reads_the_recorded_runs(tmp_path: Path) -> None:
     text, record = written("table4", request_for(tmp_path, tmp_path))
     assert text.count("## ") == 1 + len(ablation_sections(runs))
     assert record["measured"] == {"runs": runs}
+    (tmp_path / "elsewhere").mkdir()
+    request = request_for(tmp_path / "elsewhere", tmp_path, runs=tmp_path / "ablation.jsonl")
+    assert written("table4", request)[0] == text  # as from a clone, whatever the root
 
 
 def test_time_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,15 +140,22 @@ def test_time_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     ],
 )
 def test_absent_data_say_what_is_wanted(
-    tmp_path: Path, table: str, sentence: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    table: str,
+    sentence: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)  # the repository's own files are found from its folder only
     request = request_for(tmp_path / "empty", tmp_path, pairs=tmp_path / "none.csv")
     with pytest.raises(DataError, match=sentence):
         make(table, request)
     job = ["reproduce", table, "--root", str(tmp_path / "empty"), "-o", str(tmp_path / "out")]
     assert main([*job, "--pairs", str(tmp_path / "none.csv")]) == 1
-    assert capsys.readouterr().err.startswith("refsr: ")
+    started, error = capsys.readouterr().err.splitlines()
+    assert started == f"{table}: started"
+    assert error.startswith("refsr: ")
     assert not list((tmp_path / "out").iterdir())
 
 
@@ -136,7 +170,9 @@ def test_roots_and_names_that_do_not_exist(tmp_path: Path) -> None:
 
 
 def test_every_table_of_the_contract_is_made() -> None:
-    assert set(reproduce.TABLES) == {"table1", "table2", "table3", "table4", "fig7", "time"}
+    assert set(reproduce.TABLES) == {
+        *("table1", "table2", "table3", "table4", "fig6", "fig7", "time")
+    }
     assert set(OWN_LEVELS.values()) == set(published.LEVELS.values())
 
 

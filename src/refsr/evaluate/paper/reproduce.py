@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from refsr.data import layouts
-from refsr.data.pairs import EvaluationJob, load_jobs
+from refsr.data.pairs import EvaluationJob, describe_jobs, load_jobs
 from refsr.errors import DataError
 from refsr.evaluate.paper import published
 from refsr.evaluate.paper.ablation import ablation_sections, read_runs
@@ -22,6 +22,8 @@ from refsr.evaluate.paper.time import time_sections
 from refsr.evaluate.protocol import ReferenceMode
 from refsr.evaluate.run import evaluate
 from refsr.image.atomic import atomic_write, make_folder
+
+RUNS_NAME = "ablation.jsonl"
 
 
 def table1(request: Request) -> Report:
@@ -82,10 +84,16 @@ def table2(request: Request) -> Report:
         (f"{request.model}, no reference", request.model, "none"),
         (f"{request.model}, itself", request.model, "self"),
     ]
+    if request.baseline:  # both networks alone: what differs is the reference path
+        columns.append((f"{request.model}, alone", request.model, "as-is-none"))
+        columns.append(("RCAN alone", request.baseline, "as-is-none"))
     measured: dict[str, Any] = {}
     rows: list[list[str]] = []
+    found: list[str] = []
     for index, (name, folder) in enumerate(present.items()):
-        jobs = load_jobs(name, folder)[: request.limit]
+        jobs = load_jobs(name, folder)
+        found.append(describe_jobs(name, jobs))
+        jobs = jobs[: request.limit]
         results = {title: evaluate(jobs, model=m, reference=r) for title, m, r in columns}
         means = [result["mean"]["all"] for result in results.values()]
         cells = [f"{mean['psnr']:.2f} / {mean['ssim']:.4f}" for mean in means]
@@ -105,6 +113,8 @@ def table2(request: Request) -> Report:
             rows,
             [
                 *notes,
+                *found,
+                *baseline_notes(request.baseline, measured),
                 "Itself: the LR photo is given as its own reference. A reference no finer than the "
                 "photo is not used, and without one the network gets the upscaled photo in its "
                 "place, so the two results are the same.",
@@ -115,15 +125,28 @@ def table2(request: Request) -> Report:
     return Report("Table 2: self-similarity", sections, measured)
 
 
+def baseline_notes(baseline: str, measured: dict[str, Any]) -> list[str]:
+    """The paper's statement on RCAN alone, by benchmark; or how to measure it."""
+    if not baseline:
+        return [
+            "RCAN alone is measured with --baseline: configs/paper_rcan.toml, trained and exported."
+        ]
+    gains: list[str] = []
+    for name, results in measured.items():
+        own, alone = [result["mean"]["all"]["psnr"] for result in results.values()][-2:]
+        gains.append(f"{name} {own - alone:+.3f}")
+    return [f"With SSEN over RCAN alone, dB, both without back-projection: {', '.join(gains)}."]
+
+
 def table4(request: Request) -> Report:
     """The ablation, from the runs that research/ablate.py recorded."""
-    candidates = (request.root, *request.root.glob("*"))
-    path = next((p for p in candidates if p.name == "ablation.jsonl" and p.is_file()), None)
+    candidates = (*request.root.glob("*"), request.root, request.runs)
+    path = next((p for p in candidates if p.name == RUNS_NAME and p.is_file()), None)
     runs = [] if path is None else read_runs(path)
     if not runs:
         raise DataError(
-            f"There is no ablation.jsonl in {request.root}; research/ablate.py writes it "
-            "(docs/training holds ours)."
+            f"There is no {RUNS_NAME} in {request.root}, nor is there {request.runs}; "
+            "research/ablate.py writes it, and refsr's repository holds ours."
         )
     statements = Section("The paper", [], [], list(published.ABLATION_STATEMENTS))
     return Report("Table 4: ablation", [statements, *ablation_sections(runs)], {"runs": runs})
@@ -143,6 +166,19 @@ def fig7(request: Request) -> Report:
     return Report("Figure 7: sampling positions", [statements, *sections], measured)
 
 
+def fig6(request: Request) -> Report:
+    """Repeated structure, with and without SSEN, beside bicubic and the truth."""
+    from refsr.evaluate.paper.fig6 import fig6_sections
+
+    folder = find_folder(request.root, "urban100")
+    photos = [job.input for job in load_jobs("urban100", folder)] if folder else []
+    sections, measured = fig6_sections(
+        photos[: request.limit or 3], request.model, request.baseline, request.out
+    )
+    statements = Section("The paper", [], [], list(published.SELF_SIMILARITY[:1]))
+    return Report("Figure 6: repeated structure", [statements, *sections], measured)
+
+
 def time(request: Request) -> Report:
     """Forward time and memory by size, beside the paper's seconds."""
     sections, measured = time_sections(request.model, request.progress)
@@ -160,6 +196,7 @@ TABLES: dict[str, Callable[[Request], Report]] = {
     "table2": table2,
     "table3": table3,
     "table4": table4,
+    "fig6": fig6,
     "fig7": fig7,
     "time": time,
 }

@@ -22,6 +22,8 @@ class Request:
     out: Path  # figures are written here
     model: str = "ssen"
     pairs: Path = Path("benchmarks/validation.csv")  # the list of own pairs, for table 3
+    baseline: str = ""  # the same trunk without a reference path (RCAN alone), for table 2, fig. 6
+    runs: Path = Path("docs/training/ablation.jsonl")  # of the ablation, unless the root has some
     limit: int | None = None  # photos of each data set, or pairs of each kind of own pairs
     progress: Progress | None = None
 

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from refsr.evaluate.paper.sections import Section
 from refsr.inference.cores import usable_cores
+from refsr.inference.network import Device, torch_has_cuda
+from refsr.inference.onnx import provider_of
 from refsr.resize import SCALE, imresize
 
 # LR width and height: CUFED5's, and those of camera thumbnails; results of 0.2 to 3 megapixels.
@@ -51,7 +53,9 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def measure_forward(model: str, width: int, height: int) -> dict[str, float]:
+def measure_forward(
+    model: str, width: int, height: int, device: Device = "cpu"
+) -> dict[str, float]:
     """Seconds and bytes of the network alone, on a whole LR photo of this size. Raises ModelError.
 
     The first run is not counted; bytes are those beyond the loaded model.
@@ -62,14 +66,16 @@ def measure_forward(model: str, width: int, height: int) -> dict[str, float]:
     hr = textured(width * SCALE, height * SCALE)
     lr = imresize(hr, scale=1 / SCALE).astype(np.float32) / np.float32(255)
     ref, validity = hr.astype(np.float32) / np.float32(255), np.ones(hr.shape[:2], np.float32)
-    network = Network(find_model(model), "cpu")
+    network = Network(find_model(model), device)
     loaded = peak_memory()
     network.run(lr, ref, validity)
     wall, cpu = min(timed(lambda: network.run(lr, ref, validity)) for _ in range(REPEATS))
     return {"seconds": wall, "cpu_seconds": cpu, "bytes": peak_memory() - loaded}
 
 
-def measure_pipeline(model: str, width: int, height: int) -> dict[str, float]:
+def measure_pipeline(
+    model: str, width: int, height: int, device: Device = "cpu"
+) -> dict[str, float]:
     """Seconds and bytes of the whole pipeline with one reference of HR size. Raises ModelError.
 
     Bytes are those of the whole process, under the default ``max_memory``.
@@ -78,7 +84,7 @@ def measure_pipeline(model: str, width: int, height: int) -> dict[str, float]:
 
     hr = textured(width * SCALE, height * SCALE)
     lr = imresize(hr, scale=1 / SCALE)
-    upscaler = Upscaler.load(model, device="cpu")
+    upscaler = Upscaler.load(model, device=device)
 
     def run() -> None:
         upscaler.set_reference(hr)
@@ -93,6 +99,11 @@ def timed(job: Callable[[], Any]) -> tuple[float, float]:
     wall, cpu = time.perf_counter(), time.process_time()
     job()
     return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def has_gpu() -> bool:
+    """Whether ONNX Runtime or torch can use an NVIDIA GPU here."""
+    return provider_of("cuda") is not None or torch_has_cuda()
 
 
 def cells(part: dict[str, float]) -> list[str]:
@@ -112,12 +123,18 @@ def time_sections(
     """A row per size, and all measurements. Raises ModelError."""
     measured: dict[str, Any] = {}
     # A fresh process each: peak memory never falls, so a later, smaller job could not be measured.
+    gpu = has_gpu()
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         for index, size in enumerate(sizes):
             measured[f"{size[0]} x {size[1]}"] = {
                 "forward": pool.apply(measure_forward, (model, *size)),
                 "road": pool.apply(measure_pipeline, (model, *size)),  # the key of the JSON file
             }
+            if gpu:
+                measured[f"{size[0]} x {size[1]}"] |= {
+                    "forward, GPU": pool.apply(measure_forward, (model, *size, "cuda")),
+                    "pipeline, GPU": pool.apply(measure_pipeline, (model, *size, "cuda")),
+                }
             if progress:
                 progress((index + 1) / len(sizes))
     rows = [
@@ -125,10 +142,8 @@ def time_sections(
         for size, parts in measured.items()
     ]
     columns = ("s", "CPU s", "MB")
-    head = [
-        "LR photo",
-        *(f"{part} {column}" for part in ("forward", "pipeline") for column in columns),
-    ]
+    parts = ("forward", "pipeline", *(("forward, GPU", "pipeline, GPU") if gpu else ()))
+    head = ["LR photo", *(f"{part} {column}" for part in parts for column in columns)]
     cores = usable_cores()
     notes = [
         f"{model} by ONNX Runtime on the processor: {cores} cores of {platform.machine()}, "
@@ -138,5 +153,8 @@ def time_sections(
         "Pipeline: features of one reference as large as the result, registration, network in "
         "tiles, back-projection, once; MB of the whole process. The photo is a synthetic texture, "
         "all of which matches.",
+        "GPU: the network there, the rest on the processor."
+        if gpu
+        else "There is no NVIDIA GPU that ONNX Runtime or torch could use here: no GPU times.",
     ]
     return [Section(f"Ours: {model}", head, rows, notes)], measured
