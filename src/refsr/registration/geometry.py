@@ -41,14 +41,28 @@ def enlargement(height: int, width: int) -> float:
     return 4.0 if long_side <= 160 else max(1.0, min(2.0, WORKING_SIDE / long_side))
 
 
-def detect_lr_features(gray: Image, enlarge: float) -> Features:
+def detect_lr_features(gray: Image, enlarge: float, upright: bool = False) -> Features:
     """Detect the features of an LR photo's luma (h, w) 0..255, enlarged; they are in LR px."""
     height, width = gray.shape
     size = (max(1, round(width * enlarge)), max(1, round(height * enlarge)))
     up = cv2.resize(gray, size, interpolation=cv2.INTER_CUBIC)
-    return matching.detect(
-        np.clip(up + 0.5, 0, 255).astype(np.uint8), width / size[0], MAX_FEATURES
-    )
+    rounded = np.clip(up + 0.5, 0, 255).astype(np.uint8)
+    return matching.detect(rounded, width / size[0], MAX_FEATURES, upright)
+
+
+def match_geometry(
+    features: Features, ref_features: Features, ratio: float
+) -> tuple[Geometry | None, int]:
+    """The geometry of LR features and reference features, or None; and how many matches it had.
+
+    ``ratio``: of Lowe's test. A reference of a small part may pass that the other way round only.
+    """
+    pairs = matching.match(features, ref_features, ratio)
+    geometry = initial_geometry(features, ref_features, pairs)
+    if geometry is None:
+        pairs = matching.match(ref_features, features, ratio)[:, ::-1]
+        geometry = initial_geometry(features, ref_features, pairs)
+    return geometry, len(pairs)
 
 
 def initial_geometry(

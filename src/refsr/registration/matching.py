@@ -36,16 +36,22 @@ class Features:
 NO_FEATURES = Features(*(np.zeros(shape, np.float32) for shape in ((0, 2), (0,), (0,), (0, 128))))
 
 
-def detect(gray: NDArray[np.uint8], ratio: float, limit: int) -> Features:
+def detect(gray: NDArray[np.uint8], ratio: float, limit: int, upright: bool = False) -> Features:
     """Detect at most ``limit`` features of ``gray`` (HW).
 
-    Their coordinates and sizes are in pixels of an image ``ratio`` times as large.
+    Their coordinates and sizes are in pixels of an image ``ratio`` times as large. ``upright``: all
+    have angle 0, so that a descriptor also tells what is above from what is beside; one of each
+    place and size.
     """
+    if min(gray.shape) < 8:
+        return NO_FEATURES
     sift = cv2.SIFT.create(limit, 3, CONTRAST_THRESHOLD, 10.0, 1.6, True)
-    keypoints, raw = cast(
-        tuple[list[cv2.KeyPoint], NDArray[np.float32] | None],
-        sift.detectAndCompute(gray, None) if min(gray.shape) >= 8 else ([], None),  # type: ignore[call-overload]
-    )
+    if upright:
+        keypoints = upright_keypoints(list(sift.detect(gray, None)))
+        found = sift.compute(gray, keypoints) if keypoints else ([], None)
+    else:
+        found = sift.detectAndCompute(gray, None)  # type: ignore[call-overload]
+    keypoints, raw = cast(tuple[list[cv2.KeyPoint], NDArray[np.float32] | None], found)
     if raw is None or not keypoints:
         return NO_FEATURES
     xy = np.array([keypoint.pt for keypoint in keypoints], np.float32)
@@ -59,6 +65,14 @@ def detect(gray: NDArray[np.uint8], ratio: float, limit: int) -> Features:
         angle,
         descriptor,
     )
+
+
+def upright_keypoints(keypoints: list[cv2.KeyPoint]) -> list[cv2.KeyPoint]:
+    """One keypoint of angle 0 for each place and size; SIFT repeats them at every orientation."""
+    once = {(point.pt, point.size): point for point in keypoints}
+    for point in once.values():
+        point.angle = 0.0
+    return list(once.values())
 
 
 def match(
