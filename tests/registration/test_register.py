@@ -194,7 +194,8 @@ def test_upright_features_match_where_foreshortening_defeats_sift() -> None:
     features = detect_lr_features(gray, enlargement(*gray.shape))
     assert match_geometry(features, reference.features, RATIO)[0] is None  # or it shows nothing
     found = register(astronaut_lr(), reference)
-    assert found.matched and found.coverage > 0.9
+    assert found.matched
+    assert found.coverage > 0.9
     truth = (hr_grid(astronaut_lr()) + 0.5) * np.float32([size[0] / width, 1.0]) - 0.5
     wrong = np.abs(found.xy_ref - truth) * np.float32([squeeze, 1.0]) / 4
     assert np.median(wrong) < 0.2  # LR px

@@ -41,13 +41,22 @@ def enlargement(height: int, width: int) -> float:
     return 4.0 if long_side <= 160 else max(1.0, min(2.0, WORKING_SIDE / long_side))
 
 
-def detect_lr_features(gray: Image, enlarge: float, upright: bool = False) -> Features:
+def detect_lr_features(gray: Image, enlarge: float) -> Features:
     """Detect the features of an LR photo's luma (h, w) 0..255, enlarged; they are in LR px."""
+    return matching.detect(*enlarged(gray, enlarge), MAX_FEATURES)
+
+
+def detect_upright_lr_features(gray: Image, enlarge: float) -> tuple[Features, ...]:
+    """``detect_lr_features`` without orientations, one for each of UPRIGHT_WIDTHS."""
+    return matching.detect_upright(*enlarged(gray, enlarge), MAX_FEATURES)
+
+
+def enlarged(gray: Image, enlarge: float) -> tuple[NDArray[np.uint8], float]:
+    """A luma (h, w) 0..255 enlarged and rounded, and the size of its pixels in LR px."""
     height, width = gray.shape
     size = (max(1, round(width * enlarge)), max(1, round(height * enlarge)))
     up = cv2.resize(gray, size, interpolation=cv2.INTER_CUBIC)
-    rounded = np.clip(up + 0.5, 0, 255).astype(np.uint8)
-    return matching.detect(rounded, width / size[0], MAX_FEATURES, upright)
+    return np.clip(up + 0.5, 0, 255).astype(np.uint8), width / size[0]
 
 
 def match_geometry(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import cv2
@@ -13,6 +13,7 @@ from refsr.arrays import Image
 from refsr.registration.warp import Field, sample
 
 CONTRAST_THRESHOLD = 0.015  # of SIFT; half the default, as an enlarged LR has little contrast
+UPRIGHT_WIDTHS = 1.0, 2.0  # of SIFT's: narrow for slanted views, wide for other light
 # Descriptors are quantised to 1 / DESCRIPTOR_STEPS: sums of their products are then exact in
 # float32 in any order, whatever the BLAS and its threads, and float16 holds them exactly.
 DESCRIPTOR_STEPS = 2048
@@ -36,22 +37,45 @@ class Features:
 NO_FEATURES = Features(*(np.zeros(shape, np.float32) for shape in ((0, 2), (0,), (0,), (0, 128))))
 
 
-def detect(gray: NDArray[np.uint8], ratio: float, limit: int, upright: bool = False) -> Features:
+def detect(gray: NDArray[np.uint8], ratio: float, limit: int) -> Features:
     """Detect at most ``limit`` features of ``gray`` (HW).
 
-    Their coordinates and sizes are in pixels of an image ``ratio`` times as large. ``upright``: all
-    have angle 0, so that a descriptor also tells what is above from what is beside; one of each
-    place and size.
+    Their coordinates and sizes are in pixels of an image ``ratio`` times as large.
     """
     if min(gray.shape) < 8:
         return NO_FEATURES
     sift = cv2.SIFT.create(limit, 3, CONTRAST_THRESHOLD, 10.0, 1.6, True)
-    if upright:
-        keypoints = upright_keypoints(list(sift.detect(gray, None)))
-        found = sift.compute(gray, keypoints) if keypoints else ([], None)
-    else:
-        found = sift.detectAndCompute(gray, None)  # type: ignore[call-overload]
-    keypoints, raw = cast(tuple[list[cv2.KeyPoint], NDArray[np.float32] | None], found)
+    keypoints, raw = sift.detectAndCompute(gray, None)  # type: ignore[call-overload]
+    return to_features(
+        cast(list[cv2.KeyPoint], keypoints), cast(NDArray[np.float32] | None, raw), ratio
+    )
+
+
+def detect_upright(gray: NDArray[np.uint8], ratio: float, limit: int) -> tuple[Features, ...]:
+    """``detect`` without orientations: all angles are 0, and a place has one feature of each size.
+
+    The same features once for each of UPRIGHT_WIDTHS, which their descriptors are as wide as.
+    """
+    if min(gray.shape) < 8:
+        return (NO_FEATURES,) * len(UPRIGHT_WIDTHS)
+    sift = cv2.SIFT.create(limit, 3, CONTRAST_THRESHOLD, 10.0, 1.6, True)
+    once = {(point.pt, point.size): point for point in sift.detect(gray, None)}
+    found: list[Features] = []
+    for width in UPRIGHT_WIDTHS:
+        points = [
+            cv2.KeyPoint(*point.pt, width * point.size, 0.0, point.response, point.octave)
+            for point in once.values()
+        ]
+        kept, raw = sift.compute(gray, points) if points else ([], None)
+        features = to_features(list(kept), cast(NDArray[np.float32] | None, raw), ratio)
+        found.append(replace(features, size=features.size / np.float32(width)))
+    return tuple(found)
+
+
+def to_features(
+    keypoints: list[cv2.KeyPoint], raw: NDArray[np.float32] | None, ratio: float
+) -> Features:
+    """OpenCV's keypoints and their SIFT descriptors (N, 128), ``ratio`` times as large."""
     if raw is None or not keypoints:
         return NO_FEATURES
     xy = np.array([keypoint.pt for keypoint in keypoints], np.float32)
@@ -65,14 +89,6 @@ def detect(gray: NDArray[np.uint8], ratio: float, limit: int, upright: bool = Fa
         angle,
         descriptor,
     )
-
-
-def upright_keypoints(keypoints: list[cv2.KeyPoint]) -> list[cv2.KeyPoint]:
-    """One keypoint of angle 0 for each place and size; SIFT repeats them at every orientation."""
-    once = {(point.pt, point.size): point for point in keypoints}
-    for point in once.values():
-        point.angle = 0.0
-    return list(once.values())
 
 
 def match(

@@ -80,9 +80,9 @@ class Reference:
     )
 
     @cached_property
-    def upright_features(self) -> Features:
+    def upright_features(self) -> tuple[Features, ...]:
         """Its features without orientations; detected where they are first needed."""
-        return detect_features(self.grays, upright=True)
+        return matching.detect_upright(*working_gray(self.grays), MAX_FEATURES)
 
     @property
     def blank(self) -> bool:
@@ -127,25 +127,20 @@ def prepare_reference(
     while max(levels[-1].shape[:2]) >= 256 and min(levels[-1].shape[:2]) >= 4:
         levels.append(halve(levels[-1]))
     grays = [cast(NDArray[np.uint8], cv2.cvtColor(level, cv2.COLOR_RGB2GRAY)) for level in levels]
-    if features is None:
-        features = detect_features(grays)
+    if features is None and min(pixels.shape[:2]) >= SMALLEST:
+        features = matching.detect(*working_gray(grays), MAX_FEATURES)
     masks: list[NDArray[np.uint8]] = []
     if mask is not None:
         sizes = [(gray.shape[1], gray.shape[0]) for gray in grays]
         smaller = [cv2.resize(mask, size, interpolation=cv2.INTER_AREA) for size in sizes]
         masks = [np.asarray(one, np.uint8) for one in smaller]
-    return Reference(pixels, features, grays, levels, valid_masks=masks)
+    return Reference(pixels, features or matching.NO_FEATURES, grays, levels, valid_masks=masks)
 
 
-def detect_features(grays: list[NDArray[np.uint8]], upright: bool = False) -> Features:
-    """The features of a luma pyramid, in pixels of its first level; none where that is too small.
-
-    ``upright``: without orientations.
-    """
-    if not grays or min(grays[0].shape) < SMALLEST:
-        return matching.NO_FEATURES
+def working_gray(grays: list[NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], float]:
+    """The image that features are detected in, of a pyramid, and the size of its pixels."""
     ratio = max(1.0, max(grays[0].shape) / WORKING_SIDE)
-    return matching.detect(shrink_from_pyramid(grays, ratio), ratio, MAX_FEATURES, upright)
+    return shrink_from_pyramid(grays, ratio), ratio
 
 
 def softened(reference: Reference, amount: float, sigma: float) -> Reference:

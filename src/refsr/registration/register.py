@@ -21,6 +21,7 @@ from refsr.registration.color_match import IDENTITY, apply_color, color_match
 from refsr.registration.geometry import (
     Geometry,
     detect_lr_features,
+    detect_upright_lr_features,
     enlargement,
     match_geometry,
     refine_geometry,
@@ -107,20 +108,21 @@ def upright_geometry(
     """A second try with upright features: the refined geometry and its field (2h, 2w, 2), or None.
 
     ``gray`` (h, w) 0..255, ``features``: the LR photo's luma and its features, for guided matching.
-    Where light, season or viewpoint differ much, SIFT's orientations differ, too, and its
-    descriptors with them; photos are upright. Chance also finds more, so guided matching, which
-    finds many where the geometry is right, has to confirm it.
+    Where light or viewpoint differ much, SIFT's orientations differ, too, and its descriptors with
+    them; but photos are upright. Of unrelated photos it accepts more by chance, so guided matching,
+    which finds many where the geometry is right, has to confirm it.
     """
     if len(reference.features.xy) == 0:
         return None
-    upright = detect_lr_features(gray, enlarge, upright=True)
-    for ratio in UPRIGHT_RATIOS:
-        geometry, _ = match_geometry(upright, reference.upright_features, ratio)
-        if geometry is None:
-            continue
-        refined = refine_geometry(gray, features, enlarge, geometry, reference)
-        if len(refined[0].xy_lr) >= CONFIRMED_INLIERS:
-            return refined
+    upright = detect_upright_lr_features(gray, enlarge)
+    for ours, theirs in zip(upright, reference.upright_features, strict=True):
+        for ratio in UPRIGHT_RATIOS:
+            geometry, _ = match_geometry(ours, theirs, ratio)
+            if geometry is None:
+                continue
+            refined = refine_geometry(gray, features, enlarge, geometry, reference)
+            if len(refined[0].xy_lr) >= CONFIRMED_INLIERS:
+                return refined
     return None
 
 
