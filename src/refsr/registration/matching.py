@@ -59,12 +59,13 @@ def detect_upright(gray: NDArray[np.uint8], ratio: float, limit: int) -> tuple[F
     if min(gray.shape) < 8:
         return (NO_FEATURES,) * len(UPRIGHT_WIDTHS)
     sift = cv2.SIFT.create(limit, 3, CONTRAST_THRESHOLD, 10.0, 1.6, True)
-    once = {(point.pt, point.size): point for point in sift.detect(gray, None)}
+    found_points = cast(list[cv2.KeyPoint], sift.detect(gray, None))
+    once = {(point.pt[0], point.pt[1], point.size): point for point in found_points}
     found: list[Features] = []
     for width in UPRIGHT_WIDTHS:
         points = [
-            cv2.KeyPoint(*point.pt, width * point.size, 0.0, point.response, point.octave)
-            for point in once.values()
+            cv2.KeyPoint(x, y, width * size, 0.0, point.response, point.octave)
+            for (x, y, size), point in once.items()
         ]
         kept, raw = sift.compute(gray, points) if points else ([], None)
         features = to_features(list(kept), cast(NDArray[np.float32] | None, raw), ratio)
