@@ -32,6 +32,7 @@ def test_how_far_the_samples_reach() -> None:
         at=(40, 40),
         layers=1,
         lr=blank,
+        corrected=False,
         sr=blank,
         sr_origin=(0, 0),
         source=blank,
