@@ -26,7 +26,7 @@ demo: $(VENV)/.installed-demo
 	$(BIN)/refsr demo -o demo_out
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-cluster: $(VENV)/.installed-cluster
 	$(BIN)/python -m pytest -m cluster
