@@ -50,7 +50,7 @@ __all__ = ["Reference", "Registration", "align_reference", "prepare_reference", 
 
 RATIO = 0.85  # of Lowe's test in the first matching
 UPRIGHT_RATIOS = 0.85, 0.9  # and in the second, with upright features
-CONFIRMED_INLIERS = 24  # of guided matching after it: right ones have 29 or more, most wrong 8 to 22
+CONFIRMED_INLIERS = 24  # of guided matching after it: right ones have 29 or more, most wrong 8-22
 FLOW_ROUNDS = 3  # at most; one loses coverage, five fit the noise
 CONVERGED_FLOW = 0.1  # LR px: flow has converged where nine pixels of ten move by less
 MIN_FLOW_SIDE = 8  # LR pixels: DIS needs a few patches
