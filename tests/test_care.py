@@ -32,6 +32,7 @@ from files import (
 from refsr import RefsrError, Upscaler
 from refsr.cli import main
 from refsr.evaluate.metrics import psnr
+from refsr.image.descriptions import EXTRA_PICTURES_NOTE
 from refsr.image.photo import load_photo
 from refsr.resize import imresize
 from refsr.upscaler import Result
@@ -111,7 +112,7 @@ def encoded(data: bytes, shape: tuple[int, ...]) -> dict[str, tuple[bytes, dict[
         ),
         "two pictures (MPO)": (
             saved(Image.fromarray(small), "MPO", quality=95, **frames()),
-            {"loose": True},
+            {"loose": True, "note": EXTRA_PICTURES_NOTE},
         ),
         "animated GIF": (
             saved(rgb, "GIF", **frames()),

@@ -38,7 +38,7 @@ def test_version_and_command_are_installed() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+", refsr.__version__)
     assert metadata("refsr")["Version"] == refsr.__version__
     (command,) = entry_points(group="console_scripts", name="refsr")
-    assert command.value == "refsr.cli:main"
+    assert command.value == "refsr.__main__:main"
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert f"[{refsr.__version__}]" in changelog or "[Unreleased]" in changelog
 

@@ -371,16 +371,15 @@ INTERRUPTED = """
 import sys, time
 from refsr.cli import main
 from refsr.render import Renderer
-from refsr.inference.network import Network
 
-run, runs = Network.run, []
+compute, runs = Renderer.compute, []
 def slow(*arguments, **options):
     runs.append(1)
     if len(runs) == 2:
         print("in the middle", flush=True)
         time.sleep(600)
-    return run(*arguments, **options)
-Network.run = slow
+    return compute(*arguments, **options)
+Renderer.compute = slow
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from refsr.inference.plan import DEFAULT_COST, TILE_WORK, TIMED_FROM, JobSize, make_plan
+from refsr.inference.plan import DEFAULT_COST, GRID, TILE_WORK, TIMED_FROM, JobSize, make_plan
+from refsr.weights.models import Model
 
 
 class Paced:
     """A network of a known pace."""
 
     passes = 1
+    model = Model("paced", Path("paced.onnx"), GRID, {})
 
     def __init__(self, pace: float) -> None:
         self.seconds, self.sides = pace, list[int]()

@@ -12,10 +12,7 @@ import pytest
 import skimage.data
 from numpy.typing import NDArray
 
-from refsr.registration import flow
-from refsr.registration.geometry import detect_lr_features, enlargement, match_geometry
 from refsr.registration.register import (
-    RATIO,
     Reference,
     Registration,
     align_reference,
@@ -181,24 +178,6 @@ def test_irrelevant_reference_is_recognised(seed: int) -> None:
     assert not found.matched
     assert not found.validity.any()
     assert found.coverage < 0.015
-
-
-def test_upright_features_match_where_foreshortening_defeats_sift() -> None:
-    squeeze = 3.6
-    height, width = astronaut().shape[:2]
-    size = (round(width / squeeze), height)
-    reference = prepare_reference(
-        np.asarray(cv2.resize(astronaut(), size, interpolation=cv2.INTER_AREA), np.uint8)
-    )
-    gray = flow.luma(astronaut_lr())
-    features = detect_lr_features(gray, enlargement(*gray.shape))
-    assert match_geometry(features, reference.features, RATIO)[0] is None  # or it shows nothing
-    found = register(astronaut_lr(), reference)
-    assert found.matched
-    assert found.coverage > 0.9
-    truth = (hr_grid(astronaut_lr()) + 0.5) * np.float32([size[0] / width, 1.0]) - 0.5
-    wrong = np.abs(found.xy_ref - truth) * np.float32([squeeze, 1.0]) / 4
-    assert np.median(wrong) < 0.2  # LR px
 
 
 def test_only_the_overlap_is_valid() -> None:

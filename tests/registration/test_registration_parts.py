@@ -120,29 +120,6 @@ def test_guided_match_looks_only_where_it_is_told(rng: np.random.Generator) -> N
     assert matching.match(a, b, 0.85, a.xy, 5.0).tolist() == [[0, 1]]
 
 
-def test_upright_features_are_opencvs_at_angle_zero_once_a_place(
-    natural: NDArray[np.uint8],
-) -> None:
-    gray = np.asarray(cv2.cvtColor(natural, cv2.COLOR_RGB2GRAY), np.uint8)
-    sift = cv2.SIFT.create(400, 3, matching.CONTRAST_THRESHOLD, 10.0, 1.6, True)
-    narrow, wide = matching.detect_upright(gray, 1.0, 400)
-    for width, found in ((1.0, narrow), (2.0, wide)):
-        places = np.column_stack([found.xy, found.size])
-        assert len(places) > 50
-        assert len(np.unique(places, axis=0)) == len(places)
-        assert len(matching.detect(gray, 1.0, 400).xy) > len(places)  # several orientations each
-        assert not found.angle.any()
-        for point in (points := sift.detect(gray, None)):
-            point.angle, point.size = 0.0, width * point.size
-        points, raw = sift.compute(gray, points)
-        theirs = np.array([(*point.pt, point.size / width) for point in points])
-        expected = np.sqrt(raw / raw.sum(axis=1, keepdims=True))
-        for place, descriptor in zip(places, found.descriptor, strict=True):
-            same = np.abs(theirs - place).max(axis=1) < 1e-3
-            assert same.any()
-            np.testing.assert_allclose(descriptor, expected[same][0], atol=1e-3)
-
-
 def test_epipolar_error_is_the_distance_in_pixels() -> None:
     """Sideways stereo: the error is the vertical offset, shared by both points."""
     fundamental = np.array([[0.0, 0, 0], [0, 0, -1], [0, 1, 0]])

@@ -21,6 +21,9 @@ def test_only_better_weights_are_kept(tmp_path: Path, photos: Path) -> None:
             value = self.values.pop(0)
             return {"pairs/given": value, "pairs/blank": value, "pairs/gap": 100 - value}, None
 
+        def best_by(self, scores: dict[str, float]) -> float:
+            return scores["pairs/given"]
+
     trainer, canned = Trainer(tiny_run(photos, tmp_path)), Canned()
     validation: Any = canned
     kept: list[int] = []

@@ -157,7 +157,10 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         finally:
             temporary.unlink()
     except (OSError, RuntimeError) as error:
-        raise _refusal(path, error) from error
+        if (
+            getattr(error, "errno", None) != errno.EFBIG
+        ):  # a limit on files, which this one may keep
+            raise _refusal(path, error) from error
 
 
 def _target(path: str | os.PathLike[str]) -> Path:

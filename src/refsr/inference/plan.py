@@ -22,7 +22,6 @@ from refsr.registration import flow
 from refsr.registration.geometry import enlargement
 from refsr.registration.large_image import FLOW_BYTES
 from refsr.registration.large_image import HALO as BLOCK_HALO
-from refsr.registration.matching import UPRIGHT_WIDTHS
 from refsr.registration.reference import WORKING_SIDE, Reference
 from refsr.registration.warp import FIELD_SCALE
 
@@ -222,8 +221,7 @@ def reference_bytes(reference: Reference) -> int:
     """What a prepared reference will hold, with a filtered copy that the work makes of it."""
     found = reference.features
     arrays = [*reference.levels, *reference.grays, *reference.valid_masks]
-    features = [found.xy, found.size, found.angle, found.descriptor]
-    arrays += features * (1 + len(UPRIGHT_WIDTHS))  # those without orientations are as many
+    arrays += [found.xy, found.size, found.angle, found.descriptor]
     filtered = max(reference.pixels.nbytes, reference.filtered.nbytes)
     return sum(array.nbytes for array in arrays) + filtered
 

@@ -43,35 +43,12 @@ def enlargement(height: int, width: int) -> float:
 
 def detect_lr_features(gray: Image, enlarge: float) -> Features:
     """Detect the features of an LR photo's luma (h, w) 0..255, enlarged; they are in LR px."""
-    return matching.detect(*enlarged(gray, enlarge), MAX_FEATURES)
-
-
-def detect_upright_lr_features(gray: Image, enlarge: float) -> tuple[Features, ...]:
-    """``detect_lr_features`` without orientations, one for each of UPRIGHT_WIDTHS."""
-    return matching.detect_upright(*enlarged(gray, enlarge), MAX_FEATURES)
-
-
-def enlarged(gray: Image, enlarge: float) -> tuple[NDArray[np.uint8], float]:
-    """A luma (h, w) 0..255 enlarged and rounded, and the size of its pixels in LR px."""
     height, width = gray.shape
     size = (max(1, round(width * enlarge)), max(1, round(height * enlarge)))
     up = cv2.resize(gray, size, interpolation=cv2.INTER_CUBIC)
-    return np.clip(up + 0.5, 0, 255).astype(np.uint8), width / size[0]
-
-
-def match_geometry(
-    features: Features, ref_features: Features, ratio: float
-) -> tuple[Geometry | None, int]:
-    """The geometry of LR features and reference features, or None; and how many matches it had.
-
-    ``ratio``: of Lowe's test. A reference of a small part may pass that the other way round only.
-    """
-    pairs = matching.match(features, ref_features, ratio)
-    geometry = initial_geometry(features, ref_features, pairs)
-    if geometry is None:
-        pairs = matching.match(ref_features, features, ratio)[:, ::-1]
-        geometry = initial_geometry(features, ref_features, pairs)
-    return geometry, len(pairs)
+    return matching.detect(
+        np.clip(up + 0.5, 0, 255).astype(np.uint8), width / size[0], MAX_FEATURES
+    )
 
 
 def initial_geometry(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, cast
 
 import cv2
@@ -13,7 +13,6 @@ from refsr.arrays import Image
 from refsr.registration.warp import Field, sample
 
 CONTRAST_THRESHOLD = 0.015  # of SIFT; half the default, as an enlarged LR has little contrast
-UPRIGHT_WIDTHS = 1.0, 2.0  # of SIFT's: narrow for slanted views, wide for other light
 # Descriptors are quantised to 1 / DESCRIPTOR_STEPS: sums of their products are then exact in
 # float32 in any order, whatever the BLAS and its threads, and float16 holds them exactly.
 DESCRIPTOR_STEPS = 2048
@@ -42,41 +41,11 @@ def detect(gray: NDArray[np.uint8], ratio: float, limit: int) -> Features:
 
     Their coordinates and sizes are in pixels of an image ``ratio`` times as large.
     """
-    if min(gray.shape) < 8:
-        return NO_FEATURES
     sift = cv2.SIFT.create(limit, 3, CONTRAST_THRESHOLD, 10.0, 1.6, True)
-    keypoints, raw = sift.detectAndCompute(gray, None)  # type: ignore[call-overload]
-    return to_features(
-        cast(list[cv2.KeyPoint], keypoints), cast(NDArray[np.float32] | None, raw), ratio
+    keypoints, raw = cast(
+        tuple[list[cv2.KeyPoint], NDArray[np.float32] | None],
+        sift.detectAndCompute(gray, None) if min(gray.shape) >= 8 else ([], None),  # type: ignore[call-overload]
     )
-
-
-def detect_upright(gray: NDArray[np.uint8], ratio: float, limit: int) -> tuple[Features, ...]:
-    """``detect`` without orientations: all angles are 0, and a place has one feature of each size.
-
-    The same features once for each of UPRIGHT_WIDTHS, which their descriptors are as wide as.
-    """
-    if min(gray.shape) < 8:
-        return (NO_FEATURES,) * len(UPRIGHT_WIDTHS)
-    sift = cv2.SIFT.create(limit, 3, CONTRAST_THRESHOLD, 10.0, 1.6, True)
-    found_points = cast(list[cv2.KeyPoint], sift.detect(gray, None))
-    once = {(point.pt[0], point.pt[1], point.size): point for point in found_points}
-    found: list[Features] = []
-    for width in UPRIGHT_WIDTHS:
-        points = [
-            cv2.KeyPoint(x, y, width * size, 0.0, point.response, point.octave)
-            for (x, y, size), point in once.items()
-        ]
-        kept, raw = sift.compute(gray, points) if points else ([], None)
-        features = to_features(list(kept), cast(NDArray[np.float32] | None, raw), ratio)
-        found.append(replace(features, size=features.size / np.float32(width)))
-    return tuple(found)
-
-
-def to_features(
-    keypoints: list[cv2.KeyPoint], raw: NDArray[np.float32] | None, ratio: float
-) -> Features:
-    """OpenCV's keypoints and their SIFT descriptors (N, 128), ``ratio`` times as large."""
     if raw is None or not keypoints:
         return NO_FEATURES
     xy = np.array([keypoint.pt for keypoint in keypoints], np.float32)

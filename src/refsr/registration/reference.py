@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import cast
 
 import cv2
@@ -79,11 +78,6 @@ class Reference:
         default_factory=list[NDArray[np.uint8]], repr=False
     )
 
-    @cached_property
-    def upright_features(self) -> tuple[Features, ...]:
-        """Its features without orientations; detected where they are first needed."""
-        return matching.detect_upright(*working_gray(self.grays), MAX_FEATURES)
-
     @property
     def blank(self) -> bool:
         """Whether it is fully transparent."""
@@ -128,19 +122,14 @@ def prepare_reference(
         levels.append(halve(levels[-1]))
     grays = [cast(NDArray[np.uint8], cv2.cvtColor(level, cv2.COLOR_RGB2GRAY)) for level in levels]
     if features is None and min(pixels.shape[:2]) >= SMALLEST:
-        features = matching.detect(*working_gray(grays), MAX_FEATURES)
+        ratio = max(1.0, max(pixels.shape[:2]) / WORKING_SIDE)
+        features = matching.detect(shrink_from_pyramid(grays, ratio), ratio, MAX_FEATURES)
     masks: list[NDArray[np.uint8]] = []
     if mask is not None:
         sizes = [(gray.shape[1], gray.shape[0]) for gray in grays]
         smaller = [cv2.resize(mask, size, interpolation=cv2.INTER_AREA) for size in sizes]
         masks = [np.asarray(one, np.uint8) for one in smaller]
     return Reference(pixels, features or matching.NO_FEATURES, grays, levels, valid_masks=masks)
-
-
-def working_gray(grays: list[NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], float]:
-    """The image that features are detected in, of a pyramid, and the size of its pixels."""
-    ratio = max(1.0, max(grays[0].shape) / WORKING_SIDE)
-    return shrink_from_pyramid(grays, ratio), ratio
 
 
 def softened(reference: Reference, amount: float, sigma: float) -> Reference:

@@ -16,17 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refsr.arrays import Image
-from refsr.registration import flow
+from refsr.registration import flow, matching
 from refsr.registration.color_match import IDENTITY, apply_color, color_match
 from refsr.registration.geometry import (
     Geometry,
     detect_lr_features,
-    detect_upright_lr_features,
     enlargement,
-    match_geometry,
+    initial_geometry,
     refine_geometry,
 )
-from refsr.registration.matching import Features
 from refsr.registration.plane import straightened
 from refsr.registration.reference import (
     Reference,
@@ -49,8 +47,6 @@ from refsr.registration.warp import (
 __all__ = ["Reference", "Registration", "align_reference", "prepare_reference", "register"]
 
 RATIO = 0.85  # of Lowe's test in the first matching
-UPRIGHT_RATIOS = 0.85, 0.9  # and in the second, with upright features
-CONFIRMED_INLIERS = 24  # of guided matching after it: right ones have 29 or more, most wrong 8-22
 FLOW_ROUNDS = 3  # at most; one loses coverage, five fit the noise
 CONVERGED_FLOW = 0.1  # LR px: flow has converged where nine pixels of ten move by less
 MIN_FLOW_SIDE = 8  # LR pixels: DIS needs a few patches
@@ -90,40 +86,16 @@ def register(lr: NDArray[np.uint8], reference: Reference) -> Registration:
     gray = flow.luma(lr)
     enlarge = enlargement(height, width)
     features = detect_lr_features(gray, enlarge)
-    geometry, matches = match_geometry(features, reference.features, RATIO)
-    if geometry is not None:
-        found = refine_geometry(gray, features, enlarge, geometry, reference)
-    else:
-        found = upright_geometry(gray, features, enlarge, reference)
-    if found is None:
-        return unmatched_registration(lr, reference, matches)
-    geometry, xy_ref = found
+    pairs = matching.match(features, reference.features, RATIO)
+    geometry = initial_geometry(features, reference.features, pairs)
+    if geometry is None:  # a reference of a small part may pass the ratio test this way only
+        pairs = matching.match(reference.features, features, RATIO)[:, ::-1]
+        geometry = initial_geometry(features, reference.features, pairs)
+    if geometry is None:
+        return unmatched_registration(lr, reference, len(pairs))
+    geometry, xy_ref = refine_geometry(gray, features, enlarge, geometry, reference)
     xy_ref, flow_error = refine_with_flow(gray, xy_ref, reference)
-    return evaluate_field(lr, reference, xy_ref, flow_error, geometry, matches)
-
-
-def upright_geometry(
-    gray: Image, features: Features, enlarge: float, reference: Reference
-) -> tuple[Geometry, Field] | None:
-    """A second try with upright features: the refined geometry and its field (2h, 2w, 2), or None.
-
-    ``gray`` (h, w) 0..255, ``features``: the LR photo's luma and its features, for guided matching.
-    Where light or viewpoint differ much, SIFT's orientations differ, too, and its descriptors with
-    them; but photos are upright. Of unrelated photos it accepts more by chance, so guided matching,
-    which finds many where the geometry is right, has to confirm it.
-    """
-    if len(reference.features.xy) == 0:
-        return None
-    upright = detect_upright_lr_features(gray, enlarge)
-    for ours, theirs in zip(upright, reference.upright_features, strict=True):
-        for ratio in UPRIGHT_RATIOS:
-            geometry, _ = match_geometry(ours, theirs, ratio)
-            if geometry is None:
-                continue
-            refined = refine_geometry(gray, features, enlarge, geometry, reference)
-            if len(refined[0].xy_lr) >= CONFIRMED_INLIERS:
-                return refined
-    return None
+    return evaluate_field(lr, reference, xy_ref, flow_error, geometry, len(pairs))
 
 
 def refine_with_flow(
