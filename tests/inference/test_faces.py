@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -132,3 +133,23 @@ def test_faces_alone_refute_nothing(hr: Pixels) -> None:
         found.contradicted
         < only_confirmed(coarse, faces_of(coarse)).composite.registrations[0].contradicted
     )
+
+
+def test_many_windows_take_no_more_memory_than_a_few() -> None:
+    finder, seen = FaceFinder(), list[int]()
+    windows = np.random.default_rng(0).random((150, 3, 24, 24), np.float32)
+    session = finder.sessions[1]
+    whole = session.run(None, {session.get_inputs()[0].name: windows})
+
+    class Watched:
+        def get_inputs(self) -> Any:
+            return session.get_inputs()
+
+        def run(self, outputs: Any, inputs: dict[str, Any]) -> Any:
+            seen.extend(map(len, inputs.values()))
+            return session.run(outputs, inputs)
+
+    finder.sessions[1] = Watched()
+    for ours, theirs in zip(finder.run(1, windows), whole, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    assert seen == [64, 64, 22]

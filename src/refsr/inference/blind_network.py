@@ -34,6 +34,7 @@ class BlindNetwork:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1  # 0.1 s; and the same bits on every machine's cores
         options.log_severity_level = 4
+        options.enable_cpu_mem_arena = False  # it would keep what the largest photo took
         try:
             self.session: Any = onnxruntime.InferenceSession(
                 path.read_bytes(), options, providers=["CPUExecutionProvider"]

@@ -36,6 +36,7 @@ MOST_PIXELS = 1_500_000  # looked at; smaller faces of a larger photo are not fo
 BAND_PIXELS, MIN_BAND = 200_000, 64  # pixels, and rows, looked at at a time, about
 MAPPED = 16  # field pixels of a reference's face, at least, that lie in the photo
 MOST_WINDOWS = 2_000  # checked; the most probable ones
+WINDOWS = 64  # checked at a time: 48 pixels a side, they take 0.3 MB each
 
 
 class FaceFinder:
@@ -48,6 +49,7 @@ class FaceFinder:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1  # the same bits on every machine's cores
         options.log_severity_level = 4
+        options.enable_cpu_mem_arena = False  # it would keep what the largest photo took
         try:
             self.sessions: list[Any] = [
                 onnxruntime.InferenceSession(
@@ -105,7 +107,12 @@ class FaceFinder:
     def run(self, stage: int, images: Image) -> list[Image]:
         """Outputs of a network: the boxes' shifts first, the probability of a face last."""
         session = self.sessions[stage]
-        return session.run(None, {session.get_inputs()[0].name: images})
+        name = session.get_inputs()[0].name
+        parts = [
+            session.run(None, {name: images[first : first + WINDOWS]})
+            for first in range(0, len(images), WINDOWS)
+        ]
+        return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
 
 
 def normalized(pixels: Pixels) -> Image:
