@@ -178,7 +178,9 @@ class Upscaler:
         it is left out, unless none can be read, and the report says so. A result, map or sheet
         that refsr wrote is not used, and the report says so, unless ``own_results`` was asked for.
         """
-        found = prepare_references(references, self._load_reference, self.max_pixels, self.cache)
+        found = prepare_references(
+            references, partial(load_one_reference, self), self.max_pixels, self.cache
+        )
         if found.pool is None or self.own_results:
             return found
         return replace(found, pool=without_own(found.pool))
@@ -195,9 +197,9 @@ class Upscaler:
         ``set_reference`` unless given. Raises PhotoError.
         """
         references = self.references if references is None else references
-        photo, tone = self._load(source)
+        photo, tone = load_input(source, self.max_pixels)
         held = measure_own_size(photo).held
-        loaded, pool = references.select(photo, self._load_reference)
+        loaded, pool = references.select(photo, partial(load_one_reference, self))
         composite, notes = None, self._notes(photo, tone, references, loaded)
         zoom = 1.0  # pixels of the photo per LR pixel
         blind = estimate_blindly(photo)
@@ -258,12 +260,12 @@ class Upscaler:
         references = self.references if references is None else references
         progress, watch = rising(progress), Stopwatch()
 
-        whole, tone = self._load(source)
+        whole, tone = load_input(source, self.max_pixels)
         own = measure_own_size(whole) if scale == 1 else None
         photo, factor = (shrink(whole), SCALE) if own else (whole, scale)
         watch.lap("load")
 
-        loaded, pool = references.select(photo, self._load_reference)
+        loaded, pool = references.select(photo, partial(load_one_reference, self))
         prepared = in_colors_of(photo, loaded)
         network = self.networks.select(photo, degraded=own is not None)
         size = job_size(photo, factor, loaded, prepared, network, whole if own else None)
@@ -354,12 +356,6 @@ class Upscaler:
         if tone:
             finished = tone.give_to(finished, canvas.pixels)
         return finish_result(source, finished, canvas, similarity, report)
-
-    def _load(self, source: Source) -> tuple[Photo, Tone | None]:
-        return load_input(source, self.max_pixels)
-
-    def _load_reference(self, source: Source) -> LoadedReference:
-        return load_one_reference(self, source)
 
     def _notes(
         self,

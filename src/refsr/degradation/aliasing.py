@@ -132,16 +132,15 @@ class Scene:
     def solve(self, shown: Image, weights: Image, unknowns: int) -> NDArray[np.float64] | None:
         """The kernel, and the taps where they are asked for, that explain ``shown`` best."""
         padded = np.pad(self.source, RADIUS, mode="reflect")
-        normal, right = np.zeros((unknowns, unknowns)), np.zeros(unknowns)
-        for top in range(0, len(shown), BAND_ROWS):
-            rows = slice(top, min(len(shown), top + BAND_ROWS))
-            matrix = neighborhoods(padded, rows)
-            if unknowns > KERNEL:
-                around = pixels_around(self.detail, rows).reshape(-1, TAPS)
-                matrix = np.concatenate([matrix, around], axis=1)
-            squares, products = normal_equations(matrix, shown[rows], weights[rows])
-            normal += squares
-            right += products
+
+        def matrix(rows: slice) -> Image:
+            seen = neighborhoods(padded, rows)
+            if unknowns == KERNEL:
+                return seen
+            around = pixels_around(self.detail, rows).reshape(-1, TAPS)
+            return np.concatenate([seen, around], axis=1)
+
+        normal, right = normal_equations(matrix, shown, weights)
         diagonal = np.diag(normal)
         damping = np.concatenate(
             [

@@ -8,7 +8,9 @@ its Wiener inverse (docs/decisions/2026-11-27.md has the measurements).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
@@ -121,13 +123,7 @@ def solve(detail: Image, source: Image, weights: Image) -> Kernel | None:
     """The ridge regression of ``detail`` on the shifted ``source``: (9, 9), or None."""
     side = 2 * RADIUS + 1
     padded = np.pad(source, RADIUS, mode="reflect")
-    normal, right = np.zeros((side * side, side * side)), np.zeros(side * side)
-    for top in range(0, len(detail), BAND_ROWS):
-        rows = slice(top, min(len(detail), top + BAND_ROWS))
-        matrix = neighborhoods(padded, rows)
-        squares, products = normal_equations(matrix, detail[rows], weights[rows])
-        normal += squares
-        right += products
+    normal, right = normal_equations(partial(neighborhoods, padded), detail, weights)
     scale = float(np.trace(normal)) / side**2
     if scale <= 0:
         return None
@@ -135,14 +131,21 @@ def solve(detail: Image, source: Image, weights: Image) -> Kernel | None:
     return np.asarray(solved, np.float64).reshape(side, side)
 
 
-def normal_equations(matrix: Image, values: Image, weights: Image) -> tuple[Image, Image]:
-    """Of the least squares ``matrix`` x = ``values``: the weighted squares (n, n), products (n,).
+def normal_equations(
+    matrix: Callable[[slice], Image], values: Image, weights: Image
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Of the weighted least squares ``matrix`` x = ``values``: squares (n, n) and products (n,).
 
-    ``matrix`` (places, n); ``values`` and ``weights`` of as many places.
+    ``matrix``: its equations (pixels, n) for some rows; ``values`` and ``weights`` (h, w).
     """
-    root = np.sqrt(weights.ravel())
-    weighted = matrix * root[:, None]
-    return weighted.T @ weighted, weighted.T @ (root * values.ravel())  # symmetric: half the time
+    normal, right = 0.0, 0.0
+    for top in range(0, len(values), BAND_ROWS):
+        rows = slice(top, min(len(values), top + BAND_ROWS))
+        root = np.sqrt(weights[rows].ravel())
+        weighted = matrix(rows) * root[:, None]
+        normal += (weighted.T @ weighted).astype(np.float64)  # symmetric: half the time
+        right += (weighted.T @ (root * values[rows].ravel())).astype(np.float64)
+    return np.asarray(normal, np.float64), np.asarray(right, np.float64)
 
 
 def neighborhoods(padded: Image, rows: slice) -> Image:

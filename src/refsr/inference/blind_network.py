@@ -12,6 +12,7 @@ from refsr.arrays import Image, Pixels
 from refsr.degradation.blind_estimate import BlindEstimate, estimate_of, nothing_known
 from refsr.errors import ModelError
 from refsr.image.photo import Photo
+from refsr.inference.onnx import estimator_options
 from refsr.registration.flow import luma
 from refsr.registration.misfit import high_pass
 from refsr.weights.models import FOLDER
@@ -31,10 +32,7 @@ class BlindNetwork:
         """Raises ModelError where the file is missing or damaged."""
         import onnxruntime
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1  # 0.1 s; and the same bits on every machine's cores
-        options.log_severity_level = 4
-        options.enable_cpu_mem_arena = False  # it would keep what the largest photo took
+        options = estimator_options()
         try:
             self.session: Any = onnxruntime.InferenceSession(
                 path.read_bytes(), options, providers=["CPUExecutionProvider"]

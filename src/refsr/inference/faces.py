@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from refsr.arrays import Image, Pixels
 from refsr.errors import ModelError
+from refsr.inference.onnx import estimator_options
 from refsr.registration.evidence import NO_BOXES, Boxes
 from refsr.registration.large_image import CoarseRegistration
 from refsr.registration.register import Registration
@@ -46,10 +47,7 @@ class FaceFinder:
         """Raises ModelError where a file is missing or damaged."""
         import onnxruntime
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1  # the same bits on every machine's cores
-        options.log_severity_level = 4
-        options.enable_cpu_mem_arena = False  # it would keep what the largest photo took
+        options = estimator_options()
         try:
             self.sessions: list[Any] = [
                 onnxruntime.InferenceSession(

@@ -76,7 +76,8 @@ class Network:
         check_names(runtime, device)
         self.model, self.notes = model, list[str]()
         picked = pick_runtime(device) if runtime == "auto" else runtime
-        threads = min(threads or usable_cores(), usable_cores())
+        cores = usable_cores()
+        threads = min(threads or cores, cores)
         try:
             self.session = open_session(picked, model, device, threads, concurrency)
         except ModelError as error:
@@ -133,9 +134,8 @@ class Network:
         Raises MemoryError, or ModelError where the runtime fails.
         """
         height, width = lr.shape[:2]
-        inputs = dict(model_inputs(self.model, lr, ref, validity, condition))
-        if not (self.model.self_reference or validity.any()):
-            del inputs["ref"], inputs["validity"]
+        given = self.model.self_reference or bool(validity.any())
+        inputs = model_inputs(self.model, lr, (ref, validity) if given else None, condition)
         try:
             sr, gate = self.session.run(inputs, release)
         except Exception as error:
@@ -162,14 +162,15 @@ class Network:
 
 
 def model_inputs(
-    model: Model, lr: Image, ref: Image, validity: Image, condition: Image | None
+    model: Model, lr: Image, given: tuple[Image, Image] | None, condition: Image | None
 ) -> Inputs:
-    """The inputs of a ``Session``, padded to the model's grid; arguments as for ``Network.run``."""
-    inputs = {
-        "lr": network_input(lr, model.multiple),
-        "ref": network_input(ref, SCALE * model.multiple),
-        "validity": network_input(validity, SCALE * model.multiple),
-    }
+    """The inputs of a ``Session``, padded to the model's grid; arguments as for ``Network.run``.
+
+    ``given``: the reference and its validity; None leaves them out.
+    """
+    inputs = {"lr": network_input(lr, model.multiple)}
+    for name, image in zip(("ref", "validity"), given or (), strict=False):
+        inputs[name] = network_input(image, SCALE * model.multiple)
     if model.conditions:
         told = nothing_told() if condition is None else condition
         inputs["condition"] = told.reshape(1, -1, 1, 1)

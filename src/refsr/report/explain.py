@@ -103,7 +103,7 @@ class InspectableModel:
         The layers' maps are of the padded size, a multiple of the network's grid.
         """
         height, width = lr.shape[:2]
-        feed = dict(model_inputs(self.model, lr, ref, validity, condition))
+        feed = dict(model_inputs(self.model, lr, (ref, validity), condition))
         numbers = range(1, self.count + 1)
         names = [f"{kind}_{number}" for number in numbers for kind in ("offset", "modulation")]
         sr, *parts = (out[0] for out in self.session.run(["sr", *names], feed))
