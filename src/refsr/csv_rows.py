@@ -47,6 +47,11 @@ def read_csv_rows(
         raise DataError(f"{path} cannot be read as a CSV file ({error}).") from error
 
 
+def file_names(cell: str) -> list[str]:
+    """The names in a cell that may hold several, separated by semicolons; empty ones are none."""
+    return [name for one in cell.split(";") if (name := one.strip())]
+
+
 def _text(path: Path) -> str:
     """The text of a file. Raises DataError where it is not in UTF-8, nor marked as UTF-16."""
     try:

@@ -20,7 +20,7 @@ from files import gray_profile, png_chunk, raw_png, saved, some_exif, tiff
 from refsr.errors import PhotoError
 from refsr.image.atomic import atomic_write
 from refsr.image.photo import Photo, check_output_path, load_photo, save_photo
-from refsr.image.pixels import NO_TRAILER_NOTE
+from refsr.image.png_chunks import NO_END_NOTE
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:UserWarning")
 IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
@@ -111,7 +111,7 @@ def test_a_jpeg_that_lacks_only_its_end(natural: NDArray[np.uint8], kind: str) -
     for short in (data[:-2], data[:-1]):
         photo = load_photo(short)
         np.testing.assert_array_equal(photo.pixels, whole)
-        assert photo.notes[0] == NO_TRAILER_NOTE
+        assert photo.notes[0] == NO_END_NOTE
         assert (photo.jpeg_quality, photo.gray) == (load_photo(data).jpeg_quality, kind == "gray")
     taken = 0
     for kept in [*range(len(data) - 60, len(data) - 2), *range(len(data) // 3, len(data), 97)]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from refsr.batch.journal import own_files
-from refsr.csv_rows import read_csv_rows
+from refsr.csv_rows import file_names, read_csv_rows
 from refsr.errors import DataError
 from refsr.image.atomic import real_path, reason
 from refsr.image.decode import open_image
@@ -131,8 +131,7 @@ def read_csv(path: Path, out: Path, format: str) -> list[BatchJob]:
     merged: dict[tuple[str, str], dict[Path, None]] = {}
     for row in read_csv_rows(path, ("input",), ("reference", "output")):
         references = merged.setdefault((row["input"], row["output"]), {})
-        names = (one.strip() for one in row["reference"].split(";"))
-        references.update((path.parent / one, None) for one in names if one)
+        references.update((path.parent / one, None) for one in file_names(row["reference"]))
     return [
         csv_job(path, out, format, name, output, tuple(references))
         for (name, output), references in merged.items()

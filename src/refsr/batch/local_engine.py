@@ -53,6 +53,7 @@ def local_engine(budget: WorkerBudget, stop: threading.Event) -> Engine:
     def run(
         jobs: list[BatchJob], options: BatchOptions, pool: ReferencePool | None, finish: Finish
     ) -> None:
+        """Run the jobs in threads, each noted by ``finish`` as it ends; see ``worker.Engine``."""
         waiting: queue.SimpleQueue[BatchJob] = queue.SimpleQueue()
         for job in jobs:
             waiting.put(job)

@@ -101,6 +101,7 @@ def ray_engine(address: str, memory: int, workers: int) -> Engine:
     def run(
         jobs: list[BatchJob], options: BatchOptions, pool: ReferencePool | None, finish: Finish
     ) -> None:
+        """Run the jobs in actors, each noted by ``finish`` as it ends; see ``worker.Engine``."""
         ray = connect(address)
         shared = ray.put(pool)
         make = ray.remote(Worker).options(num_cpus=1, memory=memory)

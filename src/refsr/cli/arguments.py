@@ -58,6 +58,20 @@ def prepare_output(path: Path) -> None:
     check_writable(path)
 
 
+def check_outputs(inputs: list[Path], pictures: list[Path], others: list[Path]) -> None:
+    """Make sure before the work that all outputs can be written, pictures in their formats.
+
+    Raises DataError, PhotoError.
+    """
+    from refsr.image.encode import format_of
+
+    for path in pictures:
+        format_of(path)
+    check_distinct(inputs, [*pictures, *others])
+    for path in (*pictures, *others):
+        prepare_output(path)
+
+
 def parse_pixel(text: str) -> tuple[int, int]:
     """The pixel (x, y) of "X,Y". Raises DataError."""
     match = re.fullmatch(r"\s*(\d+)\s*,\s*(\d+)\s*", text)

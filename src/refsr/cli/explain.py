@@ -8,10 +8,9 @@ from refsr.cli.arguments import (
     Input,
     OptionalPath,
     Output,
-    check_distinct,
+    check_outputs,
     command,
     parse_pixel,
-    prepare_output,
 )
 from refsr.cli.output import print_message, progress_bar
 
@@ -41,7 +40,6 @@ def explain(
         max_pixels: Reject larger photos before decoding them.
         quiet: Print no progress and no summary.
     """
-    from refsr.image.encode import format_of
     from refsr.image.photo import Photo, save_photo
     from refsr.report.explain import InspectableModel, modulation_map
     from refsr.report.explain import explain as explain_pixel
@@ -49,12 +47,8 @@ def explain(
     from refsr.upscaler import Upscaler, network_inputs
 
     pixel = parse_pixel(at)
-    outputs = [out] if heat is None else [out, heat]
-    for path in outputs:
-        format_of(path)
-    check_distinct([photo] if ref is None else [photo, ref], outputs)
-    for path in outputs:
-        prepare_output(path)
+    pictures = [out] if heat is None else [out, heat]
+    check_outputs([photo] if ref is None else [photo, ref], pictures, [])
     upscaler = Upscaler.load(model, device=device, max_pixels=max_pixels)
     corrected, network = network_inputs(upscaler, photo, upscaler.prepare(ref))
     layers = InspectableModel(None if network is None else network.model, device)

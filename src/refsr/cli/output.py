@@ -131,19 +131,15 @@ def progress_lines(name: str) -> Callable[[float], None]:
 
 
 def estimate_printer(out: Path, quiet: bool) -> Callable[[Estimate], None]:
-    """A function that announces a job if it is long or needs more memory than allowed.
-
-    It raises PhotoError where the format of ``out`` cannot hold the result.
-    """
+    """A function that announces a job if it is long or needs more memory than allowed."""
 
     def announce(estimate: Estimate) -> None:
+        """Print a line above the progress bar, if there is something to say."""
         from tqdm import tqdm
 
         from refsr.image.encode import memory_to_write
-        from refsr.image.photo import check_side_limit
         from refsr.inference.memory import in_words
 
-        check_side_limit(out, estimate.width, estimate.height)
         pixels = estimate.width * estimate.height
         memory = max(estimate.memory, estimate.result + memory_to_write(out, pixels))
         over = memory > estimate.allowed

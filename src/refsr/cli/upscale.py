@@ -13,9 +13,8 @@ from refsr.cli.arguments import (
     OptionalOutput,
     OptionalPath,
     References,
-    check_distinct,
+    check_outputs,
     command,
-    prepare_output,
     read_source,
 )
 from refsr.cli.output import (
@@ -111,7 +110,8 @@ def upscale(
     check_quality(quality)
     check_stdout(out, json)
     check_photo(photo)
-    check_outputs([photo, *ref], out, map, report)
+    pictures = [path for path in (out, map) if path is not None and path != STANDARD]
+    check_outputs([photo, *ref], pictures, [] if report is None else [report])
     if threads > 0:
         cv2.setNumThreads(min(threads, usable_cores()))
     upscaler = Upscaler.load(
@@ -202,20 +202,6 @@ def write_to_stdout(photo: Photo, strip_metadata: bool) -> None:
     data = io.BytesIO()
     encode_photo(photo, data, "PNG", 95, strip_metadata)
     sys.stdout.buffer.write(data.getbuffer())
-
-
-def check_outputs(inputs: list[Path], out: Path, map: Path | None, report: Path | None) -> None:
-    """Make sure before the work that all outputs can be written. Raises DataError, PhotoError."""
-    from refsr.image.encode import format_of
-
-    for path in (out, map):
-        if path is not None and path != STANDARD:
-            format_of(path)
-    outputs = [path for path in (out, map, report) if path is not None]
-    check_distinct(inputs, outputs)
-    for path in outputs:
-        if path != STANDARD:
-            prepare_output(path)
 
 
 def summary(record: dict[str, Any]) -> list[str]:

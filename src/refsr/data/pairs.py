@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from refsr.csv_rows import read_csv_rows
+from refsr.csv_rows import file_names, read_csv_rows
 from refsr.data import layouts
 from refsr.errors import DataError
 from refsr.image.atomic import is_file, is_folder
@@ -101,8 +101,7 @@ def csv_jobs(path: Path, root: Path) -> list[EvaluationJob]:
             raise DataError(
                 f"Line {number} of {path} has no {'kind' if row['input'] else 'input'}."
             )
-        names = [name.strip() for name in row["reference"].split(";")]
-        references = tuple(root / name for name in names if name)
+        references = tuple(root / name for name in file_names(row["reference"]))
         for image in (root / row["input"], *references):
             if not is_file(image):
                 name = str(image)[:MAX_QUOTED]

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refsr.arrays import Pixels
-from refsr.csv_rows import read_csv_rows
+from refsr.csv_rows import file_names, read_csv_rows
 from refsr.errors import DataError
 from refsr.evaluate.metrics import luma
 from refsr.evaluate.protocol import BORDER, MAX_PSNR, load_pixels
@@ -79,7 +79,7 @@ def load_cases(root: Path) -> list[RealCase]:
         if not row["case"] or not row["small"]:
             raise DataError(f"Line {number} of {path} names no case or no small photo.")
         folder = found[0] / row["case"]
-        references = tuple(folder / name.strip() for name in row["reference"].split(";") if name)
+        references = tuple(folder / name for name in file_names(row["reference"]))
         truth = folder / row["truth"] if row["truth"] else None
         for image in (folder / row["small"], *references, *([truth] if truth else [])):
             if not is_file(image):

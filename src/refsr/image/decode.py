@@ -26,15 +26,15 @@ from refsr.image.exif import read_exif
 from refsr.image.heif_boxes import read_boxes
 from refsr.image.jpeg_structure import read_structure
 from refsr.image.levels import Levels
-from refsr.image.pixels import read_pixels, tiff_tags, upright
+from refsr.image.pixels import PHOTOMETRIC, read_pixels, tiff_tags, upright
 from refsr.image.png_chunks import SIGNATURE, cicp, repaired
-from refsr.image.rare_kinds import rare_kind
+from refsr.image.rare_kinds import RAW, rare_kind
 
 # Pillow knows some forty formats; decoders that no photographer needs are only a risk.
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "AVIF", "GIF", "BMP", "PPM")
 READABLE = "JPEG, PNG, WebP, TIFF, AVIF, HEIC, GIF, BMP or PPM"
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
-DNG_VERSION, NEW_SUBFILE_TYPE, SUB_IFDS, PHOTOMETRIC = 50706, 254, 330, 262  # TIFF tags
+DNG_VERSION, NEW_SUBFILE_TYPE, SUB_IFDS = 50706, 254, 330  # TIFF tags
 PREVIEW = 1  # a bit of NEW_SUBFILE_TYPE
 DEVELOPED = range(10)  # PHOTOMETRIC of pictures; a sensor's raw values have higher numbers
 MOST_PAGES = 16  # looked at for the full picture
@@ -163,7 +163,7 @@ def open_image(file: BinaryIO, name: str) -> Image.Image:
         why = _unread(name, kind) if kind else _why_unreadable(head, size, name)
         raise PhotoError(why) from error
     if head[8:10] == b"CR" or _is_raw(image):
-        raise PhotoError(f"{name} is a camera raw file; develop it to a TIFF or JPEG first.")
+        raise PhotoError(_unread(name, RAW))
     return image
 
 
@@ -270,7 +270,7 @@ def _damaged(name: str) -> str:
 
 
 def _unread(name: str, kind: str) -> str:
-    if kind == "a camera raw file":
+    if kind == RAW:
         return f"{name} is {kind}; develop it to a TIFF or JPEG first."
     return f"{name} is {kind}, which refsr does not read; save it as a usual JPEG, PNG or TIFF."
 
@@ -285,7 +285,7 @@ def _why_unreadable(head: bytes, size: int, name: str) -> str:
             f"{name} is a TIFF of an unusual kind or damaged; save it as RGB with 8 or 16 bits a "
             "channel."
         )
-    starts = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM")
+    starts = (b"\xff\xd8\xff", SIGNATURE, b"GIF8", b"BM")
     if head.startswith(starts) or head[8:12] == b"WEBP" or head[8:12] in (b"avif", b"avis"):
         return _damaged(name)
     with suppress(UnicodeDecodeError):

@@ -30,6 +30,7 @@ from refsr.image.descriptions import (
 )
 from refsr.image.exif import DESCRIPTIVE, JPEG_LIMIT, PREFIX, fit_to_jpeg, parse_exif
 from refsr.image.levels import Levels, luma, to_8_bits
+from refsr.image.png_chunks import SIGNATURE
 
 FORMAT_OF = {
     ".jpg": "JPEG",
@@ -188,7 +189,7 @@ def _write_png(file: BinaryIO, pixels: NDArray[Any], metadata: Metadata) -> None
         checksum = zlib.crc32(kind + data).to_bytes(4, "big")
         file.write(len(data).to_bytes(4, "big") + kind + data + checksum)
 
-    file.write(b"\x89PNG\r\n\x1a\n")
+    file.write(SIGNATURE)
     bits = pixels.itemsize * 8
     head = struct.pack(">IIBBBBB", width, height, bits, PNG_COLOR_TYPE[channels], 0, 0, 0)
     chunk(b"IHDR", head)

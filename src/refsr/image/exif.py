@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from PIL import Image
 from PIL.ExifTags import IFD, Base
@@ -19,7 +19,6 @@ PREFIX = b"Exif\0\0"
 JPEG_LIMIT = 65533  # bytes that fit into one APP1 segment
 
 Mark = Literal["result", "map", "sheet"]  # what refsr made; a sheet is any other drawing
-MARKS: tuple[Mark, ...] = ("result", "map", "sheet")
 MARK = re.compile(r"(?:^|; )refsr (result|map|sheet)$")
 
 # The tags of a TIFF's first directory that describe the photo, not how its pixels are stored.
@@ -118,7 +117,7 @@ def read_mark(exif: bytes | None) -> Mark | None:
 def mark_of(exif: Image.Exif) -> Mark | None:
     """What refsr made, by the mark in parsed EXIF."""
     found = MARK.search(_software(exif))
-    return next((mark for mark in MARKS if found and found[1] == mark), None)
+    return cast(Mark, found[1]) if found else None
 
 
 def _software(exif: Image.Exif) -> str:

@@ -14,7 +14,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from refsr.image.jpeg_structure import BLOCK, PROGRESSIVE, Structure, read_structure
+from refsr.image.jpeg_structure import BLOCK, PROGRESSIVE, read_structure
 
 END = b"\xff\xd9"
 # Longer than a block can be, with different first bits; a byte 255 is followed by 0.
@@ -35,12 +35,13 @@ def decode_without_trailer(data: bytes) -> Image.Image | None:
     return image if _is_whole(data, image) else None
 
 
-def lacks_pixels(data: bytes, structure: Structure, image: Image.Image) -> bool:
+def lacks_pixels(data: bytes, image: Image.Image) -> bool:
     """Whether a loaded JPEG file with its end marker lacks pixels: cut, and the marker put behind.
 
     libjpeg continues a picture that is cut with one flat color, so only files whose last blocks are
     flat are decoded again. A progressive file has all blocks after its first scan.
     """
+    structure = read_structure(data)
     if structure.end is None:
         return False
     if not structure.has_all_restarts():

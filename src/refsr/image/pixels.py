@@ -17,18 +17,15 @@ from refsr.errors import PhotoError
 from refsr.image.color import to_srgb
 from refsr.image.descriptions import EXTRA_PICTURES_NOTE
 from refsr.image.heif_boxes import read_boxes
-from refsr.image.jpeg_structure import read_structure
 from refsr.image.jpeg_trailer import decode_without_trailer, lacks_pixels
 from refsr.image.levels import Levels, to_levels
-from refsr.image.png_chunks import pixels_only
-from refsr.image.rare_kinds import rare_tiff
+from refsr.image.png_chunks import NO_END_NOTE, pixels_only
+from refsr.image.rare_kinds import BITS_PER_SAMPLE, rare_tiff
 
-BITS_PER_SAMPLE, PHOTOMETRIC, PLANAR, EXTRA_SAMPLES, COLOR_MAP = 258, 262, 284, 338, 320  # of TIFF
+PHOTOMETRIC, PLANAR, EXTRA_SAMPLES, COLOR_MAP = 262, 284, 338, 320  # of TIFF
 
 BAND_ROWS = 256  # rows copied at a time
 FULL_SCALE = {"L;2": 85, "L;4": 17}  # what Pillow makes of gray level 1 in a PNG of 2 or 4 bits
-
-NO_TRAILER_NOTE = "file without its end: all of the picture is there"
 
 
 @dataclass
@@ -103,9 +100,9 @@ def _load_jpeg(image: Image.Image, file: BinaryIO, notes: list[str]) -> Image.Im
         complete = decode_without_trailer(data)
         if complete is None:
             raise
-        notes.append(NO_TRAILER_NOTE)
+        notes.append(NO_END_NOTE)
         return complete
-    if lacks_pixels(data, read_structure(data), image):
+    if lacks_pixels(data, image):
         raise ValueError("the JPEG was cut short, and an end marker put behind")
     return image
 

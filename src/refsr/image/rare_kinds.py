@@ -11,6 +11,7 @@ from refsr.image.jpeg_structure import READ_BY_LIBJPEG, read_structure
 
 COMPRESSION = 259  # TIFF tag
 BITS_PER_SAMPLE = 258
+RAW = "a camera raw file"
 PACKED = {  # TIFF compressions that no decoder here reads
     33003: "JPEG 2000",
     33005: "JPEG 2000",
@@ -29,12 +30,12 @@ STARTS = (
     (b"\x76\x2f\x31\x01", "an OpenEXR picture"),
     (b"#?RADIANCE", "a Radiance HDR picture"),
     (b"gimp xcf", "a GIMP document"),
-    (b"FUJIFILMCCD-RAW", "a camera raw file"),
-    (b"IIRO", "a camera raw file"),
-    (b"IIU\0", "a camera raw file"),
-    (b"FOVb", "a camera raw file"),
+    (b"FUJIFILMCCD-RAW", RAW),
+    (b"IIRO", RAW),
+    (b"IIU\0", RAW),
+    (b"FOVb", RAW),
 )
-BRANDS = {b"crx ": "a camera raw file", b"qt  ": "a video"}
+BRANDS = {b"crx ": RAW, b"qt  ": "a video"}
 VIDEO_BRANDS = (b"isom", b"mp41", b"mp42", b"iso2", b"avc1", b"M4V ", b"3gp4", b"3gp5")
 JPEG_KINDS = {0xC3: "lossless", 0xF7: "lossless (JPEG-LS)"}
 ARITHMETIC = range(0xC9, 0xD0)
