@@ -57,9 +57,11 @@ async function loadImage(url) {
   return image;
 }
 
+const finished = () => state.jobs.filter((job) => job.report);
+
 // The results of several photos in a row: a button for each.
 function showStrip() {
-  const done = state.jobs.filter((job) => job.report);
+  const done = finished();
   const buttons = done.map((job) => {
     const picture = make("img", { alt: "", src: `api/jobs/${job.id}/pictures/before.png` });
     const button = make("button", { type: "button" }, picture, job.photo.name);
@@ -135,9 +137,15 @@ function fileUrl(job, what = "result") {
   const format = $("format").value;
   const query = new URLSearchParams({ strength: viewer.strength, metadata: $("bare").checked ? "no" : "yes" });
   if (LOSSY.includes(format)) query.set("quality", $("quality").value);
-  const width = Number($("width").value);
-  if (width >= 1 && width < job.report.output_size[0]) query.set("width", Math.round(width));
+  const width = chosenWidth(job);
+  if (width) query.set("width", width);
   return `api/jobs/${job.id}/${what}.${format}?${query}`;
+}
+
+// The width that the result is shrunk to, null where it keeps its own.
+function chosenWidth(job) {
+  const wanted = Number($("width").value);
+  return wanted >= 1 && wanted < job.report.output_size[0] ? Math.round(wanted) : null;
 }
 
 // The size of the file that Download would give, and its share of the photo's own; asked for one at
@@ -151,9 +159,8 @@ export function measure() {
   $("quality-label").hidden = !lossy;
   setText("quality-value", $("quality").value);
   const [width, height] = job.report.output_size;
-  const wanted = Number($("width").value);
-  const narrower = wanted >= 1 && wanted < width ? Math.round(wanted) : width;
-  setText("width-value", wanted > width ? `at most ${width}` : "");
+  const narrower = chosenWidth(job) ?? width;
+  setText("width-value", Number($("width").value) > width ? `at most ${width}` : "");
   const pixels = `${narrower} × ${Math.max(1, Math.round((height * narrower) / width))} pixels`;
   setText("size", `${pixels}, …`);
   clearTimeout(timer);
@@ -200,7 +207,6 @@ async function saveAll(button, urls) {
 }
 
 export function wireDownloads() {
-  const finished = () => state.jobs.filter((job) => job.report);
   for (const [id, urls] of [
     ["download", () => [fileUrl(state.shown)]],
     ["download-all", () => finished().map((job) => fileUrl(job))],

@@ -22,39 +22,41 @@ export class ServerError extends Error {
   }
 }
 
-export async function send(method, url, body, signal, keepalive = false) {
+// Throws ServerError where there is no answer or it is an error; where `signal` ended it, what fetch throws.
+async function request(url, options) {
   let response;
   try {
-    response = await fetch(url, { method, body, signal, keepalive, headers: { "X-Refsr-Client": CLIENT } });
+    response = await fetch(url, { ...options, headers: { "X-Refsr-Client": CLIENT } });
   } catch (error) {
-    if (signal?.aborted) throw error;
+    if (options.signal?.aborted) throw error;
     throw new ServerError(NO_ANSWER);
   }
   if (!response.ok) {
     const answer = await response.json().catch(() => ({}));
     throw new ServerError(answer.error ?? NO_ANSWER, response.status, answer.part);
   }
+  return response;
+}
+
+export async function send(method, url, body, signal, keepalive = false) {
+  const response = await request(url, { method, body, signal, keepalive });
   return response.status === 204 ? null : response.json();
 }
 
 // GET as JSON or, with "file", as the bytes and the file name that the server gives.
 export async function call(url, as = "json") {
   if (as === "json") return send("GET", url);
-  let response;
+  const response = await request(url, {});
   try {
-    response = await fetch(url, { headers: { "X-Refsr-Client": CLIENT } });
-    if (response.ok) return { blob: await response.blob(), name: fileName(response) };
+    return { blob: await response.blob(), name: fileName(response) };
   } catch {
     throw new ServerError(NO_ANSWER);
   }
-  const answer = await response.json().catch(() => ({}));
-  throw new ServerError(answer.error ?? NO_ANSWER, response.status);
 }
 
 // The bytes of a file on the server, which makes it for that.
 export async function fileSize(url) {
-  const response = await fetch(url, { method: "HEAD", headers: { "X-Refsr-Client": CLIENT } });
-  if (!response.ok) throw new ServerError(NO_ANSWER, response.status);
+  const response = await request(url, { method: "HEAD" });
   return Number(response.headers.get("content-length"));
 }
 

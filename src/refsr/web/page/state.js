@@ -10,6 +10,7 @@ export const state = {
   run: null, // while photos are being upscaled
   jobs: [], // of the last run, those that are finished or at work: {id, photo, options, report}
   shown: null, // that of the result in view
+  scaleBefore: null, // the user's choice, while a large photo is held to a smaller size
 };
 
 export const $ = (id) => document.getElementById(id);
