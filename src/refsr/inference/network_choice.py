@@ -17,7 +17,15 @@ from refsr.errors import DataError
 from refsr.image.photo import Photo
 from refsr.inference.ensemble import Crisp, Ensemble, Mode, TileNetwork
 from refsr.inference.network import Device, Network, Runtime
-from refsr.weights.models import AUTO, CLEAN, CRISP, DAMAGED, DETAIL_TRANSFER, find_model
+from refsr.weights.models import (
+    AUTO,
+    CLEAN,
+    CRISP,
+    DAMAGED,
+    DETAIL_TRANSFER,
+    WITH_LOOKS,
+    find_model,
+)
 
 
 class NetworkChoice:
@@ -69,7 +77,7 @@ def load_networks(
     """
     if look not in get_args(Mode):
         raise DataError(f"look must be one of {', '.join(get_args(Mode))}, not {look!r}.")
-    if look != "true" and model not in (AUTO, CLEAN):
+    if look != "true" and model not in WITH_LOOKS:
         raise DataError(f"The model {model!r} has no other look; leave one of the two out.")
     if model == DETAIL_TRANSFER:
         return NetworkChoice(None)

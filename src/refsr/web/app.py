@@ -30,18 +30,18 @@ from refsr.web.limits import Limits
 from refsr.web.security import BodyTooLarge, SecurityMiddleware, UploadTooSlow
 from refsr.web.uploads import NO_PHOTO, UploadError, read_form, save_files
 from refsr.web.worker_process import TaskError
-from refsr.weights.models import AUTO, CLEAN, DAMAGED, DETAIL_TRANSFER, SMALL
+from refsr.weights.models import AUTO, CLEAN, DAMAGED, DETAIL_TRANSFER, SMALL, WITH_LOOKS
 
 PAGE = Path(__file__).parent / "page"
 MODELS = (AUTO, CLEAN, DAMAGED, SMALL, DETAIL_TRANSFER)
 LOOKS = ("true", "crisp")
-JOB_FIELDS = ("check", "scale", "strict", "look", "model")
 CHOICES: dict[str, tuple[str, ...]] = {  # of the form fields; the first is the default
     "scale": ("4", "1", "2", "3"),
     "strict": ("no", "yes"),
     "look": LOOKS,
     "model": MODELS,
 }
+JOB_FIELDS = ("check", *CHOICES)
 UPLOAD = re.compile(r"photo|reference-[1-8]")
 PICTURE = re.compile(
     r"photo\.jpg|reference-[1-8]\.jpg|(?:before|result|plain|map)\.png"
@@ -105,6 +105,7 @@ def lifespan_of(manager: JobManager) -> Callable[[Starlette], Any]:
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None]:
+        """Start the loops with the server and end them with it."""
         del app
         loops = [
             manager.check_worker.serve_queue(),
@@ -160,6 +161,7 @@ def info_endpoint(limits: Limits) -> Endpoint:
     """GET /api/info: the limits, the formats and the examples."""
 
     async def info(request: Request) -> Response:
+        """Answer with what does not change while the server runs."""
         del request
         return JSONResponse(
             {
@@ -309,6 +311,7 @@ def download_endpoint(manager: JobManager) -> Endpoint:
     """GET /api/jobs/ID/result.FORMAT, plain.FORMAT and provenance.FORMAT, see docs/API_HTTP.md."""
 
     async def download(request: Request) -> Response:
+        """Answer with the file, which is written first unless an earlier request did."""
         job, what = find_done_job(manager, request), request.path_params["what"]
         format = request.path_params["format"]
         if what not in DOWNLOADS or format not in OUTPUT_FORMATS:
@@ -396,7 +399,7 @@ async def job_of_form(
             if texts.get(name, choices[0]) not in choices:
                 *first, last = sorted(choices)
                 raise UploadError(400, f"{name} must be {', '.join(first)} or {last}.")
-        if texts.get("look") == "crisp" and texts.get("model", AUTO) not in (AUTO, CLEAN):
+        if texts.get("look") == "crisp" and texts.get("model", AUTO) not in WITH_LOOKS:
             raise UploadError(400, f"The model {texts['model']} has no crisp look.")
         if "check" in texts:
             return find_checked_job(manager, texts["check"]), texts

@@ -226,8 +226,7 @@ class JobManager:
     def status(self, job: Job) -> dict[str, Any]:
         """The status of a job as the HTTP API gives it."""
         facts: dict[str, Any] = {"id": job.id, "state": job.state, "names": job.names}
-        facts |= {"progress": None}
-        facts |= {"seconds_left": None, "before_you": None, "error": None, "part": None}
+        facts |= dict.fromkeys(("progress", "seconds_left", "before_you", "error", "part"))
         if job.state == "working":
             share, left = job.progress()
             facts["progress"], facts["seconds_left"] = round(share, 4), round(left, 1)

@@ -73,6 +73,7 @@ class SecurityMiddleware:
         received, started, whole = 0, time.monotonic(), False
 
         async def counted() -> Message:
+            """Receive, and refuse a body that is too large or too slow."""
             nonlocal received, whole
             left = None
             if not whole:  # later calls wait for the client to leave

@@ -198,6 +198,7 @@ def register_one_by_one(
     degradation = blind.in_words()
 
     def register_one(part: str) -> Composite:
+        """Register one reference; returns its composite without its pixels."""
         reference = load_reference(folder / part, upscaler.max_pixels)
         trim_heap()
         write_thumbnail(reference.photo, folder / f"{part}.jpg")

@@ -20,6 +20,7 @@ AUTO = "auto"  # CLEAN or DAMAGED, chosen for each photo
 CLEAN, DAMAGED = "ssen", "ssen-robust"
 SMALL = "ssen-tiny"  # the fastest
 CRISP = "ssen-crisp"  # runs beside CLEAN; its result is used where a reference supports it
+WITH_LOOKS = (AUTO, CLEAN)  # what has the look "crisp" besides the true one
 LONGEST_NAME = 300  # characters of a name that an error quotes
 LARGEST_CARD = 1 << 20  # bytes
 LARGEST_GRID = 96  # LR pixels: the smallest tile is 96 x 96; the shipped networks' is 32

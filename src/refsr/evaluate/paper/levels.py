@@ -12,7 +12,7 @@ from refsr.evaluate.compare import MODES, compare_references, comparison_rows
 from refsr.evaluate.paper import published
 from refsr.evaluate.paper.sections import Report, Request, Section, find_folder, protocol_lines
 from refsr.evaluate.run import evaluate
-from refsr.weights.models import AUTO, CLEAN
+from refsr.weights.models import WITH_LOOKS
 
 MAX_LOSS = 0.05  # dB that a poor reference may lose against none
 # The paper's level of each kind of own pairs, which are labelled by geometry.
@@ -47,7 +47,7 @@ def table3(request: Request) -> Report:
         groups = f"Ours on {len(jobs) // 5} of CUFED5's 126 groups"
         sections.append(level_section(groups, measured["cufed5"], published.LEVELS, notes))
         crisp = None
-        if request.model in (AUTO, CLEAN):  # the models that have a perceptual look
+        if request.model in WITH_LOOKS:
             crisp = measured["crisp"] = evaluate(jobs, model=request.model, look="crisp")
         sections.append(perceptual_section(measured["cufed5"], crisp))
     if own:
